@@ -1,0 +1,181 @@
+"""Prepare HAM10000 (FACTS.md section 3, column HAM10000): images and Tschandl masks -> Data_ham/prepared/.
+
+python HAM_data.py                    # the published protocol
+python HAM_data.py --protocol corrected
+"""
+
+import random
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
+
+import cv2
+
+from common.cli import prepare_parser
+from common.errors import UserError, run_script
+from common.files import fingerprint, read_csv, read_image
+from common.patches import resize_image, resize_mask, shrink_mask
+from common.prepared import Dropped, Lesion, Outcome, Request, prepare
+from common.recipe import Dataset
+from common.recist import fit_ellipse
+from common.splits import split_groups
+from common.weak_masks import ellipse_mask, grabcut_mask
+
+DATASET = Dataset(
+    name="HAM10000",
+    folder=Path(__file__).resolve().parent,
+    data="Data_ham",
+    prepare_script="HAM_data.py",
+    clusters=45,
+    truth="truth",
+)
+IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
+MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
+MASK_SUFFIX = "_segmentation.png"
+METADATA = "HAM10000_metadata.csv"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask."""
+
+    name: str
+    image: Path
+    mask: Path
+    lesion_id: str
+
+
+def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
+    """The images that have masks, in the order of their names, and what lacks its other half.
+
+    Raises:
+        UserError: a folder is missing, or no image has a mask.
+    """
+    folders = [data / name for name in IMAGE_FOLDERS if (data / name).is_dir()]
+    if not folders or not (data / MASK_FOLDER).is_dir():
+        missing = data / (MASK_FOLDER if folders else IMAGE_FOLDERS[0])
+        raise UserError(f"{missing} is missing; put HAM10000 there as README.md says, or pass --data DIR")
+    images = {path.stem: path for folder in folders for path in folder.glob("*.jpg")}
+    masks = {path.name.removesuffix(MASK_SUFFIX): path for path in (data / MASK_FOLDER).glob(f"*{MASK_SUFFIX}")}
+    lone = [Dropped(name, "image without mask") for name in sorted(images.keys() - masks.keys())]
+    lone += [Dropped(name, "mask without image") for name in sorted(masks.keys() - images.keys())]
+    for item in lone:
+        print(f"{item.lesion}: {item.reason}, left out", file=sys.stderr)
+    if not images.keys() & masks.keys():
+        raise UserError(f"no image in {data} has a mask in {MASK_FOLDER}; the names must match")
+    ids = read_lesion_ids(data / METADATA)
+    pairs = [Pair(name, images[name], masks[name], ids.get(name, "")) for name in sorted(images.keys() & masks.keys())]
+    return pairs, lone
+
+
+def read_lesion_ids(metadata: Path) -> dict[str, str]:
+    """Which lesion each image shows, from `HAM10000_metadata.csv`; empty where the file is absent."""
+    if not metadata.is_file():
+        return {}
+    rows = read_csv(metadata)
+    if rows and not {"image_id", "lesion_id"} <= rows[0].keys():
+        raise UserError(f"{metadata} lacks the column image_id or lesion_id; download it again")
+    return {row["image_id"]: row["lesion_id"] for row in rows}
+
+
+def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
+    """One image and mask as a lesion, or the reason why not.
+
+    Args:
+        pair: the files.
+        rgb: channels as the statistics expect them; False keeps OpenCV's BGR, as published (FACTS.md 4.1).
+        grabcut: make the GrabCut mask too.
+
+    Raises:
+        UserError: unreadable files, or sizes that differ.
+    """
+    image = read_image(pair.image)
+    mask = read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
+    if image.shape[:2] != mask.shape:
+        raise UserError(
+            f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]} px but its image is "
+            f"{image.shape[1]}x{image.shape[0]}; download both again"
+        )
+    if not mask.any():
+        return [Dropped(pair.name, "the mask is empty")]
+    if mask.all():
+        return [Dropped(pair.name, "the mask covers the whole image")]
+    drawn = fit_ellipse(mask)
+    # The numbers for k-means are refitted in the frame of the patch; only the mask is drawn at full size.
+    recist = fit_ellipse(shrink_mask(mask))
+    if drawn is None or recist is None:
+        return [Dropped(pair.name, "the mask's hull has under 5 points")]
+    patch = resize_image(image)
+    inside = shrink_mask(ellipse_mask(drawn, mask.shape, whole=0.5)) if grabcut else None
+    return [
+        Lesion(
+            name=pair.name,
+            image=cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch,
+            ellipse=resize_mask(ellipse_mask(drawn, mask.shape)),
+            recist=recist,
+            grabcut=grabcut_mask(patch, inside) if inside is not None else None,
+            truth=resize_mask(mask),
+            info={"source": pair.image.name, "lesion_id": pair.lesion_id},
+        )
+    ]
+
+
+def split_by_image(rows: list[dict[str, Any]]) -> list[str]:
+    """The published split: 70/20/10 of the images, shuffled by `random.seed(1)` (FACTS.md section 3)."""
+    order = list(range(len(rows)))
+    random.Random(1).shuffle(order)
+    train, val = int(0.7 * len(rows)), int(0.2 * len(rows))
+    names = [""] * len(rows)
+    for place, row in enumerate(order):
+        names[row] = "train" if place < train else "val" if place < train + val else "test"
+    return names
+
+
+def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
+    """70/20/10 with all images of a lesion on one side (FACTS.md 4.7)."""
+    if not all(row["lesion_id"] for row in rows):
+        raise UserError(
+            f"the corrected protocol splits by lesion and needs {METADATA} with every image; "
+            "put it into the data folder, or pass --protocol released"
+        )
+    return split_groups([row["lesion_id"] for row in rows], seed=1)
+
+
+def inputs(data: Path, pairs: Iterable[Pair]) -> list[Path]:
+    """Every file the arrays depend on."""
+    files = [path for pair in pairs for path in (pair.image, pair.mask)]
+    return files + [path for path in [data / METADATA] if path.is_file()]
+
+
+def main() -> None:
+    """Command line: see --help."""
+    args = prepare_parser(DATASET, __doc__).parse_args()
+    pairs, lone = find_pairs(args.data)
+    corrected = args.protocol == "corrected"
+    prepare(
+        Request(
+            DATASET,
+            args.protocol,
+            args.clusters,
+            args.seed,
+            fingerprint(inputs(args.data, pairs), args.data),
+            {"grabcut": args.grabcut},
+        ),
+        args.prepared,
+        pairs,
+        partial(make_lesion, rgb=corrected, grabcut=args.grabcut),
+        split_by_lesion if corrected else split_by_image,
+        dropped=lone,
+        force=args.force,
+        workers=args.workers,
+        unit="image",
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,207 @@
+"""The command line of every script, and what a run is: a recipe plus the choices that are the user's."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import UserError, run_script
+from common.patches import CANVAS, CANVAS_MULTIPLE, PATCH
+from common.recipe import PROTOCOLS, Dataset, Protocol, Recipe
+
+ENCODER = "resnet101"
+"""The published encoder (FACTS.md section 1)."""
+TARGETS = ("ellipse", "grabcut", "truth")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training or evaluation: the recipe with the command line's changes, and where and how it runs.
+
+    ``None`` in an evaluation means: as the checkpoint's own recipe says, else as published.
+    """
+
+    recipe: Recipe
+    data: Path
+    prepared: Path
+    checkpoint: Path
+    results: Path
+    encoder: str | None
+    canvas: tuple[int, int] | None
+    clusters: int | None
+    protocol: Protocol | None
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    limit: int | None
+    encoder_weights: str = "imagenet"
+    target: str = "ellipse"
+    split: str = "test"
+    truth: str | None = None
+
+
+def canvas_size(text: str) -> tuple[int, int]:
+    """Parse "HxW" in px, e.g. "384x480".
+
+    Raises:
+        argparse.ArgumentTypeError: not two whole numbers, smaller than the patch, or not multiples of 16.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in px, such as 384x480")
+    height, width = map(int, parts)
+    if min(height, width) < PATCH or height % CANVAS_MULTIPLE or width % CANVAS_MULTIPLE:
+        raise argparse.ArgumentTypeError(
+            f"{text} must be at least the {PATCH}x{PATCH} patch and multiples of {CANVAS_MULTIPLE}; "
+            "the smallest is 128x128"
+        )
+    return height, width
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, description: str | None, data: Path) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--data", type=Path, default=data, metavar="DIR", help=f"data folder (default {data})")
+        self.add_argument("--prepared", type=Path, metavar="DIR", help="prepared arrays (default DATA/prepared)")
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        parsed = super().parse_args(*args, **kwargs)
+        parsed.prepared = parsed.prepared or parsed.data / "prepared"
+        return parsed
+
+    def error(self, message: str) -> Any:
+        """Bad input is one sentence and exit status 2, without the usage block."""
+        raise UserError(f"{message} (see --help)")
+
+
+def prepare_parser(dataset: Dataset, description: str | None) -> argparse.ArgumentParser:
+    """The flags that the three data scripts share; a script adds its own."""
+    parser = _Parser(description, dataset.folder / dataset.data)
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="released", help="default released")
+    parser.add_argument(
+        "--clusters",
+        type=_positive,
+        default=dataset.clusters,
+        metavar="K",
+        help=f"shape clusters (default {dataset.clusters}, as published)",
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="of k-means (default 0, as published)")
+    parser.add_argument("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
+    parser.add_argument("--force", action="store_true", help="make the arrays again even if they are there")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default one a core)")
+    return parser
+
+
+def _run_parser(recipe: Recipe, description: str | None, note: str) -> argparse.ArgumentParser:
+    """The flags that training and evaluation share. ``note`` tells what an option left out means."""
+    folder = recipe.dataset.folder
+    parser = _Parser(description, folder / recipe.dataset.data)
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        type=Path,
+        default=folder / "checkpoints" / recipe.checkpoint,
+        metavar="PATH",
+        help=f"default {folder.name}/checkpoints/{recipe.checkpoint}",
+    )
+    add("--results", type=Path, default=folder / "results", metavar="DIR", help=f"default {folder.name}/results")
+    add("--encoder", metavar="NAME", help=f"default {note}{ENCODER}")
+    add(
+        "--canvas", type=canvas_size, metavar="HxW", help=f"px the network sees (default {note}{CANVAS[0]}x{CANVAS[1]})"
+    )
+    add("--clusters", type=_positive, metavar="K", help=f"default {note}{recipe.dataset.clusters}")
+    add("--protocol", choices=PROTOCOLS, help=f"default {note}released")
+    add("--batch-size", type=_positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
+    add("--seed", type=_seed, default=0, help="default 0")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
+    add("--limit", type=_positive, metavar="N", help="only the first N lesions of each split, for a quick look")
+    return parser
+
+
+def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> Run:
+    """Parse a training script's command line; the recipe's values are the defaults."""
+    parser = _run_parser(recipe, description, note="")
+    parser.set_defaults(encoder=ENCODER, canvas=CANVAS, clusters=recipe.dataset.clusters, protocol="released")
+    add = parser.add_argument
+    add(
+        "--encoder-weights",
+        default="imagenet",
+        metavar="imagenet|none|PATH",
+        help="what the encoder starts from; PATH is a torchvision-keyed state dict (default imagenet)",
+    )
+    add("--target", choices=TARGETS, default="ellipse", help="mask to train on (default ellipse)")
+    add("--epochs", type=_positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
+    add("--lr", type=_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
+    add(
+        "--patience",
+        type=_positive,
+        default=recipe.patience,
+        metavar="EPOCHS",
+        help=f"epochs without improvement before stopping (default {recipe.patience})",
+    )
+    return _run(recipe, parser.parse_args(arguments))
+
+
+def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> Run:
+    """Parse an evaluation script's command line; what is not given comes from the checkpoint's own recipe."""
+    parser = _run_parser(recipe, description, note="the checkpoint's own, else ")
+    parser.add_argument("--split", choices=("test", "val", "train", "all"), default="test", help="default test")
+    return _run(recipe, parser.parse_args(arguments))
+
+
+def _run(recipe: Recipe, args: argparse.Namespace) -> Run:
+    given = vars(args)
+    changed = {
+        field.name: given[field.name] for field in fields(Recipe) if field.name in given and field.name != "checkpoint"
+    }
+    chosen = {field.name: given[field.name] for field in fields(Run) if field.name in given}
+    return Run(recipe=replace(recipe, **changed), **chosen)
+
+
+def train_script(recipe: Recipe, description: str | None) -> None:
+    """What a training script does when it is run."""
+
+    def main() -> None:
+        run = parse_train(recipe, description)
+        from common.train import train  # torch is imported only once the command line is understood
+
+        train(run)
+
+    run_script(main)
+
+
+def eval_script(recipe: Recipe, description: str | None) -> None:
+    """What an evaluation script does when it is run."""
+
+    def main() -> None:
+        run = parse_eval(recipe, description)
+        from common.evaluate import evaluate
+
+        evaluate(run)
+
+    run_script(main)

@@ -1,0 +1,46 @@
+"""Errors for people: one sentence that names the file and the remedy, exit status 2, no traceback."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Something the person at the terminal can mend; its text is the whole message."""
+
+
+def run_script(main: Callable[[], None]) -> NoReturn:
+    """Run a script's ``main`` and exit: 0, 2 with one sentence for bad input, 130 when interrupted."""
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        _stop(str(error))
+    except KeyboardInterrupt:
+        _stop("interrupted", status=128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _stop(_sentence(error))
+    sys.exit(0)
+
+
+def _stop(message: str, status: int = 2) -> NoReturn:
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)  # noqa: PTH119
+    sys.exit(status)
+
+
+def _sentence(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full while writing{where}; free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission for{where}; choose another folder or change its permissions"
+    return f"{error.strerror}:{where}"

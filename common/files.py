@@ -1,0 +1,142 @@
+"""Reading images and writing results: a file is either whole or absent."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+
+# First bytes and last bytes of the formats we read: OpenCV returns half a picture for a truncated JPEG
+# without a word, so the end marker is looked for.
+_JPEG = (b"\xff\xd8\xff", b"\xff\xd9")
+_PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
+_TAIL = 4096  # cameras and editors may append a few bytes after the end marker
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` and rename it to ``path`` when the block ends well.
+
+    Works for a file or a folder; what stood at ``path`` is replaced. On any error the temporary is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            # A folder can't be renamed onto another that holds files.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            temporary.rename(path)
+            _remove(old)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        # A failed write() carries no file name, yet the sentence for the user needs one.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as indented JSON, atomically; NaN is written as null."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(content), indent=1) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return None if not np.isfinite(value) else float(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; UserError names the file when it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object; delete it and make it again")
+    return content
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows of named cells under the header ``columns``, atomically; a missing cell stays empty."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows of a CSV file as text cells."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            return list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{path} is not a readable CSV file ({error})") from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(files: Iterable[Path], root: Path) -> str:
+    """Digest of the names, sizes and times of ``files``: changes when an input is added, removed or rewritten."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        status = path.stat()
+        digest.update(f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Decode a JPEG or PNG as ``cv2.imread`` would, but refuse what is damaged.
+
+    Args:
+        path: the file; its content, not its name, decides the format.
+        flags: OpenCV's, e.g. ``cv2.IMREAD_COLOR`` for (H, W, 3) BGR, ``cv2.IMREAD_GRAYSCALE`` for (H, W).
+
+    Raises:
+        UserError: not a file, not an image, or cut short.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror})") from error
+    for start, end in (_JPEG, _PNG):
+        if content.startswith(start) and end not in content[-_TAIL:]:
+            raise UserError(f"{path} is cut short ({len(content)} bytes); download it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as error:
+        raise UserError(f"{path} can't be decoded as an image ({error.err})") from error
+    if image is None:
+        raise UserError(f"{path} is not a readable image; download it again")
+    return image

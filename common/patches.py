@@ -1,0 +1,56 @@
+"""The 120x120 patch: resizing, and the mirror-padded canvas around it.
+
+Points are (x, y), arrays (row, column). See FACTS.md section 1.
+"""
+
+import cv2
+import numpy as np
+
+PATCH = 120
+"""Side of the square patch in px."""
+
+CANVAS = (384, 480)
+"""The published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch."""
+
+CANVAS_MULTIPLE = 16
+"""The encoder's output stride: a canvas must be a multiple of it."""
+
+
+def resize_image(image: np.ndarray) -> np.ndarray:
+    """Resize (H, W[, C]) to the patch with OpenCV's linear interpolation, as published."""
+    return cv2.resize(image, (PATCH, PATCH), interpolation=cv2.INTER_LINEAR)
+
+
+def resize_mask(mask: np.ndarray) -> np.ndarray:
+    """Resize a (H, W) mask to a (120, 120) uint8 mask of 0/1 with nearest neighbours, as published."""
+    return cv2.resize((mask > 0).astype(np.uint8), (PATCH, PATCH), interpolation=cv2.INTER_NEAREST)
+
+
+def shrink_mask(mask: np.ndarray) -> np.ndarray:
+    """Resize a (H, W) mask to (120, 120) 0/1, keeping only pixels whose linear interpolation is exactly 1."""
+    return (cv2.resize((mask > 0).astype(np.float64), (PATCH, PATCH)) == 1).astype(np.uint8)
+
+
+def mirror_index(length: int, before: int, after: int) -> np.ndarray:
+    """Indices into an axis of ``length`` px that pad it by reflection (``BORDER_REFLECT_101``, repeated).
+
+    >>> mirror_index(3, 2, 3).tolist()
+    [2, 1, 0, 1, 2, 1, 0, 1]
+    """
+    period = max(2 * (length - 1), 1)
+    position = np.abs(np.arange(-before, length + after)) % period
+    return np.minimum(position, period - position) if length > 1 else np.zeros_like(position)
+
+
+def patch_offset(canvas: tuple[int, int]) -> tuple[int, int]:
+    """(row, column) of the patch's first pixel on a canvas of (rows, columns): (132, 180) as published."""
+    return (canvas[0] - PATCH) // 2, (canvas[1] - PATCH) // 2
+
+
+def canvas_index(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column indices that spread a 120x120 patch over ``canvas`` (rows, columns)."""
+    row, column = patch_offset(canvas)
+    return (
+        mirror_index(PATCH, row, canvas[0] - PATCH - row),
+        mirror_index(PATCH, column, canvas[1] - PATCH - column),
+    )

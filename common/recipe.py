@@ -1,0 +1,81 @@
+"""What a dataset declares about itself, the three methods, and a recipe's fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Protocol = Literal["released", "corrected"]
+PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `common/` must know of a dataset; everything else stands in the dataset's own folder."""
+
+    name: str
+    """As results and messages call it."""
+    folder: Path
+    """The dataset's code folder; checkpoints and results lie in it by default."""
+    data: str
+    """Name of the default data folder inside ``folder``."""
+    prepare_script: str
+    """File name of the script that makes ``prepared/``, named in messages."""
+    clusters: int
+    """K, the number of shape clusters of the A1+L method."""
+    truth: str
+    """The prepared array that predictions are scored against: "truth", or what stands in for it."""
+
+    @property
+    def prepare_command(self) -> str:
+        """The command that makes ``prepared/``, as typed in the project's root."""
+        return f"python {self.folder.name}/{self.prepare_script}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the paper's three methods (FACTS.md section 1)."""
+
+    name: str
+    """As in the script names and the checkpoint's recipe."""
+    label: str
+    """As in the paper's table."""
+    cluster_head: bool = False
+    """An auxiliary head predicts the lesion's shape cluster."""
+    paired: bool = False
+    """A batch is cut into two halves that are fed as (first, second), then as (second, first)."""
+    clip_norm: float | None = None
+    """Gradients are clipped to this norm before every step."""
+    accumulates: bool = False
+    """The release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`)."""
+
+
+A1 = Method("A1", "A1")
+A1CLASS = Method("A1class", "A1+L", cluster_head=True)
+ACOSEG = Method("Acoseg", "ACoseg", paired=True, clip_norm=0.05, accumulates=True)
+METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of FACTS.md section 2. No field has a default: forgetting one would change the experiment."""
+
+    dataset: Dataset
+    method: Method
+    checkpoint: str
+    """The published checkpoint's file name."""
+    loss_weights: Mapping[str, float]
+    """Weight of each named loss: "mask", and "cluster" where the method has the head."""
+    lr: float
+    """Adam's learning rate."""
+    batch_size: int
+    epochs: int
+    """At most this many."""
+    patience: int
+    """Epochs without improvement after which training stops."""
+    watch: Literal["mask", "dice"]
+    """Watched on validation against the ellipse: the mask loss (lower is better) or Dice (higher is better)."""
+    out_of_patience: Literal["best", "last"]
+    """The weights kept when patience runs out under `released`; always the best under `corrected`."""
+    scored_multiple: int
+    """Under `released` only this many lesions, or a multiple, are scored (FACTS.md 4.4); 1 means all."""

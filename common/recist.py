@@ -1,0 +1,76 @@
+"""The ellipse of a lesion, from a mask, and the k-means shape clusters over all ellipses.
+
+An ellipse is five numbers: centre x and y, width and height (full axes), in px, and the angle in degrees by
+which the width's axis is turned clockwise on the screen from the x axis: OpenCV's convention.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+
+
+class Ellipse(NamedTuple):
+    """An ellipse in OpenCV's convention; lengths in px, angle in degrees."""
+
+    cx: float
+    cy: float
+    width: float
+    height: float
+    angle: float
+
+
+def mask_hull(mask: np.ndarray) -> np.ndarray:
+    """Convex hull of the pixels above 0 of a (H, W) mask, as (n, 1, 2) int32 points (x, y); n is 0 for none."""
+    inside = mask > 0
+    rows = np.flatnonzero(inside.any(axis=1))
+    if not rows.size:
+        return np.empty((0, 1, 2), np.int32)
+    # Only the first and last pixel of a row can be corners of the hull.
+    first = inside[rows].argmax(axis=1)
+    last = inside.shape[1] - 1 - inside[rows, ::-1].argmax(axis=1)
+    points = np.concatenate([np.stack([first, rows], 1), np.stack([last, rows], 1)])
+    return cv2.convexHull(points.astype(np.int32))
+
+
+def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
+    """Fit an ellipse to the convex hull of a mask (FACTS.md section 3).
+
+    Returns:
+        The ellipse in px of the mask, or None where the hull has under five points, too few for a fit.
+    """
+    hull = mask_hull(mask)
+    if len(hull) < 5:
+        return None
+    (cx, cy), (width, height), angle = cv2.fitEllipse(hull)
+    return Ellipse(cx, cy, width, height, angle)
+
+
+def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.ndarray | None = None) -> np.ndarray:
+    """k-means labels of the ellipses, raw and unscaled (FACTS.md section 1, A1+L).
+
+    Args:
+        recist: (N, 5) ellipses.
+        clusters: K.
+        seed: k-means's ``random_state``; published: 0.
+        fit_on: (N,) booleans, the lesions the centres are fitted on; None, as published, means all.
+
+    Returns:
+        (N,) int64 labels in 0..K-1.
+
+    Raises:
+        UserError: fewer lesions to fit on than clusters.
+    """
+    from sklearn.cluster import KMeans  # slow to import, and only this function computes with it
+
+    points = np.asarray(recist, np.float64)
+    fitted = points if fit_on is None else points[fit_on]
+    if len(fitted) < clusters:
+        raise UserError(
+            f"{clusters} shape clusters can't be fitted on {len(fitted)} lesions; "
+            f"pass --clusters {max(len(fitted) // 10, 1)}, say, or add lesions"
+        )
+    means = KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit(fitted)
+    return means.predict(points).astype(np.int64) if fit_on is not None else means.labels_.astype(np.int64)

@@ -1,0 +1,36 @@
+"""Splitting whole groups (patients, volumes, lesions seen twice) into train, val and test."""
+
+import random
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+FRACTIONS = {"train": 0.7, "val": 0.2, "test": 0.1}
+"""The paper's 70/20/10."""
+
+
+def split_groups(groups: Sequence[Hashable], seed: int) -> list[str]:
+    """Split rows 70/20/10 so that no group is in two splits.
+
+    Groups are shuffled, then each goes to the split that lacks most rows; the last ones fill splits that are
+    still empty, so that three groups give three splits.
+
+    Args:
+        groups: each row's group.
+        seed: of the shuffle.
+
+    Returns:
+        Each row's split, "train", "val" or "test".
+    """
+    sizes = Counter(groups)
+    order = sorted(sizes, key=str)
+    random.Random(seed).shuffle(order)
+    lacking = {name: share * len(groups) for name, share in FRACTIONS.items()}
+    empty = set(FRACTIONS)
+    chosen: dict[Hashable, str] = {}
+    for place, group in enumerate(order):
+        candidates = empty if len(order) - place <= len(empty) else FRACTIONS.keys()
+        name = max(candidates, key=lambda split: (lacking[split], split))
+        chosen[group] = name
+        lacking[name] -= sizes[group]
+        empty.discard(name)
+    return [chosen[group] for group in groups]

@@ -1,0 +1,79 @@
+"""The masks that stand in for an outline: the filled ellipse, and GrabCut inside it. All are uint8 0/1."""
+
+import cv2
+import numpy as np
+
+from common.recist import Ellipse
+
+# GrabCut starts from random numbers, and for about one lesion in a hundred they decide between two answers. With
+# this seed set before every lesion, the result depends on neither order nor number of processes.
+_SEED = 3
+
+
+def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, whole: float = 0.0) -> np.ndarray:
+    """Fill an ellipse on a (rows, columns) raster.
+
+    A pixel counts when its centre, at whole coordinates, lies inside.
+
+    Args:
+        ellipse: in px of the raster.
+        shape: rows and columns.
+        grow: px added all round (a drawn outline covers half its width more).
+        whole: count a pixel only when the four points at ± this many px about its centre lie inside too;
+            0.5 means pixels that are covered wholly.
+
+    Returns:
+        ``shape`` uint8 of 0/1; all 0 when an axis is not above 0.
+    """
+    mask = np.zeros(shape, np.uint8)
+    a, b = ellipse.width / 2 + grow, ellipse.height / 2 + grow
+    if not (a > 0 and b > 0):
+        return mask
+    turn = np.deg2rad(ellipse.angle)
+    cos, sin = np.cos(turn), np.sin(turn)
+    reach_x, reach_y = np.hypot(a * cos, b * sin), np.hypot(a * sin, b * cos)
+    left, right = _span(ellipse.cx, reach_x, shape[1])
+    top, bottom = _span(ellipse.cy, reach_y, shape[0])
+    x = np.arange(left, right)[None, :] - ellipse.cx
+    y = np.arange(top, bottom)[:, None] - ellipse.cy
+    inside = np.ones((bottom - top, right - left), bool)
+    for dx, dy in {(sx * whole, sy * whole) for sx in (-1, 1) for sy in (-1, 1)}:
+        along = ((x + dx) * cos + (y + dy) * sin) / a
+        across = ((y + dy) * cos - (x + dx) * sin) / b
+        inside &= along**2 + across**2 <= 1
+    mask[top:bottom, left:right] = inside
+    return mask
+
+
+def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
+    first = int(np.clip(np.floor(centre - reach), 0, length))
+    return first, int(np.clip(np.ceil(centre + reach) + 1, first, length))
+
+
+def grabcut_mask(
+    image: np.ndarray, ellipse: np.ndarray, inset: int = 0, least_pixels: int = 1, iterations: int = 5
+) -> np.ndarray:
+    """GrabCut inside an ellipse (FACTS.md section 3, row GrabCut).
+
+    Args:
+        image: (H, W, 3) uint8; what lies outside the ellipse is blackened first, as published.
+        ellipse: (H, W) 0/1.
+        inset: px by which the ellipse's box is moved in at the left and top, and twice that made smaller.
+        least_pixels: a result of fewer pixels falls back to the ellipse.
+        iterations: GrabCut's.
+
+    Returns:
+        (H, W) uint8 0/1: the foreground, or the ellipse where GrabCut can't start or finds too little.
+    """
+    x, y, width, height = cv2.boundingRect(ellipse)
+    # The release takes last minus first pixel for the box's size, one less than it covers.
+    box = (x + inset, y + inset, width - 1 - 2 * inset, height - 1 - 2 * inset)
+    if box[2] < 1 or box[3] < 1:
+        return ellipse.copy()
+    cv2.setRNGSeed(_SEED)
+    mask = np.zeros(ellipse.shape, np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    blackened = image * ellipse[..., None]
+    cv2.grabCut(blackened, mask, box, *models, iterations, cv2.GC_INIT_WITH_RECT)
+    foreground = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
+    return foreground if np.count_nonzero(foreground) >= least_pixels else ellipse.copy()
