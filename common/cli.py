@@ -37,9 +37,11 @@ class Run:
     precision: Literal["auto", "fp32", "bf16"]
     limit: int | None
     encoder_weights: str = "imagenet"
+    """Training only, as is ``target``."""
     target: str = "ellipse"
     split: str = "test"
-    truth: str | None = None
+    """Evaluation only, as is ``truth``: the name of a prepared array, or a folder of human masks."""
+    truth: str = "truth"
 
 
 def canvas_size(text: str) -> tuple[int, int]:
@@ -171,6 +173,13 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
     """Parse an evaluation script's command line; what is not given comes from the checkpoint's own recipe."""
     parser = _run_parser(recipe, description, note="the checkpoint's own, else ")
     parser.add_argument("--split", choices=("test", "val", "train", "all"), default="test", help="default test")
+    folder = "|DIR" if recipe.dataset.read_truth else ""
+    parser.add_argument(
+        "--truth",
+        default=recipe.dataset.truth,
+        metavar=f"{'|'.join(TARGETS)}{folder}",
+        help=f"masks to score against (default {recipe.dataset.truth})",
+    )
     return _run(recipe, parser.parse_args(arguments))
 
 

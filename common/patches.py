@@ -3,6 +3,8 @@
 Points are (x, y), arrays (row, column). See FACTS.md section 1.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -29,6 +31,23 @@ def resize_mask(mask: np.ndarray) -> np.ndarray:
 def shrink_mask(mask: np.ndarray) -> np.ndarray:
     """Resize a (H, W) mask to (120, 120) 0/1, keeping only pixels whose linear interpolation is exactly 1."""
     return (cv2.resize((mask > 0).astype(np.float64), (PATCH, PATCH)) == 1).astype(np.uint8)
+
+
+class Crop(NamedTuple):
+    """Where a patch lies: the image is scaled, then cut from column ``left`` and row ``top`` (px, maybe negative)."""
+
+    scale: float
+    left: int
+    top: int
+
+
+def cut_patch(image: np.ndarray, crop: Crop) -> np.ndarray:
+    """Scale a (H, W) float32 image and cut the 120x120 patch; px beyond the border repeat it."""
+    if crop.scale != 1:
+        image = cv2.resize(image, None, fx=crop.scale, fy=crop.scale, interpolation=cv2.INTER_LINEAR)
+    rows = np.clip(np.arange(crop.top, crop.top + PATCH), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(crop.left, crop.left + PATCH), 0, image.shape[1] - 1)
+    return image[np.ix_(rows, columns)]
 
 
 def mirror_index(length: int, before: int, after: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What a dataset declares about itself, the three methods, and a recipe's fields."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 Protocol = Literal["released", "corrected"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
@@ -25,6 +27,9 @@ class Dataset:
     """K, the number of shape clusters of the A1+L method."""
     truth: str
     """The prepared array that predictions are scored against: "truth", or what stands in for it."""
+    read_truth: Callable[[Path, list[dict[str, str]]], dict[int, np.ndarray]] | None = None
+    """Reads human masks from a folder for rows of `lesions.csv`, as (120, 120) 0/1 by row; None where masks are part
+    of the dataset."""
 
     @property
     def prepare_command(self) -> str:

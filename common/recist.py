@@ -1,4 +1,4 @@
-"""The ellipse of a lesion, from a mask, and the k-means shape clusters over all ellipses.
+"""The ellipse of a lesion, from a mask or from RECIST diameters, and the k-means shape clusters over all ellipses.
 
 An ellipse is five numbers: centre x and y, width and height (full axes), in px, and the angle in degrees by
 which the width's axis is turned clockwise on the screen from the x axis: OpenCV's convention.
@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
+
+_PARALLEL = 1e-6  # sine of the angle between two diameters under which they count as parallel
 
 
 class Ellipse(NamedTuple):
@@ -46,6 +48,28 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
         return None
     (cx, cy), (width, height), angle = cv2.fitEllipse(hull)
     return Ellipse(cx, cy, width, height, angle)
+
+
+def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
+    """The ellipse that two RECIST diameters span (FACTS.md section 3, column DeepLesion).
+
+    Args:
+        ends: (4, 2) points (x, y): both ends of the long diameter, then both of the short one, in px.
+
+    Returns:
+        Centre where the lines through the diameters cross, width the short and height the long diameter's length,
+        angle that of the short one; None where a diameter has no length or the two are parallel.
+    """
+    start, long, start2, short = ends[0], ends[1] - ends[0], ends[2], ends[3] - ends[2]
+    length, length2 = float(np.hypot(*long)), float(np.hypot(*short))
+    cross = long[0] * short[1] - long[1] * short[0]
+    if not abs(cross) > _PARALLEL * length * length2:
+        return None
+    gap = start2 - start
+    along = (gap[0] * short[1] - gap[1] * short[0]) / cross
+    cx, cy = start + along * long
+    angle = 90 - float(np.rad2deg(np.arctan2(short[0], short[1])))
+    return Ellipse(float(cx), float(cy), length2, length, angle)
 
 
 def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.ndarray | None = None) -> np.ndarray:

@@ -1,0 +1,88 @@
+"""A synthetic HAM10000 in the original file layout, for the demo and the tests.
+
+python HAM_phantom.py DIR     # 120 images and masks
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import HAM_data
+from common.errors import UserError, run_script
+from common.files import write_csv
+from common.phantom import blob, smooth_noise, soften
+
+HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
+
+
+def draw_lesion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One skin image with a pigmented lesion: uneven pigment, soft border, hair, vignetting.
+
+    Returns:
+        The image (450, 600, 3) uint8 BGR and its mask (450, 600) uint8 0/255.
+    """
+    shape = (HEIGHT, WIDTH)
+    long = rng.uniform(60, 170)
+    radii = long, long * rng.uniform(0.55, 1)
+    centre = rng.uniform(200, 400), rng.uniform(170, 280)
+    mask = blob(shape, centre, radii, rng.uniform(0, 180), rng.uniform(0.05, 0.14), rng)
+
+    skin = rng.uniform((120, 140, 190), (175, 195, 235))  # BGR
+    pigment = rng.uniform(0.35, 1.0) * np.array([70, 85, 135]) + rng.uniform(-12, 12, 3)
+    uneven = 1 + 0.25 * smooth_noise(shape, 25, rng) + 0.1 * smooth_noise(shape, 4, rng)
+    weight = np.clip(soften(mask, rng.uniform(3, 12)) * np.clip(uneven, 0.4, 1.4), 0, 1)[..., None]
+    tone = 1 + 0.03 * smooth_noise(shape, 60, rng) + 0.02 * smooth_noise(shape, 2, rng)
+    image = (skin * (1 - weight) + pigment * weight) * tone[..., None]
+    for _ in range(int(rng.integers(0, 14))):
+        _draw_hair(image, rng)
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    vignette = 1 - rng.uniform(0, 0.35) * np.clip(x**2 + y**2 - 0.6, 0, None)
+    image = image * vignette[..., None] + rng.normal(0, 2.5, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), mask * 255
+
+
+def _draw_hair(image: np.ndarray, rng: np.random.Generator) -> None:
+    """A dark curved stroke across the image, in place."""
+    start, end = (rng.uniform((0, 0), (WIDTH, HEIGHT)) for _ in range(2))
+    bend = (start + end) / 2 + rng.normal(0, 50, 2)
+    t = np.linspace(0, 1, 40)[:, None]
+    curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
+    colour = rng.uniform((15, 20, 25), (60, 70, 90)).tolist()
+    thickness = int(rng.integers(1, 4))
+    cv2.polylines(image, [np.rint(curve).astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
+
+
+def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
+    """Write a synthetic HAM10000: images in two parts, masks, and the metadata.
+
+    Every tenth image shows the same lesion id as the one before, as HAM10000's follow-ups do.
+
+    Args:
+        folder: the data folder; made if need be.
+        lesions: how many images.
+        seed: the same seed gives the same pixels.
+    """
+    folders = [folder / name for name in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER)]
+    for path in folders:
+        path.mkdir(parents=True, exist_ok=True)
+    metadata = []
+    for index in range(lesions):
+        image, mask = draw_lesion(np.random.default_rng([seed, index]))
+        name = f"ISIC_{9_000_000 + index:07d}"
+        cv2.imwrite(str(folders[index * 2 // lesions] / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        cv2.imwrite(str(folders[2] / f"{name}{HAM_data.MASK_SUFFIX}"), mask)
+        metadata.append({"lesion_id": f"HAM_{index - (index % 10 == 9):07d}", "image_id": name})
+    write_csv(folder / HAM_data.METADATA, metadata, ["lesion_id", "image_id"])
+
+
+def main() -> None:
+    """Command line: the folder to write to."""
+    if len(sys.argv) != 2:
+        raise UserError("give one folder to write the synthetic HAM10000 to")
+    write_ham(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,134 @@
+"""Checkpoints: weights in the released layout, with the recipe that made them.
+
+A file is ``{"model_dict": state_dict, "recipe": {...}}``; the release reads and writes only the first key, under the
+same names (FACTS.md section 2).
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.cli import ENCODER, Run
+from common.errors import UserError
+from common.files import atomic_path
+from common.model import build_network
+from common.patches import CANVAS
+from common.recipe import METHODS, PROTOCOLS, Protocol
+from common.weights import load_tensors
+
+_CLUSTER_WEIGHT = "classification_head.3.weight"
+
+
+def save_checkpoint(path: Path, network: nn.Module, recipe: Mapping[str, Any]) -> None:
+    """Write a network's weights and its recipe, atomically.
+
+    Args:
+        path: the file.
+        network: any of `build_network`'s; its tensors are written plain, on the CPU, in the default memory layout.
+        recipe: plain values only, so that the file loads without running code.
+    """
+    plain: dict[int, Tensor] = {}  # a tensor registered under two names is stored once
+    state = {}
+    for name, value in network.state_dict().items():
+        if value.data_ptr() not in plain:
+            plain[value.data_ptr()] = value.detach().cpu().contiguous()
+        state[name] = plain[value.data_ptr()]
+    save_tensors(path, {"model_dict": state, "recipe": dict(recipe)})
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """``torch.save``, atomically, and with an OSError where the disk is full."""
+    buffer = io.BytesIO()  # torch.save hides the reason when writing to a file fails
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file's content, checked."""
+
+    state: dict[str, Tensor]
+    recipe: dict[str, Any]
+    """Empty for a released checkpoint."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method whose network this is, told from the tensors' names."""
+        if "mlp1a.weight" in self.state:
+            return "Acoseg"
+        return "A1class" if _CLUSTER_WEIGHT in self.state else "A1"
+
+    @property
+    def clusters(self) -> int | None:
+        """K of the cluster head; None without one."""
+        return len(self.state[_CLUSTER_WEIGHT]) if _CLUSTER_WEIGHT in self.state else None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, ours or a released one.
+
+    Raises:
+        UserError: missing, truncated, or no checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"the checkpoint {path} does not exist; train it first, or pass --checkpoint PATH")
+    content = load_tensors(path)
+    state = content.get("model_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is not a checkpoint of this project: it has no model_dict of tensors")
+    if not any(name.endswith("encoder.conv1.weight") or ".encoder." in f".{name}" for name in state):
+        raise UserError(f"{path} is not a checkpoint of this project: it holds no encoder")
+    recipe = content.get("recipe", {})
+    return Checkpoint(state, recipe if isinstance(recipe, dict) else {})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network ready for evaluation, and the settings that its checkpoint or the command line gave."""
+
+    network: nn.Module
+    encoder: str
+    canvas: tuple[int, int]
+    clusters: int
+    protocol: Protocol
+    recipe: dict[str, Any]
+
+
+def load_trained(run: Run) -> Trained:
+    """Build the network of ``run`` with the checkpoint's weights.
+
+    What the command line leaves open comes from the checkpoint's own recipe, else from the published defaults.
+
+    Raises:
+        UserError: as `load_checkpoint`; or the checkpoint is of another method, K or encoder.
+    """
+    checkpoint = load_checkpoint(run.checkpoint)
+    method, own = run.recipe.method, checkpoint.recipe
+    if checkpoint.method != method.name:
+        raise UserError(
+            f"{run.checkpoint} holds the network of {METHODS[checkpoint.method].label}, not of {method.label}; "
+            f"evaluate it with the {checkpoint.method} script"
+        )
+    clusters = run.clusters or checkpoint.clusters or run.recipe.dataset.clusters
+    if checkpoint.clusters is not None and checkpoint.clusters != clusters:
+        raise UserError(
+            f"{run.checkpoint} has {checkpoint.clusters} clusters, not {clusters}; "
+            f"pass --clusters {checkpoint.clusters}"
+        )
+    encoder = run.encoder or str(own.get("encoder", ENCODER))
+    network = build_network(method, encoder, clusters)
+    try:
+        network.load_state_dict(checkpoint.state)
+    except RuntimeError as error:
+        raise UserError(
+            f"the tensors of {run.checkpoint} are not those of the encoder {encoder}; pass --encoder"
+        ) from error
+    rows, columns = run.canvas or own.get("canvas", CANVAS)
+    protocol = run.protocol or own.get("protocol", PROTOCOLS[0])
+    return Trained(network, encoder, (int(rows), int(columns)), clusters, protocol, own)

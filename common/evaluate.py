@@ -1,0 +1,179 @@
+"""Score a checkpoint: one CSV row per lesion, one JSON of means."""
+
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.checkpoint import Trained, load_trained
+from common.cli import TARGETS, Run
+from common.dataset import LesionBatches, centre
+from common.device import autocast, pick_device, pick_precision
+from common.errors import UserError
+from common.files import sha256, write_csv, write_json
+from common.metrics import EXTRA, FIGURES, FRACTIONS, bootstrap_interval, fill_undefined, lesion_figures
+from common.prepared import Prepared
+from common.progress import progress
+
+
+def evaluate(run: Run) -> None:
+    """Evaluate a run's checkpoint; print the six figures, write `<stem>.json` and `<stem>.csv` into the results folder.
+
+    Splits other than test write `<stem>.<split>.json` and `.csv`.
+
+    Raises:
+        UserError: something asked for is missing or does not fit.
+    """
+    trained = load_trained(run)
+    prepared = Prepared.open(run.prepared, run.recipe.dataset, trained.protocol)
+    rows = scored_rows(prepared, run, trained)
+    truth = truth_masks(prepared, run, rows)
+    rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
+    device = pick_device(run.device)
+    precision = pick_precision(run.precision, device)
+    trained.network.to(device).to(memory_format=torch.channels_last).eval()
+
+    lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device)
+    start = time.monotonic()
+    scores = score(trained, lesions, truth, run.recipe.batch_size, precision)
+    seconds = time.monotonic() - start
+    figures = {name: np.array([lesion[name] for lesion in scores]) for name in (*FIGURES, *EXTRA)}
+    filled = fill_undefined(figures, trained.protocol)
+    summary = summarise(run, trained, filled, precision) | {
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(rows) / seconds, 2),
+    }
+    stem = run.checkpoint.stem if run.split == "test" else f"{run.checkpoint.stem}.{run.split}"
+    write_csv(
+        run.results / f"{stem}.csv",
+        [_csv_row(prepared.lesions[row], lesion) for row, lesion in zip(rows, scores, strict=True)],
+        ["lesion", "split", *FIGURES, *EXTRA],
+    )
+    write_json(run.results / f"{stem}.json", summary)
+    print_figures(run, summary)
+    print(f"{run.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
+
+
+def scored_rows(prepared: Prepared, run: Run, trained: Trained) -> np.ndarray:
+    """The lesions that are scored: under `released`, down to the recipe's multiple (FACTS.md 4.4).
+
+    Raises:
+        UserError: none are left.
+    """
+    rows = prepared.rows(run.split, run.limit)
+    multiple = run.recipe.scored_multiple
+    if trained.protocol == "corrected" or len(rows) % multiple == 0:
+        return rows
+    kept = rows[: len(rows) - len(rows) % multiple]
+    if not len(kept):
+        raise UserError(
+            f"the released protocol scores lesions by the {multiple}, and the split {run.split} has {len(rows)}; "
+            "pass --protocol corrected"
+        )
+    print(f"the released protocol leaves out the last {len(rows) - len(kept)} of {len(rows)} lesions")
+    return kept
+
+
+def truth_masks(prepared: Prepared, run: Run, rows: np.ndarray) -> np.ndarray | dict[int, np.ndarray]:
+    """What predictions are scored against, by row: a prepared array, or masks read from a folder.
+
+    Raises:
+        UserError: there is no such array or folder, or it has a mask for none of the lesions.
+    """
+    if run.truth in TARGETS:
+        return prepared.array(run.truth)
+    read = run.recipe.dataset.read_truth
+    if read is None or not Path(run.truth).is_dir():
+        raise UserError(f"--truth {run.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
+    masks = read(Path(run.truth), prepared.lesions)
+    if not any(row in masks for row in rows):
+        raise UserError(f"--truth {run.truth} has a mask for none of the lesions of the split {run.split}")
+    return masks
+
+
+@torch.inference_mode()
+def score(
+    trained: Trained,
+    lesions: LesionBatches,
+    truth: np.ndarray | Mapping[int, np.ndarray],
+    batch_size: int,
+    precision: str,
+) -> list[dict[str, float]]:
+    """Predict and score one batch after the other, keeping only figures.
+
+    Args:
+        trained: its network on the device, in eval mode.
+        lesions: what to predict.
+        truth: (120, 120) masks of 0/1 by row.
+        batch_size: images at a time.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        The figures of each lesion, in the order of ``lesions.rows``.
+    """
+    scores = []
+    total = -(-len(lesions) // batch_size)
+    for batch in progress(lesions.batches(batch_size), "evaluating", total, "batch"):
+        with autocast(lesions.device, precision):
+            logits = trained.network(batch.images)["mask"]
+        # Probability 0.5 is logit 0.
+        predictions = (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
+        scores += [lesion_figures(truth[row], mask) for row, mask in zip(batch.rows, predictions, strict=True)]
+    return scores
+
+
+def summarise(run: Run, trained: Trained, figures: Mapping[str, np.ndarray], precision: str) -> dict[str, Any]:
+    """The evaluation's JSON: means of the figures (fractions and px), intervals, settings, what was evaluated."""
+    lesions = len(figures["dice"])
+    return {
+        "dataset": run.recipe.dataset.name,
+        "method": run.recipe.method.name,
+        "label": run.recipe.method.label,
+        **{name: float(np.mean(values)) for name, values in figures.items()},
+        **{f"{name}_interval": list(bootstrap_interval(figures[name]))[1:] for name in ("dice", "iou")},
+        "lesions": lesions,
+        "split": run.split,
+        "truth": run.truth if run.truth in TARGETS else "folder",
+        "settings": {
+            "encoder": trained.encoder,
+            "canvas": list(trained.canvas),
+            "clusters": trained.clusters,
+            "protocol": trained.protocol,
+            "precision": precision,
+            "limit": run.limit,
+            "target": trained.recipe.get("target"),
+            "seed": trained.recipe.get("seed"),
+        },
+        "training": trained.recipe,
+        "checkpoint": {"file": run.checkpoint.name, "sha256": sha256(run.checkpoint)},
+        "versions": {
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("torch", "segmentation-models-pytorch", "numpy", "opencv-python")},
+        },
+    }
+
+
+def _csv_row(lesion: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, Any]:
+    # What is undefined stays empty: the reader decides how to fill it.
+    return {"lesion": lesion["lesion"], "split": lesion["split"]} | {
+        name: "" if np.isnan(value) else repr(value) for name, value in figures.items()
+    }
+
+
+def print_figures(run: Run, summary: Mapping[str, Any]) -> None:
+    """The six figures as the paper prints them: per cent and px."""
+    against = "" if summary["truth"] == "truth" else f", scored against {run.truth}, not against human masks"
+    print(
+        f"{summary['dataset']} {summary['label']}, {summary['lesions']} {run.split} lesions, "
+        f"{summary['settings']['protocol']}{against}"
+    )
+    for name in FIGURES:
+        value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
+        interval = summary.get(f"{name}_interval")
+        spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
+        print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit}{spread}")

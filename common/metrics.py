@@ -1,0 +1,138 @@
+"""The paper's six figures, one value per lesion, reduced last (FACTS.md section 5).
+
+Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. What is undefined (a distance to an empty
+prediction) is NaN until the reduction.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from skimage.feature import canny
+
+from common.patches import PATCH
+from common.recipe import Protocol
+
+FIGURES = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")
+"""The six, in the order of the paper's table."""
+EXTRA = ("average_hausdorff", "hausdorff95")
+"""Border distances that the paper's text names or that others report."""
+FRACTIONS = ("iou", "dice", "vs")
+"""Figures in 0..1, which the paper prints in per cent; the others are px."""
+DISTANCES = ("centre_error", "avd", *EXTRA)
+"""Figures that an empty mask leaves undefined."""
+
+
+def lesion_figures(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """All figures of one lesion.
+
+    Args:
+        truth: (H, W) 0/1.
+        prediction: (H, W) 0/1.
+
+    Returns:
+        `FIGURES` and `EXTRA`; the distances are NaN when either mask is empty, the overlaps when both are.
+    """
+    truth, prediction = np.ascontiguousarray(truth, np.uint8), np.ascontiguousarray(prediction, np.uint8)
+    figures = _overlaps(truth, prediction)
+    figures["centre_error"] = _centre_error(truth, prediction)
+    figures["perimeter_error"] = abs(_edge_pixels(truth) - _edge_pixels(prediction)) / 2
+    figures.update(_border_distances(truth, prediction))
+    return {name: float(figures[name]) for name in (*FIGURES, *EXTRA)}
+
+
+def _overlaps(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    both = np.count_nonzero(truth & prediction)
+    missed, extra = np.count_nonzero(truth) - both, np.count_nonzero(prediction) - both
+    total = 2 * both + missed + extra
+    if total == 0:
+        return dict.fromkeys(FRACTIONS, np.nan)
+    return {
+        "iou": both / (both + missed + extra),
+        "dice": 2 * both / total,
+        "vs": 1 - abs(missed - extra) / total,
+    }
+
+
+def _centre_error(truth: np.ndarray, prediction: np.ndarray) -> float:
+    if not (truth.any() and prediction.any()):
+        return np.nan
+    (x, y, w, h), (u, v, s, t) = cv2.boundingRect(truth), cv2.boundingRect(prediction)
+    return np.hypot(x + w / 2 - u - s / 2, y + h / 2 - v - t / 2)
+
+
+def _edge_pixels(mask: np.ndarray) -> int:
+    return int(np.count_nonzero(canny(mask, sigma=1, low_threshold=1, high_threshold=1)))
+
+
+def _border(mask: np.ndarray) -> np.ndarray:
+    """Pixels of the mask with a 4-neighbour outside it, or outside the image."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return mask - cv2.erode(mask, cross, borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+
+
+def _distance_to(border: np.ndarray) -> np.ndarray:
+    """Euclidean distance of every pixel to the border, in px."""
+    distance = cv2.distanceTransform(1 - border, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # OpenCV computes in float32; squared distances between pixels are whole numbers, so rounding makes it exact.
+    return np.sqrt(np.rint(distance.astype(np.float64) ** 2))
+
+
+def _border_distances(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """The symmetric Hausdorff distance between borders, its 95th percentile, and its average.
+
+    The paper calls the first "average volume distance"; the release computes the maximum (FACTS.md section 5).
+    """
+    if not (truth.any() and prediction.any()):
+        return {"avd": np.nan, "hausdorff95": np.nan, "average_hausdorff": np.nan}
+    ours, theirs = _border(prediction), _border(truth)
+    there, back = _distance_to(theirs)[ours > 0], _distance_to(ours)[theirs > 0]
+    return {
+        "avd": max(there.max(), back.max()),
+        "hausdorff95": np.percentile(np.concatenate([there, back]), 95),
+        "average_hausdorff": (there.mean() + back.mean()) / 2,
+    }
+
+
+def fill_undefined(figures: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, np.ndarray]:
+    """Give empty predictions a distance, as the reduction needs one (FACTS.md 4.8).
+
+    Args:
+        figures: (N,) values by name, NaN where undefined.
+        protocol: `released` takes the worst of the other lesions in the set, `corrected` the patch's diagonal.
+
+    Returns:
+        The same, with the distances filled; still NaN under `released` when every prediction is empty.
+    """
+    filled = {name: np.asarray(values, np.float64).copy() for name, values in figures.items()}
+    for name in DISTANCES:
+        undefined = np.isnan(filled[name])
+        if undefined.any():
+            diagonal = np.hypot(PATCH, PATCH)
+            worst = diagonal if protocol == "corrected" else np.max(filled[name], initial=-np.inf, where=~undefined)
+            filled[name][undefined] = worst if np.isfinite(worst) else np.nan
+    return filled
+
+
+class Interval(NamedTuple):
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = 2000) -> Interval:
+    """Percentile bootstrap of the mean over lesions.
+
+    Args:
+        values: (N,) one value per lesion.
+        seed: of the resampling.
+        draws: resamples.
+    """
+    rng = np.random.default_rng(seed)
+    # One resample at a time: memory must not grow with draws times lesions.
+    means = [rng.choice(values, len(values)).mean() for _ in range(draws)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))

@@ -1,0 +1,79 @@
+"""Tensors from files: never executing what they hold, and what an encoder starts from."""
+
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+
+
+def load_tensors(path: Path) -> Any:
+    """Read a file made by ``torch.save``, tensors and plain values only, onto the CPU.
+
+    Raises:
+        UserError: missing, truncated, not such a file, or holding anything that would run code.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is not a file of tensors, or holds code, which is never run; use a file you trust"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is truncated or not a PyTorch file; make or download it again") from error
+
+
+def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:
+    """Start a network's encoder from trained weights.
+
+    Args:
+        network: as made by ``model.build_network``.
+        encoder: its encoder's name.
+        source: "imagenet" (downloaded by segmentation-models-pytorch), "none" (stay random), or the path of a
+            state dict with torchvision's keys, whose ``fc.*`` keys are left out.
+
+    Raises:
+        UserError: the download fails, or the file is missing, damaged or of another network.
+    """
+    if source == "none":
+        return
+    state = _downloaded(encoder) if source == "imagenet" else _from_file(Path(source))
+    try:
+        network.get_submodule("encoder").load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        raise UserError(
+            f"{source} does not hold weights of the encoder {encoder}; pass the matching --encoder"
+        ) from error
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"--encoder-weights {path} does not exist; pass imagenet, none or the path of a state dict")
+    state = load_tensors(path)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} does not hold a plain state dict; save model.state_dict() of a torchvision network")
+    return {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+def _downloaded(encoder: str) -> dict[str, Tensor]:
+    # The hub's client tells of each of its retries; one sentence at the end is enough.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    try:
+        return smp.encoders.get_encoder(encoder, weights="imagenet").state_dict()
+    except KeyError as error:
+        raise UserError(
+            f"there are no ImageNet weights for {encoder}; pass --encoder-weights none or a PATH"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"ImageNet weights for {encoder} can't be downloaded; "
+            "pass --encoder-weights PATH, a torchvision state dict, or --encoder-weights none"
+        ) from error
