@@ -6,7 +6,7 @@ python HAM_data.py --protocol corrected
 
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,9 +152,9 @@ def inputs(data: Path, pairs: Iterable[Pair]) -> list[Path]:
     return files + [path for path in [data / METADATA] if path.is_file()]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    args = prepare_parser(DATASET, __doc__).parse_args()
+    args = prepare_parser(DATASET, __doc__).parse_args(arguments)
     pairs, lone = find_pairs(args.data)
     corrected = args.protocol == "corrected"
     prepare(

@@ -74,6 +74,8 @@ def _cut(rows: np.ndarray, size: int, remainder: Remainder) -> list[np.ndarray]:
     left = len(rows) % size
     if remainder == "drop":
         rows = rows[: len(rows) - left]
+    if not len(rows):
+        return []
     starts = np.arange(size, len(rows), size)
     return np.split(rows, starts[:-1] if remainder == "join" and left == 1 else starts)
 

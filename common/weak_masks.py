@@ -51,14 +51,18 @@ def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
 
 
 def grabcut_mask(
-    image: np.ndarray, ellipse: np.ndarray, inset: int = 0, least_pixels: int = 1, iterations: int = 5
+    image: np.ndarray,
+    ellipse: np.ndarray,
+    inset: int = 0,
+    least_pixels: int = 1,
+    iterations: int = 5,
 ) -> np.ndarray:
     """GrabCut inside an ellipse (FACTS.md section 3, row GrabCut).
 
     Args:
         image: (H, W, 3) uint8; what lies outside the ellipse is blackened first, as published.
         ellipse: (H, W) 0/1.
-        inset: px by which the ellipse's box is moved in at the left and top, and twice that made smaller.
+        inset: px by which the ellipse's box is moved in at the left and top; its right and bottom stay.
         least_pixels: a result of fewer pixels falls back to the ellipse.
         iterations: GrabCut's.
 
@@ -67,7 +71,7 @@ def grabcut_mask(
     """
     x, y, width, height = cv2.boundingRect(ellipse)
     # The release takes last minus first pixel for the box's size, one less than it covers.
-    box = (x + inset, y + inset, width - 1 - 2 * inset, height - 1 - 2 * inset)
+    box = (x + inset, y + inset, width - 1 - inset, height - 1 - inset)
     if box[2] < 1 or box[3] < 1:
         return ellipse.copy()
     cv2.setRNGSeed(_SEED)

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import HAM_data
+import HAM_phantom
+from common.prepared import Prepared
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -19,3 +23,20 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def ham_prepared(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The 400 real HAM10000 lesions, prepared with the golden files' K=20."""
+    folder = tmp_path_factory.mktemp("ham") / "prepared"
+    HAM_data.main(["--data", str(shared / "data" / "ham10000"), "--prepared", str(folder), "--clusters", "20"])
+    return Prepared.open(folder, HAM_data.DATASET, "released", 20)
+
+
+@pytest.fixture(scope="session")
+def phantom_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a small synthetic HAM10000, prepared with K=4: 28 train, 8 val, 4 test lesions."""
+    folder = tmp_path_factory.mktemp("phantom_ham")
+    HAM_phantom.write_ham(folder, lesions=40)
+    HAM_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
+    return folder

@@ -1,0 +1,250 @@
+"""Prepare DeepLesion (FACTS.md section 3, column DeepLesion): slices and RECIST marks -> Data_deep/prepared/.
+
+python DeepLesion_data.py                               # the published protocol
+python DeepLesion_data.py --protocol corrected
+python DeepLesion_data.py --download --archives 1-3,7   # fetch these of the 56 archives first
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import groupby
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
+
+import cv2
+import numpy as np
+
+import DeepLesion_download
+from common.cli import prepare_parser
+from common.errors import UserError, run_script
+from common.files import fingerprint, read_image
+from common.patches import PATCH, Crop, cut_patch
+from common.prepared import Dropped, Lesion, Outcome, Request, prepare
+from common.recipe import Dataset
+from common.recist import ellipse_from_diameters
+from common.weak_masks import ellipse_mask, grabcut_mask
+from DeepLesion_info import Mark, Task, find_tasks, read_marks, slice_path
+
+DATASET = Dataset(
+    name="DeepLesion",
+    folder=Path(__file__).resolve().parent,
+    data="Data_deep",
+    prepare_script="DeepLesion_data.py",
+    clusters=190,
+    truth="grabcut",
+)
+INFO = "DL_info.csv"
+IMAGES = "Images_png"
+FRAME = 512
+"""Slices of another size are scaled until their longer side is this many px."""
+HU_OFFSET = 32_768
+"""The 16-bit PNGs hold HU plus this."""
+OUTLINE = 2.05
+"""px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3."""
+INSET = 2
+"""px by which GrabCut's rectangle is moved in and made smaller, as published."""
+LEAST_GRABCUT = 10
+"""A GrabCut result of fewer px falls back to the ellipse, as for LiTS; under `released` all do."""
+_ROWS_A_JOB = 8  # bounds what waits in memory, whatever the number of lesions in a series
+
+
+def read_slice(path: Path) -> np.ndarray:
+    """Read a slice as (rows, columns) float32 in HU.
+
+    Raises:
+        UserError: unreadable, or not 16-bit grey.
+    """
+    image = read_image(path, cv2.IMREAD_UNCHANGED)
+    if image.dtype != np.uint16 or image.ndim != 2:
+        raise UserError(
+            f"{path} holds {8 * image.itemsize}-bit px in {image.ndim} dimensions, but DeepLesion's slices are "
+            "16-bit grey; unpack it again from its archive"
+        )
+    return image.astype(np.float32) - HU_OFFSET
+
+
+def window_image(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """HU to grey values 0..255, float32: ``low`` and below are 0, ``high`` and above are 255."""
+    return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32) * np.float32(255)
+
+
+def frame_scale(shape: tuple[int, ...]) -> float:
+    """What a slice of (rows, columns) is multiplied by so that its longer side has 512 px."""
+    return FRAME / max(shape[:2])
+
+
+def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
+    """Where a lesion's patch lies, and its RECIST end points in it.
+
+    The box is 1-based and LesaNet takes 1 from it. The end points keep their place relative to the box's corner,
+    which the release lets start at 0 at least: a lesion wider than the patch is shifted by the clipped amount. Under
+    both protocols the end points are scaled as the slice is (a fault of the release, mended: FACTS.md section 4).
+
+    Args:
+        mark: the lesion.
+        scale: of the slice.
+
+    Returns:
+        The crop, and the (4, 2) end points (x, y) in px of the patch.
+    """
+    box = np.array(mark.box).reshape(2, 2)
+    scaled = (box - 1) * scale
+    origin = np.rint(scaled.mean(axis=0)) - PATCH // 2
+    corner = np.maximum(scaled[0] - origin, 0)
+    ends = (np.array(mark.ends).reshape(4, 2) - box[0]) * scale + corner
+    return Crop(scale, int(origin[0]), int(origin[1])), ends
+
+
+def _blend(parts: list[np.ndarray]) -> np.ndarray:
+    return sum(parts[1:], parts[0])
+
+
+def make_lesion(task: Task, read: Callable[[int], np.ndarray], *, corrected: bool, grabcut: bool) -> Outcome:
+    """One row of the table as a lesion, or the reason why not.
+
+    Args:
+        task: the lesion and the slices it takes.
+        read: gives a slice by its number, (rows, columns) float32 in HU.
+        corrected: the ellipse as it is and GrabCut on grey values; False grows the ellipse by its outline and gives
+            GrabCut 0s and 1s, as published (FACTS.md 4.3).
+        grabcut: make the GrabCut mask too.
+    """
+    mark = task.mark
+    shape = read(mark.slice).shape
+    scale = frame_scale(shape)
+    if not (1 <= sum(mark.box[::2]) / 2 <= shape[1] and 1 <= sum(mark.box[1::2]) / 2 <= shape[0]):
+        return Dropped(mark.name, "the box lies outside the slice")
+    crop, ends = place_patch(mark, scale)
+    recist = ellipse_from_diameters(ends)
+    ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
+    if recist is None or ellipse is None or not ellipse.any():
+        return Dropped(mark.name, "the ellipse covers no pixel of the patch")
+    frames = [_blend([weight * read(number) for weight, number in channel]) for channel in task.channels]
+    image = np.stack([cut_patch(window_image(frame, *mark.window), crop) for frame in frames], axis=-1)
+    grey = np.rint(image) if corrected else image / 255
+    return Lesion(
+        name=mark.name,
+        image=image,
+        ellipse=ellipse,
+        recist=recist,
+        grabcut=grabcut_mask(grey.astype(np.uint8), ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
+        info={
+            "source": mark.source,
+            "split": mark.split,
+            "series": mark.series,
+            "row": mark.row,
+            "spacing": "" if mark.spacing is None else mark.spacing,
+            "interval": "" if mark.interval is None else mark.interval,
+            **crop._asdict(),
+        },
+    )
+
+
+def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcut: bool) -> list[Outcome]:
+    """The lesions of one series' tasks; see `make_lesion`.
+
+    Raises:
+        UserError: a slice that is unreadable, not 16-bit grey, or of another size than the key slice.
+    """
+
+    @lru_cache(maxsize=16)
+    def read(series: str, number: int) -> np.ndarray:
+        return read_slice(slice_path(images, series, number))
+
+    outcomes = []
+    for task in tasks:
+        series, key = task.mark.series, task.mark.slice
+        for number in {number for channel in task.channels for _, number in channel}:
+            if read(series, number).shape != read(series, key).shape:
+                raise UserError(
+                    f"{slice_path(images, series, number)} has another size than slice {key:03d} of its series; "
+                    "unpack both again from their archive"
+                )
+        outcomes.append(make_lesion(task, partial(read, series), corrected=corrected, grabcut=grabcut))
+    return outcomes
+
+
+def make_jobs(tasks: Iterable[Task]) -> list[list[Task]]:
+    """Neighbouring rows of one series go together, so that a slice need not be decoded again and again."""
+    series = (list(group) for _, group in groupby(tasks, key=lambda task: task.mark.series))
+    return [group[start : start + _ROWS_A_JOB] for group in series for start in range(0, len(group), _ROWS_A_JOB)]
+
+
+def inputs(data: Path, tasks: Iterable[Task]) -> set[Path]:
+    """Every file the arrays depend on: a neighbour that arrives later is among them and changes the fingerprint."""
+    used = {(t.mark.series, number) for t in tasks for channel in t.channels for _, number in channel}
+    return {data / INFO} | {slice_path(data / IMAGES, series, number) for series, number in used}
+
+
+def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
+    """Cut human masks the way the images were cut.
+
+    Args:
+        folder: PNG masks in full-frame coordinates, 0 outside the lesion, named by `File_name`; the second lesion on a
+            slice may have its own, named as in the column `lesion`.
+        lesions: rows of `lesions.csv`.
+
+    Returns:
+        (120, 120) uint8 0/1 by place in ``lesions``, for those that have a mask in ``folder``.
+
+    Raises:
+        UserError: no folder, no mask in it for any of these lesions, or a mask that can't be read or isn't of its
+            slice's size.
+    """
+    truth = {}
+    for place, lesion in enumerate(lesions):
+        own = folder / f"{lesion['lesion']}.png"
+        path = own if own.is_file() else folder / lesion["source"]
+        if not path.is_file():
+            continue
+        mask = read_image(path, cv2.IMREAD_GRAYSCALE)
+        crop = Crop(float(lesion["scale"]), int(lesion["left"]), int(lesion["top"]))
+        if not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
+            size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
+            raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
+        truth[place] = (cut_patch((mask > 0).astype(np.float32), crop) >= 0.5).astype(np.uint8)
+    if not truth:
+        raise UserError(f"{folder} holds no mask for any of these {len(lesions)} lesions; name them by File_name")
+    return truth
+
+
+def main() -> None:
+    """Command line: see --help."""
+    parser = prepare_parser(DATASET, __doc__)
+    DeepLesion_download.add_flags(parser)
+    args = parser.parse_args()
+    if args.archives and not args.download:
+        raise UserError("--archives chooses what --download fetches; pass both or neither")
+    images = args.data / IMAGES
+    marks, dropped = read_marks(args.data / INFO)
+    if args.download:
+        DeepLesion_download.download(DeepLesion_download.choose(args.archives), args.data)
+    tasks, lost = find_tasks(images, marks)
+    if not tasks:
+        raise UserError(f"{images} holds none of the {len(marks)} key slices that {INFO} names; see --download")
+    corrected = args.protocol == "corrected"
+    prepare(
+        Request(
+            DATASET,
+            args.protocol,
+            args.clusters,
+            args.seed,
+            fingerprint(inputs(args.data, tasks), args.data),
+            {"grabcut": args.grabcut},
+        ),
+        args.prepared,
+        make_jobs(tasks),
+        partial(make_lesions, images=images, corrected=corrected, grabcut=args.grabcut),
+        lambda rows: [row["split"] for row in rows],
+        dropped=dropped + lost,
+        force=args.force,
+        workers=args.workers,
+        unit="group",
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)

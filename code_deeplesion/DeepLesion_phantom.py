@@ -1,0 +1,198 @@
+"""A synthetic DeepLesion in the original file layout, for the demo and the tests.
+
+python DeepLesion_phantom.py DIR     # 120 lesions
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+import DeepLesion_data
+from common.errors import UserError, run_script
+from common.files import read_csv, write_csv
+from common.phantom import blob, smooth_noise, soften
+from DeepLesion_info import NEIGHBOUR, slice_path
+
+SIZE = 512  # px
+INTERVALS = (1.0, 2.0, 2.5, 5.0)  # mm; the series take turns
+WINDOW = (-175, 275)  # HU, as nearly all of DeepLesion's rows say
+COLUMNS = (
+    "File_name",
+    "Patient_index",
+    "Study_index",
+    "Series_ID",
+    "Key_slice_index",
+    "Measurement_coordinates",
+    "Bounding_boxes",
+    "Lesion_diameters_Pixel_",
+    "Normalized_lesion_location",
+    "Coarse_lesion_type",
+    "Possibly_noisy",
+    "Slice_range",
+    "Spacing_mm_px_",
+    "Image_size",
+    "DICOM_windows",
+    "Patient_gender",
+    "Patient_age",
+    "Train_Val_Test",
+)
+_LESIONS_A_SERIES = 5
+_MARGIN = 5  # px from the end points to the box, as in DeepLesion
+
+
+class Nodule(NamedTuple):
+    """A lesion in space: its outline on the key slice, how fast it fades along z, and its contrast."""
+
+    key: int
+    mask: np.ndarray
+    reach: float
+    contrast: float
+
+
+def measure(mask: np.ndarray) -> np.ndarray:
+    """RECIST end points of a (rows, columns) 0/1 mask: the longest diameter, and the longest one across it.
+
+    Returns:
+        (4, 2) points (x, y), counted from 0.
+    """
+    outline = max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len)[:, 0].astype(float)
+    apart = np.hypot(*(outline[:, None] - outline[None]).transpose(2, 0, 1))
+    first, last = outline[list(np.unravel_index(apart.argmax(), apart.shape))]
+    long = (last - first) / np.hypot(*(last - first))
+    across = np.array([-long[1], long[0]])
+    along, sides = np.rint((outline - first) @ long), (outline - first) @ across
+    places = np.unique(along)
+    chords = np.array([(sides[along == place].min(), sides[along == place].max()) for place in places])
+    lengths = chords[:, 1] - chords[:, 0]
+    # Of the chords that are longest within a pixel, the one in the middle.
+    longest = np.flatnonzero(lengths >= lengths.max() - 1)
+    chosen = longest[len(longest) // 2]
+    foot = first + places[chosen] * long
+    return np.stack([first, last, foot + chords[chosen, 0] * across, foot + chords[chosen, 1] * across])
+
+
+def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tuple[dict[int, np.ndarray], list[Nodule]]:
+    """A body with lesions, cut into slices.
+
+    Args:
+        rng: source of randomness.
+        interval: mm between slices.
+        lesions: how many.
+
+    Returns:
+        Slices (512, 512) uint16 by number, and the lesions.
+    """
+    shape = (SIZE, SIZE)
+    body = soften(blob(shape, (256, 262), (190, 140), 0, 0.03, rng), 2)
+    texture = 20 * smooth_noise(shape, 30, rng) + 8 * smooth_noise(shape, 5, rng)
+    for _ in range(6):
+        organ = blob(shape, tuple(rng.normal((256, 262), (90, 60))), tuple(rng.uniform(20, 60, 2)), 0, 0.1, rng)
+        texture += rng.uniform(-90, 60) * soften(organ, 2)
+    start = int(rng.integers(10, 200))
+    nodules = []
+    for number in range(lesions):
+        turn, out = rng.uniform(0, 2 * np.pi), 0.7 * np.sqrt(rng.uniform())  # well inside the body
+        centre = 256 + 190 * out * np.cos(turn), 262 + 140 * out * np.sin(turn)
+        long = float(np.clip(rng.lognormal(2.4, 0.5), 4, 45))
+        mask = blob(shape, centre, (long, long * rng.uniform(0.55, 1)), rng.uniform(0, 180), 0.08, rng)
+        contrast = float(rng.choice([-1, 1]) * rng.uniform(50, 120))
+        nodules.append(Nodule(start + 2 * number, mask, max(long * 0.7, interval), contrast))
+    step = int(np.ceil(NEIGHBOUR / interval))
+    slices = {}
+    for number in range(start - step, start + 2 * lesions - 1 + step):
+        hu = -1000 + body * (1040 + texture)
+        for nodule in nodules:
+            gap = abs(number - nodule.key) * interval / nodule.reach
+            if gap < 1:
+                hu += nodule.contrast * np.sqrt(1 - gap**2) * soften(nodule.mask, 1.2)
+        hu += rng.normal(0, 6, shape).astype(np.float32)
+        slices[number] = (np.rint(hu).clip(-1024, 3071) + DeepLesion_data.HU_OFFSET).astype(np.uint16)
+    return slices, nodules
+
+
+def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
+    """Write a synthetic DeepLesion: series of 16-bit slices, and the table.
+
+    Args:
+        folder: the data folder; made if need be.
+        lesions: how many, up to five in a series.
+        seed: the same seed gives the same pixels.
+    """
+    rows: list[dict[str, object]] = []
+    images = folder / DeepLesion_data.IMAGES
+    for patient, first in enumerate(range(0, lesions, _LESIONS_A_SERIES), 1):
+        rng = np.random.default_rng([seed, patient])
+        interval = INTERVALS[patient % len(INTERVALS)]
+        series = f"{patient:06d}_01_01"
+        slices, nodules = draw_series(rng, interval, min(_LESIONS_A_SERIES, lesions - first))
+        (images / series).mkdir(parents=True, exist_ok=True)
+        for number, image in slices.items():
+            cv2.imwrite(str(slice_path(images, series, number)), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        # 70/15/15 by patient, as DeepLesion's own split.
+        split = 2 if patient % 7 == 3 else 3 if patient % 7 == 5 else 1
+        rows += [_row(series, patient, nodule, interval, split, slices) for nodule in nodules]
+    write_csv(folder / DeepLesion_data.INFO, rows, COLUMNS)
+
+
+def _row(
+    series: str, patient: int, nodule: Nodule, interval: float, split: int, slices: dict[int, np.ndarray]
+) -> dict[str, object]:
+    ends = measure(nodule.mask) + 1  # DeepLesion counts px from 1
+    box = np.concatenate([ends.min(axis=0) - _MARGIN, ends.max(axis=0) + _MARGIN])
+    place = np.append((box[:2] + box[2:]) / 2 / SIZE, 0.5)
+    cells = {
+        "Measurement_coordinates": ends.ravel(),
+        "Bounding_boxes": box,
+        "Lesion_diameters_Pixel_": np.hypot(*(ends[1::2] - ends[::2]).T),
+        "Normalized_lesion_location": place,
+        "Slice_range": (min(slices), max(slices)),
+        "Spacing_mm_px_": (0.8, 0.8, interval),
+        "Image_size": (SIZE, SIZE),
+        "DICOM_windows": WINDOW,
+    }
+    return {
+        **{name: ", ".join(f"{value:g}" for value in values) for name, values in cells.items()},
+        "File_name": f"{series}_{nodule.key:03d}.png",
+        "Patient_index": patient,
+        "Study_index": 1,
+        "Series_ID": 1,
+        "Key_slice_index": nodule.key,
+        "Coarse_lesion_type": -1,
+        "Possibly_noisy": 0,
+        "Patient_gender": "FM"[patient % 2],
+        "Patient_age": 30 + patient % 50,
+        "Train_Val_Test": split,
+    }
+
+
+def repeat_rows(folder: Path, lesions: int, seed: int = 0) -> None:
+    """Make the table ``lesions`` rows long on the same few slices, to measure how preparing grows.
+
+    Each row is repeated in its place, each time with all its points and its box moved by up to 20 px.
+    """
+    path = folder / DeepLesion_data.INFO
+    rows, rng = read_csv(path), np.random.default_rng(seed)
+    longer = []
+    for number in range(lesions):
+        # Rows of a slice stay together, as they do in the real table.
+        row = dict(rows[number * len(rows) // lesions])
+        move = rng.integers(-20, 21, 2)
+        for name in ("Measurement_coordinates", "Bounding_boxes"):
+            points = np.array([float(text) for text in row[name].split(",")]).reshape(-1, 2) + move
+            row[name] = ", ".join(f"{value:g}" for value in points.ravel())
+        longer.append(row)
+    write_csv(path, longer, COLUMNS)
+
+
+def main() -> None:
+    """Command line: the folder to write to."""
+    if len(sys.argv) != 2:
+        raise UserError("give one folder to write the synthetic DeepLesion to")
+    write_deeplesion(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    run_script(main)

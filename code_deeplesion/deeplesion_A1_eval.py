@@ -1,0 +1,13 @@
+"""DeepLesion, A1: score a checkpoint on the test split, against the GrabCut masks.
+
+    python deeplesion_A1_eval.py
+    python deeplesion_A1_eval.py --checkpoint path/to/checkpoint.pt
+
+Published test figures (FACTS.md section 5): IoU 63.02, Dice 75.36.
+"""
+
+import deeplesion_A1_train  # also puts the project's root on the path
+from common.cli import eval_script
+
+if __name__ == "__main__":
+    eval_script(deeplesion_A1_train.RECIPE, __doc__)

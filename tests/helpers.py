@@ -1,0 +1,37 @@
+"""What several test modules use."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.model import build_network
+from common.recipe import Method
+
+
+def golden_masks(shared: Path, dataset: str, name: str) -> np.ndarray:
+    """A bit-packed stack of (N, 120, 120) masks from a golden file."""
+    with np.load(shared / "golden" / f"{dataset}.npz") as golden:
+        return np.unpackbits(golden[name])[: len(golden["names"]) * 120 * 120].reshape(-1, 120, 120)
+
+
+def formula_network(method: Method, shared: Path) -> torch.nn.Module:
+    """ResNet-18 with the golden files' weights, K=20, dropout 0."""
+    spec = importlib.util.spec_from_file_location("formula_init", shared / "golden" / "formula_init.py")
+    formula = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(formula)
+    network = build_network(method, "resnet18", 20)
+    aliases = ("deeplab_encoder.", "deeplab_decoder.", "deeplab_seghead.")
+    state = {k.removeprefix("deeplab_model."): v for k, v in network.state_dict().items() if not k.startswith(aliases)}
+    formula.formula_init(state)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0
+    return network
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of each pair in two (N, H, W) stacks of masks."""
+    first, second = first > 0, second > 0
+    return (first & second).sum((1, 2)) / (first | second).sum((1, 2))

@@ -1,0 +1,35 @@
+"""The LiTS recipes are those of FACTS.md section 2, and eval scripts take the train scripts' own."""
+
+import importlib
+
+import pytest
+
+from common.recipe import A1, A1CLASS, ACOSEG
+
+METHODS = {"A1": A1, "A1class": A1CLASS, "Acoseg": ACOSEG}
+
+
+def recipe(method):
+    return importlib.import_module(f"lits_{method}_train").RECIPE
+
+
+@pytest.mark.parametrize(
+    ("method", "checkpoint", "losses", "lr", "batch", "patience"),
+    [
+        ("A1", "LITS_A1.pt", {"mask": 1.0}, 1e-3, 10, 5),
+        ("A1class", "LiTS_A1class_40.pt", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10, 5),
+        ("Acoseg", "LITS_Acoseg.pt", {"mask": 1.0}, 1e-5, 8, 4),
+    ],
+)
+def test_recipes(method, checkpoint, losses, lr, batch, patience):
+    found = recipe(method)
+    assert (found.method, found.checkpoint, found.loss_weights) == (METHODS[method], checkpoint, losses)
+    assert (found.lr, found.batch_size, found.patience) == (lr, batch, patience)
+    assert (found.epochs, found.watch, found.out_of_patience, found.scored_multiple) == (50, "dice", "best", 8)
+    assert (found.dataset.name, found.dataset.clusters, found.dataset.truth) == ("LiTS", 40, "truth")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_eval_scripts_use_the_train_recipe(method):
+    script = importlib.import_module(f"lits_{method}_eval")
+    assert getattr(script, f"lits_{method}_train").RECIPE is recipe(method)

@@ -1,0 +1,102 @@
+"""The six figures, by hand and against the published code's."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from helpers import golden_masks
+
+from common.metrics import EXTRA, FIGURES, bootstrap_interval, fill_undefined, lesion_figures
+
+
+def _square(top: int, left: int, size: int) -> np.ndarray:
+    mask = np.zeros((120, 120), np.uint8)
+    mask[top : top + size, left : left + size] = 1
+    return mask
+
+
+def test_figures_by_hand():
+    # Two 10x10 squares, 3 px apart sideways: 70 pixels shared, 30 missed, 30 too many.
+    figures = lesion_figures(_square(20, 20, 10), _square(20, 23, 10))
+    assert figures["iou"] == pytest.approx(70 / 130)
+    assert figures["dice"] == pytest.approx(0.7)
+    assert figures["vs"] == 1
+    assert figures["centre_error"] == 3
+    assert figures["perimeter_error"] == 0
+    assert figures["avd"] == 3
+    # Of 36 border pixels each, columns 20 and 32 lie 3, 21 and 31 2 (rows 20 and 29), 22 and 30 1 px off; those on the
+    # other's vertical border's near side (8 pixels inside) lie 1 to 3 px off as well.
+    assert 0 < figures["average_hausdorff"] < figures["hausdorff95"] <= 3
+
+
+def test_a_perfect_prediction():
+    figures = lesion_figures(_square(5, 5, 30), _square(5, 5, 30))
+    assert figures == {"iou": 1, "dice": 1, "vs": 1, "centre_error": 0, "perimeter_error": 0, "avd": 0,
+                       "average_hausdorff": 0, "hausdorff95": 0}  # fmt: skip
+
+
+def test_an_empty_prediction_has_overlaps_but_no_distances():
+    figures = lesion_figures(_square(5, 5, 30), np.zeros((120, 120), np.uint8))
+    assert (figures["iou"], figures["dice"], figures["vs"]) == (0, 0, 0)
+    assert all(np.isnan(figures[name]) for name in ("centre_error", "avd", *EXTRA))
+
+
+def test_two_empty_masks_are_undefined():
+    empty = np.zeros((120, 120), np.uint8)
+    assert all(np.isnan(lesion_figures(empty, empty)[name]) for name in ("iou", "dice", "vs", "avd"))
+
+
+def test_borders_are_4_connected_and_the_image_edge_counts():
+    # A mask that fills the image has its border at the image's edge.
+    figures = lesion_figures(np.ones((120, 120), np.uint8), _square(60, 60, 1))
+    assert figures["avd"] == pytest.approx(np.hypot(60, 60))
+
+
+def test_fill_undefined_by_protocol():
+    figures = {name: np.array([1.0, np.nan, 7.0]) for name in ("centre_error", "avd", *EXTRA)}
+    assert fill_undefined(figures, "released")["avd"].tolist() == [1, 7, 7]
+    assert fill_undefined(figures, "corrected")["avd"].tolist() == pytest.approx([1, np.hypot(120, 120), 7])
+    assert np.isnan(figures["avd"][1])
+    nothing = {name: np.array([np.nan]) for name in figures}
+    assert np.isnan(fill_undefined(nothing, "released")["avd"][0])
+
+
+def test_bootstrap_interval_holds_the_mean_and_narrows_with_lesions():
+    rng = np.random.default_rng(0)
+    few, many = (bootstrap_interval(rng.normal(0.8, 0.1, count)) for count in (20, 2000))
+    for interval in (few, many):
+        assert interval.low < interval.mean < interval.high
+    assert many.high - many.low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(2000), rel=0.1)
+    assert many.high - many.low < few.high - few.low
+    assert bootstrap_interval(np.array([0.5])) == (0.5, 0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def predictions(shared) -> dict[str, np.ndarray]:
+    ellipse = golden_masks(shared, "ham10000", "ellipse")[:60]
+    shifted = np.roll(ellipse, (4, -7), (1, 2))
+    some_empty = shifted.copy()
+    some_empty[[3, 10, 11]] = 0
+    return {
+        "ellipse": ellipse,
+        "grabcut": golden_masks(shared, "ham10000", "grabcut")[:60],
+        "eroded": np.stack([cv2.erode(mask, np.ones((5, 5), np.uint8)) for mask in ellipse]),
+        "shifted": shifted,
+        "some_empty": some_empty,
+    }
+
+
+@pytest.mark.parametrize("name", ["ellipse", "grabcut", "eroded", "shifted", "some_empty"])
+def test_figures_are_the_published_codes(name, predictions, shared):
+    golden = json.loads((shared / "golden" / "metrics.json").read_text())[name]
+    truth = golden_masks(shared, "ham10000", "truth")
+    ours = [lesion_figures(mask, prediction) for mask, prediction in zip(truth, predictions[name], strict=False)]
+    for mine, theirs in zip(ours, golden["per_lesion"], strict=True):
+        if theirs is not None:
+            assert [mine[figure] for figure in FIGURES] == pytest.approx(
+                [theirs[figure] for figure in FIGURES], rel=1e-6
+            )
+    columns = {figure: np.array([lesion[figure] for lesion in ours]) for figure in (*FIGURES, *EXTRA)}
+    means = {figure: values.mean() for figure, values in fill_undefined(columns, "released").items()}
+    assert [means[figure] for figure in FIGURES] == pytest.approx([golden["mean"][f] for f in FIGURES], rel=1e-6)

@@ -1,0 +1,35 @@
+"""Resizing and mirror padding, against OpenCV's own border and the published canvas."""
+
+import cv2
+import numpy as np
+import pytest
+
+from common.patches import canvas_index, mirror_index, patch_offset, resize_mask, shrink_mask
+
+
+@pytest.mark.parametrize(
+    ("length", "before", "after"), [(3, 2, 3), (120, 132, 132), (120, 180, 180), (1, 2, 2), (5, 0, 0)]
+)
+def test_mirror_index_is_opencvs_reflect_101(length, before, after):
+    line = np.arange(length, dtype=np.float32)[None]
+    padded = cv2.copyMakeBorder(line, 0, 0, before, after, cv2.BORDER_REFLECT_101)
+    np.testing.assert_array_equal(line[0, mirror_index(length, before, after)], padded[0])
+
+
+def test_the_published_canvas_puts_the_patch_at_132_180():
+    assert patch_offset((384, 480)) == (132, 180)
+    rows, columns = canvas_index((384, 480))
+    assert (len(rows), len(columns)) == (384, 480)
+    assert rows[132:252].tolist() == columns[180:300].tolist() == list(range(120))
+
+
+def test_shrink_mask_keeps_only_pixels_that_are_wholly_inside():
+    mask = np.zeros((240, 240), np.uint8)
+    mask[0:3, 0:4] = 1  # 2x2 source pixels make one: the second row of patch pixels is half covered
+    assert shrink_mask(mask)[:3, :3].tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_resize_mask_takes_the_nearest_pixel_and_any_value_above_0():
+    mask = np.zeros((240, 240), np.uint8)
+    mask[2, 2] = 255
+    assert np.argwhere(resize_mask(mask)).tolist() == [[1, 1]]

@@ -1,0 +1,79 @@
+"""Ellipse and GrabCut masks, by hand. The published ones are in test_HAM_data.py."""
+
+import numpy as np
+import pytest
+
+from common.recist import Ellipse
+from common.weak_masks import ellipse_mask, grabcut_mask
+
+
+def test_a_small_ellipse_by_hand():
+    # Half axes 2 and 1 about (3, 2): pixel centres with ((x - 3) / 2)^2 + (y - 2)^2 <= 1.
+    mask = ellipse_mask(Ellipse(3, 2, 4, 2, 0), (5, 7))
+    assert mask.tolist() == [
+        [0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0],
+        [0, 1, 1, 1, 1, 1, 0],
+        [0, 0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_a_quarter_turn_swaps_the_axes():
+    lying, standing = (
+        ellipse_mask(Ellipse(20, 20, 20, 8, 90), (41, 41)),
+        ellipse_mask(Ellipse(20, 20, 8, 20, 0), (41, 41)),
+    )
+    assert np.count_nonzero(lying != standing) <= 4  # pixels exactly on the outline, by rounding
+
+
+def test_the_angle_turns_clockwise_on_the_screen():
+    mask = ellipse_mask(Ellipse(20, 20, 30, 6, 45), (41, 41))
+    assert mask[28, 28] == 1  # right and down
+    assert mask[12, 28] == 0
+
+
+def test_growing_adds_area_and_whole_pixels_remove_it():
+    ellipse = Ellipse(60.3, 59.6, 40, 25, 30)
+    plain, grown, whole = (
+        int(ellipse_mask(ellipse, (120, 120), **options).sum()) for options in ({}, {"grow": 2}, {"whole": 0.5})
+    )
+    assert plain == pytest.approx(np.pi * 20 * 12.5, rel=0.02)
+    assert grown == pytest.approx(np.pi * 22 * 14.5, rel=0.02)
+    assert whole < plain
+
+
+@pytest.mark.parametrize("ellipse", [Ellipse(-50, 5, 10, 10, 0), Ellipse(5, 5, 0, 10, 0), Ellipse(5, 5, 3, -1, 0)])
+def test_outside_the_raster_or_without_extent_nothing_is_filled(ellipse):
+    assert not ellipse_mask(ellipse, (20, 20)).any()
+
+
+def _spot(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A dark disc of radius 20 in a wider ellipse mask."""
+    image = rng.normal(200, 5, (120, 120, 3))
+    disc = ellipse_mask(Ellipse(60, 60, 40, 40, 0), (120, 120))
+    image[disc > 0] = rng.normal(60, 5, (disc.sum(), 3))
+    return np.clip(image, 0, 255).astype(np.uint8), ellipse_mask(Ellipse(60, 60, 70, 70, 0), (120, 120))
+
+
+def test_grabcut_is_the_same_whatever_came_before():
+    rng = np.random.default_rng(1)
+    image, ellipse = _spot(rng)
+    first = grabcut_mask(image, ellipse)
+    grabcut_mask(*_spot(rng))
+    np.testing.assert_array_equal(grabcut_mask(image, ellipse), first)
+    assert not (first & (1 - ellipse)).any()
+
+
+def test_too_small_a_result_or_box_falls_back_to_the_ellipse():
+    image, ellipse = _spot(np.random.default_rng(2))
+    np.testing.assert_array_equal(grabcut_mask(image, ellipse, least_pixels=10**6), ellipse)
+    dot = ellipse_mask(Ellipse(10, 10, 1, 1, 0), (120, 120))
+    np.testing.assert_array_equal(grabcut_mask(image, dot), dot)
+    nothing = np.zeros((120, 120), np.uint8)
+    np.testing.assert_array_equal(grabcut_mask(image, nothing), nothing)
+
+
+def test_an_ellipse_that_fills_the_image_works():
+    image, _ = _spot(np.random.default_rng(3))
+    assert grabcut_mask(image, np.ones((120, 120), np.uint8)).shape == (120, 120)
