@@ -5,7 +5,6 @@ python DeepLesion_data.py --protocol corrected
 python DeepLesion_data.py --download --archives 1-3,7   # fetch these of the 56 archives first
 """
 
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
@@ -20,13 +19,15 @@ import numpy as np
 import DeepLesion_download
 from common.cli import prepare_parser
 from common.errors import UserError, run_script
-from common.files import fingerprint, read_image
+from common.files import read_image
 from common.patches import PATCH, Crop, cut_patch
-from common.prepared import Dropped, Lesion, Outcome, Request, prepare
+from common.prepare import Request, prepare
+from common.prepared import Dropped, Lesion, Outcome
 from common.recipe import Dataset
 from common.recist import ellipse_from_diameters
 from common.weak_masks import ellipse_mask, grabcut_mask
 from DeepLesion_info import Mark, Task, find_tasks, read_marks, slice_path
+from DeepLesion_truth import frame_scale, human_truth
 
 DATASET = Dataset(
     name="DeepLesion",
@@ -35,11 +36,10 @@ DATASET = Dataset(
     prepare_script="DeepLesion_data.py",
     clusters=190,
     truth="grabcut",
+    read_truth=human_truth,
 )
 INFO = "DL_info.csv"
 IMAGES = "Images_png"
-FRAME = 512
-"""Slices of another size are scaled until their longer side is this many px."""
 HU_OFFSET = 32_768
 """The 16-bit PNGs hold HU plus this."""
 OUTLINE = 2.05
@@ -69,11 +69,6 @@ def read_slice(path: Path) -> np.ndarray:
 def window_image(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """HU to grey values 0..255, float32: ``low`` and below are 0, ``high`` and above are 255."""
     return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32) * np.float32(255)
-
-
-def frame_scale(shape: tuple[int, ...]) -> float:
-    """What a slice of (rows, columns) is multiplied by so that its longer side has 512 px."""
-    return FRAME / max(shape[:2])
 
 
 def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
@@ -179,43 +174,11 @@ def inputs(data: Path, tasks: Iterable[Task]) -> set[Path]:
     return {data / INFO} | {slice_path(data / IMAGES, series, number) for series, number in used}
 
 
-def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
-    """Cut human masks the way the images were cut.
-
-    Args:
-        folder: PNG masks in full-frame coordinates, 0 outside the lesion, named by `File_name`; the second lesion on a
-            slice may have its own, named as in the column `lesion`.
-        lesions: rows of `lesions.csv`.
-
-    Returns:
-        (120, 120) uint8 0/1 by place in ``lesions``, for those that have a mask in ``folder``.
-
-    Raises:
-        UserError: no folder, no mask in it for any of these lesions, or a mask that can't be read or isn't of its
-            slice's size.
-    """
-    truth = {}
-    for place, lesion in enumerate(lesions):
-        own = folder / f"{lesion['lesion']}.png"
-        path = own if own.is_file() else folder / lesion["source"]
-        if not path.is_file():
-            continue
-        mask = read_image(path, cv2.IMREAD_GRAYSCALE)
-        crop = Crop(float(lesion["scale"]), int(lesion["left"]), int(lesion["top"]))
-        if not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
-            size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
-            raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
-        truth[place] = (cut_patch((mask > 0).astype(np.float32), crop) >= 0.5).astype(np.uint8)
-    if not truth:
-        raise UserError(f"{folder} holds no mask for any of these {len(lesions)} lesions; name them by File_name")
-    return truth
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     parser = prepare_parser(DATASET, __doc__)
     DeepLesion_download.add_flags(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.archives and not args.download:
         raise UserError("--archives chooses what --download fetches; pass both or neither")
     images = args.data / IMAGES
@@ -227,14 +190,7 @@ def main() -> None:
         raise UserError(f"{images} holds none of the {len(marks)} key slices that {INFO} names; see --download")
     corrected = args.protocol == "corrected"
     prepare(
-        Request(
-            DATASET,
-            args.protocol,
-            args.clusters,
-            args.seed,
-            fingerprint(inputs(args.data, tasks), args.data),
-            {"grabcut": args.grabcut},
-        ),
+        Request.of(DATASET, args, inputs(args.data, tasks), channels="slices"),
         args.prepared,
         make_jobs(tasks),
         partial(make_lesions, images=images, corrected=corrected, grabcut=args.grabcut),

@@ -3,7 +3,6 @@
 python DeepLesion_phantom.py DIR     # 120 lesions
 """
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +10,8 @@ import cv2
 import numpy as np
 
 import DeepLesion_data
-from common.errors import UserError, run_script
 from common.files import read_csv, write_csv
-from common.phantom import blob, smooth_noise, soften
+from common.phantom import blob, phantom_script, smooth_noise, soften
 from DeepLesion_info import NEIGHBOUR, slice_path
 
 SIZE = 512  # px
@@ -187,12 +185,5 @@ def repeat_rows(folder: Path, lesions: int, seed: int = 0) -> None:
     write_csv(path, longer, COLUMNS)
 
 
-def main() -> None:
-    """Command line: the folder to write to."""
-    if len(sys.argv) != 2:
-        raise UserError("give one folder to write the synthetic DeepLesion to")
-    write_deeplesion(Path(sys.argv[1]))
-
-
 if __name__ == "__main__":
-    run_script(main)
+    phantom_script(write_deeplesion)

@@ -18,9 +18,10 @@ import cv2
 
 from common.cli import prepare_parser
 from common.errors import UserError, run_script
-from common.files import fingerprint, read_csv, read_image
+from common.files import read_csv, read_image
 from common.patches import resize_image, resize_mask, shrink_mask
-from common.prepared import Dropped, Lesion, Outcome, Request, prepare
+from common.prepare import Request, prepare, tell_left_out
+from common.prepared import Dropped, Lesion, Outcome
 from common.recipe import Dataset
 from common.recist import fit_ellipse
 from common.splits import split_groups
@@ -64,8 +65,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     masks = {path.name.removesuffix(MASK_SUFFIX): path for path in (data / MASK_FOLDER).glob(f"*{MASK_SUFFIX}")}
     lone = [Dropped(name, "image without mask") for name in sorted(images.keys() - masks.keys())]
     lone += [Dropped(name, "mask without image") for name in sorted(masks.keys() - images.keys())]
-    for item in lone:
-        print(f"{item.lesion}: {item.reason}, left out", file=sys.stderr)
+    tell_left_out(lone)
     if not images.keys() & masks.keys():
         raise UserError(f"no image in {data} has a mask in {MASK_FOLDER}; the names must match")
     ids = read_lesion_ids(data / METADATA)
@@ -158,14 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs, lone = find_pairs(args.data)
     corrected = args.protocol == "corrected"
     prepare(
-        Request(
-            DATASET,
-            args.protocol,
-            args.clusters,
-            args.seed,
-            fingerprint(inputs(args.data, pairs), args.data),
-            {"grabcut": args.grabcut},
-        ),
+        Request.of(DATASET, args, inputs(args.data, pairs), channels="rgb" if corrected else "bgr"),
         args.prepared,
         pairs,
         partial(make_lesion, rgb=corrected, grabcut=args.grabcut),

@@ -3,16 +3,14 @@
 python HAM_phantom.py DIR     # 120 images and masks
 """
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import HAM_data
-from common.errors import UserError, run_script
 from common.files import write_csv
-from common.phantom import blob, smooth_noise, soften
+from common.phantom import blob, phantom_script, smooth_noise, soften
 
 HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
 
@@ -77,12 +75,5 @@ def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
     write_csv(folder / HAM_data.METADATA, metadata, ["lesion_id", "image_id"])
 
 
-def main() -> None:
-    """Command line: the folder to write to."""
-    if len(sys.argv) != 2:
-        raise UserError("give one folder to write the synthetic HAM10000 to")
-    write_ham(Path(sys.argv[1]))
-
-
 if __name__ == "__main__":
-    run_script(main)
+    phantom_script(write_ham)

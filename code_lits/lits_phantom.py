@@ -3,16 +3,15 @@
 python lits_phantom.py DIR     # 6 volumes and segmentations
 """
 
-import sys
 from pathlib import Path
 
 import cv2
 import nibabel as nib
 import numpy as np
 
-import lits_data  # also puts the project's root on the path
-from common.errors import UserError, run_script
-from common.phantom import blob, smooth_noise, soften
+import lits_data  # noqa: F401 - puts the project's root on the path
+import lits_files
+from common.phantom import blob, phantom_script, smooth_noise, soften
 
 SIDE, DEPTH = 256, 16  # px, slices
 SPACING = (1.2, 1.2, 4.0)  # mm
@@ -96,24 +95,17 @@ def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
         seed: the same seed gives the same voxels.
     """
     affine = np.diag([*SPACING, 1.0])
-    for name in (lits_data.VOLUME_FOLDER, lits_data.SEGMENTATION_FOLDER):
+    for name in (lits_files.VOLUME_FOLDER, lits_files.SEGMENTATION_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(volumes):
         volume, labels = draw_volume(seed, number)
         suffix = ".nii.gz" if number % 2 else ".nii"  # the download has .nii; users compress them
         for voxels, place in (
-            (volume, f"{lits_data.VOLUME_FOLDER}/volume-{number}"),
-            (labels, f"{lits_data.SEGMENTATION_FOLDER}/segmentation-{number}"),
+            (volume, f"{lits_files.VOLUME_FOLDER}/volume-{number}"),
+            (labels, f"{lits_files.SEGMENTATION_FOLDER}/segmentation-{number}"),
         ):
             nib.save(nib.Nifti1Image(voxels, affine), folder / (place + suffix))
 
 
-def main() -> None:
-    """Command line: the folder to write to."""
-    if len(sys.argv) != 2:
-        raise UserError("give one folder to write the synthetic LiTS to")
-    write_lits(Path(sys.argv[1]))
-
-
 if __name__ == "__main__":
-    run_script(main)
+    phantom_script(write_lits)

@@ -1,7 +1,13 @@
 """Shapes and textures from which the datasets' phantoms are drawn: synthetic data for the demo and the tests."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import numpy as np
+
+from common.errors import UserError, run_script
 
 
 def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
@@ -62,3 +68,15 @@ def blob(
 def soften(mask: np.ndarray, width: float) -> np.ndarray:
     """A mask as float32 weights 0..1 whose border is blurred over about ``width`` px."""
     return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(width, 0.3))
+
+
+def phantom_script(write: Callable[[Path], None]) -> None:
+    """What a phantom script does when it is run: write its synthetic data to the one folder it is given."""
+
+    def main() -> None:
+        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+            raise UserError("give one folder to write the synthetic data to")
+        write(Path(sys.argv[1]))
+        print(f"synthetic data written to {sys.argv[1]}")
+
+    run_script(main)

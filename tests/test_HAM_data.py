@@ -143,5 +143,5 @@ def test_fewer_lesions_than_clusters(data):
 
 
 def test_corrected_needs_the_metadata(data):
-    with pytest.raises(UserError, match="needs HAM10000_metadata.csv"):
+    with pytest.raises(UserError, match=r"needs HAM10000_metadata\.csv"):
         _prepare(data, "--protocol", "corrected")

@@ -1,4 +1,4 @@
-"""The arrays on disk: whole or absent, the same for any number of processes."""
+"""Making the arrays on disk: whole or absent, the same for any number of processes."""
 
 import fcntl
 import json
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import prepared as module
+from common import prepare as module
 from common.errors import UserError
-from common.prepared import Dropped, Lesion, Prepared, Request, parallel_map, prepare
+from common.prepare import Request, prepare
+from common.prepared import Dropped, Lesion, Prepared
 from common.recipe import Dataset
 from common.recist import Ellipse
 
@@ -159,7 +160,7 @@ def test_a_second_process_waits_its_turn(tmp_path):
     with (tmp_path / ".prepared.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code = (
-            "import sys; from pathlib import Path; from common.prepared import _alone\n"
+            "import sys; from pathlib import Path; from common.prepare import _alone\n"
             "with _alone(Path(sys.argv[1])): print('mine')"
         )
         waiting = subprocess.Popen(
@@ -169,7 +170,3 @@ def test_a_second_process_waits_its_turn(tmp_path):
         assert "another process is preparing" in waiting.stderr.readline()
         assert waiting.poll() is None
     assert waiting.communicate(timeout=60)[0] == "mine\n"
-
-
-def test_parallel_map_keeps_order_and_bounds_what_waits():
-    assert [part[0].lesion for part in parallel_map(make, [3, 9, 6], workers=2)] == ["n3", "n9", "n6"]

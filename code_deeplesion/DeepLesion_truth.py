@@ -1,0 +1,51 @@
+"""Human masks for DeepLesion, which has none of its own, cut the way the images are cut."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+from common.files import read_image
+from common.patches import Crop, cut_patch
+
+FRAME = 512
+"""Slices of another size are scaled until their longer side is this many px."""
+
+
+def frame_scale(shape: tuple[int, ...]) -> float:
+    """What a slice of (rows, columns) is multiplied by so that its longer side has 512 px."""
+    return FRAME / max(shape[:2])
+
+
+def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
+    """Cut human masks the way the images were cut.
+
+    Args:
+        folder: PNG masks in full-frame coordinates, 0 outside the lesion, named by `File_name`; the second lesion on a
+            slice may have its own, named as in the column `lesion`.
+        lesions: rows of `lesions.csv`.
+
+    Returns:
+        (120, 120) uint8 0/1 by place in ``lesions``, for those that have a mask in ``folder``.
+
+    Raises:
+        UserError: no folder, no mask in it for any of these lesions, or a mask that can't be read or isn't of its
+            slice's size.
+    """
+    truth = {}
+    for place, lesion in enumerate(lesions):
+        own = folder / f"{lesion['lesion']}.png"
+        path = own if own.is_file() else folder / lesion["source"]
+        if not path.is_file():
+            continue
+        mask = read_image(path, cv2.IMREAD_GRAYSCALE)
+        crop = Crop(float(lesion["scale"]), int(lesion["left"]), int(lesion["top"]))
+        if not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
+            size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
+            raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
+        truth[place] = (cut_patch((mask > 0).astype(np.float32), crop) >= 0.5).astype(np.uint8)
+    if not truth:
+        raise UserError(f"{folder} holds no mask for any of these {len(lesions)} lesions; name them by File_name")
+    return truth

@@ -1,0 +1,111 @@
+"""The files of LiTS: pairing volumes with segmentations, and reading them slice by slice."""
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+
+from common.errors import UserError
+from common.prepare import tell_left_out
+from common.prepared import Dropped
+
+VOLUME_FOLDER, SEGMENTATION_FOLDER = "volume", "segmentations"
+TUMOUR = 2  # 0 is background, 1 liver
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A volume and its segmentation."""
+
+    name: str
+    volume: Path
+    segmentation: Path
+
+
+def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
+    """The volumes that have segmentations, in the order of the patches' names, and what lacks its other half.
+
+    Where a file is there as ``.nii`` and as ``.nii.gz``, the former, faster to read, is taken.
+
+    Raises:
+        UserError: a folder is missing, or no volume has a segmentation.
+    """
+    found = []
+    for folder, stem in ((VOLUME_FOLDER, "volume"), (SEGMENTATION_FOLDER, "segmentation")):
+        if not (data / folder).is_dir():
+            raise UserError(f"{data / folder} is missing; put LiTS there as README.md says, or pass --data DIR")
+        paths = sorted((data / folder).glob(f"{stem}-*.nii*"), reverse=True)
+        matches = ((re.fullmatch(rf"{stem}-(\d+)\.nii(\.gz)?", path.name), path) for path in paths)
+        found.append({match[1]: path for match, path in matches if match})
+    volumes, segmentations = found
+    lone = [
+        Dropped(f"volume-{n}", "volume without segmentation") for n in sorted(volumes.keys() - segmentations.keys())
+    ]
+    lone += [
+        Dropped(f"segmentation-{n}", "segmentation without volume")
+        for n in sorted(segmentations.keys() - volumes.keys())
+    ]
+    tell_left_out(lone)
+    both = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as the names sort
+    if not both:
+        raise UserError(f"no volume-N.nii[.gz] in {data / VOLUME_FOLDER} has a segmentation-N; the numbers must match")
+    return [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in both], lone
+
+
+class Scan:
+    """A three-dimensional NIfTI file, read slice by slice; a compressed one in a single pass forward."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # With the file kept open, going from slice to slice doesn't decompress from the start each time.
+            self._image = cast("Any", nib.load(path, keep_file_open=True))
+        except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, EOFError, zlib.error) as error:
+            raise UserError(f"{path} is not a readable NIfTI file; download it again") from error
+        self.shape: tuple[int, ...] = self._image.shape
+        if len(self.shape) != 3:
+            raise UserError(
+                f"{path} has {len(self.shape)} axes ({self.size}) where a volume has three; download it again"
+            )
+        if self._image.get_data_dtype().kind not in "iuf":
+            raise UserError(f"{path} holds {self._image.get_data_dtype()} voxels, not plain numbers; download it again")
+
+    @property
+    def size(self) -> str:
+        """Rows, columns and slices, for messages."""
+        return "x".join(map(str, self.shape))
+
+    @property
+    def spacing(self) -> str:
+        """Distance of rows, columns and slices in mm, e.g. "0.703125x0.703125x5"."""
+        return "x".join(f"{float(step):g}" for step in self._image.header.get_zooms()[:3])
+
+    def read(self, index: int) -> np.ndarray:
+        """The slice ``index`` as (rows, columns) of the type on disk.
+
+        Raises:
+            UserError: the file is cut short or damaged, or the slice holds NaN or infinite voxels.
+        """
+        try:
+            values = np.asarray(self._image.dataobj[..., index])
+        except (EOFError, OSError, ValueError, zlib.error) as error:
+            raise UserError(f"{self.path} is cut short or damaged; download it again") from error
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(f"{self.path} holds NaN or infinite voxels in slice {index}; download it again")
+        return values
+
+    def read_tumour(self, index: int) -> np.ndarray:
+        """The slice ``index`` of a segmentation as (rows, columns) booleans.
+
+        Raises:
+            UserError: as `read`, or a label other than 0, 1, 2.
+        """
+        values = self.read(index)
+        if not ((values.min() >= 0) and (values.max() <= TUMOUR) and (values == values.astype(np.uint8)).all()):
+            strange = values[(values != 0) & (values != 1) & (values != TUMOUR)][0]
+            raise UserError(f"{self.path} holds the label {strange} in slice {index}; LiTS has 0, 1 and 2 only")
+        return values == TUMOUR

@@ -1,0 +1,41 @@
+"""Work spread over processes, in order, holding few results at a time."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import cv2
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_WAITING = 3  # jobs under way or waiting for each process: enough to keep it busy, few enough for memory to stay flat
+
+
+def parallel_map(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None = None) -> Iterator[Result]:
+    """``work`` over ``jobs`` in processes, in order, with a bounded number of results waiting."""
+    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    # Spawned, not forked: safe whatever threads the parent has started.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        queue = iter(jobs)
+        waiting: deque[Future[Result]] = deque(pool.submit(work, job) for job in islice(queue, _WAITING * workers))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, job) for job in islice(queue, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    cv2.setNumThreads(1)  # the processes are the parallelism
