@@ -1,9 +1,7 @@
 """DeepLesion, A1: score a checkpoint on the test split, against the GrabCut masks.
 
-    python deeplesion_A1_eval.py
-    python deeplesion_A1_eval.py --checkpoint path/to/checkpoint.pt
-
-Published test figures (FACTS.md section 5): IoU 63.02, Dice 75.36.
+python deeplesion_A1_eval.py
+python deeplesion_A1_eval.py --checkpoint path/to/checkpoint.pt
 """
 
 import deeplesion_A1_train  # also puts the project's root on the path

@@ -1,9 +1,7 @@
 """DeepLesion, A1+L: score a checkpoint on the test split, against the GrabCut masks.
 
-    python deeplesion_A1class_eval.py
-    python deeplesion_A1class_eval.py --checkpoint path/to/checkpoint_190.pt
-
-Published test figures (FACTS.md section 5): IoU 65.53, Dice 77.43.
+python deeplesion_A1class_eval.py
+python deeplesion_A1class_eval.py --checkpoint path/to/checkpoint_190.pt
 """
 
 import deeplesion_A1class_train  # also puts the project's root on the path

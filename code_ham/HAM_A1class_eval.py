@@ -1,9 +1,7 @@
 """HAM10000, A1+L: score a checkpoint on the test split.
 
-    python HAM_A1class_eval.py
-    python HAM_A1class_eval.py --checkpoint path/to/ham_a1class.pt
-
-Published test figures (FACTS.md section 5): IoU 83.51, Dice 90.54.
+python HAM_A1class_eval.py
+python HAM_A1class_eval.py --checkpoint path/to/ham_a1class.pt
 """
 
 import HAM_A1class_train  # also puts the project's root on the path

@@ -1,9 +1,7 @@
 """HAM10000, ACoseg: score a checkpoint on the test split.
 
-    python HAM_Acoseg_eval.py
-    python HAM_Acoseg_eval.py --checkpoint path/to/ham_coseg.pt
-
-Published test figures (FACTS.md section 5): IoU 83.19, Dice 90.42.
+python HAM_Acoseg_eval.py
+python HAM_Acoseg_eval.py --checkpoint path/to/ham_coseg.pt
 """
 
 import HAM_Acoseg_train  # also puts the project's root on the path

@@ -1,9 +1,7 @@
 """LiTS, A1: score a checkpoint on the test split.
 
-    python lits_A1_eval.py
-    python lits_A1_eval.py --checkpoint path/to/LITS_A1.pt
-
-Published test figures (FACTS.md section 5): IoU 71.44, Dice 82.68.
+python lits_A1_eval.py
+python lits_A1_eval.py --checkpoint path/to/LITS_A1.pt
 """
 
 import lits_A1_train  # also puts the project's root on the path

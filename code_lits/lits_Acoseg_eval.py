@@ -1,9 +1,7 @@
 """LiTS, ACoseg: score a checkpoint on the test split.
 
-    python lits_Acoseg_eval.py
-    python lits_Acoseg_eval.py --checkpoint path/to/LITS_Acoseg.pt
-
-Published test figures (FACTS.md section 5): IoU 71.86, Dice 82.92.
+python lits_Acoseg_eval.py
+python lits_Acoseg_eval.py --checkpoint path/to/LITS_Acoseg.pt
 """
 
 import lits_Acoseg_train  # also puts the project's root on the path

@@ -1,9 +1,7 @@
 """LiTS, ACoseg: attention co-segmentation, two images at a time.
 
-    python lits_Acoseg_train.py
-    python lits_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 8   # on a laptop
-
-Published test figures (FACTS.md section 5): IoU 71.86, Dice 82.92.
+python lits_Acoseg_train.py
+python lits_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 8   # on a laptop
 """
 
 import lits_data  # also puts the project's root on the path
@@ -22,6 +20,7 @@ RECIPE = Recipe(
     watch="dice",
     out_of_patience="best",
     scored_multiple=8,  # FACTS.md 4.4
+    published=((71.86, 0.34), (82.92, 0.26), (88.81, 0.22), (1.90, 0.06), (8.99, 0.16), (8.90, 0.07)),
 )
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def summarise(run: Run, trained: Trained, figures: Mapping[str, np.ndarray], pre
             "seed": trained.recipe.get("seed"),
         },
         "training": trained.recipe,
+        "published": dict(zip(FIGURES, run.recipe.published, strict=True)),
         "checkpoint": {"file": run.checkpoint.name, "sha256": sha256(run.checkpoint)},
         "versions": {
             "python": sys.version.split()[0],
@@ -176,4 +177,5 @@ def print_figures(run: Run, summary: Mapping[str, Any]) -> None:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")
         spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
-        print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit}{spread}")
+        published = f"paper {summary['published'][name][0]:.2f}"
+        print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())

@@ -84,6 +84,23 @@ class Prepared:
     lesions: list[dict[str, str]]
 
     @classmethod
+    def load(cls, folder: Path, remedy: str = "prepare it") -> Self:
+        """Open ``folder`` whatever it was made for; ``remedy`` is what messages advise.
+
+        Raises:
+            UserError: missing, unfinished or damaged.
+        """
+        content = read_content(folder)
+        if content is None:
+            raise UserError(f"{folder} is missing or unfinished; {remedy} first")
+        lesions = read_csv(folder / "lesions.csv")
+        if len(lesions) != content["lesions"]:
+            raise UserError(
+                f"{folder / 'lesions.csv'} has {len(lesions)} rows, not {content['lesions']}; {remedy} with --force"
+            )
+        return cls(folder, content, lesions)
+
+    @classmethod
     def open(cls, folder: Path, dataset: Dataset, protocol: Protocol, clusters: int | None = None) -> Self:
         """Open ``folder``, checking that it is what a recipe needs.
 
@@ -96,10 +113,10 @@ class Prepared:
         Raises:
             UserError: missing, damaged, or made with other settings; names the command that mends it.
         """
-        content = read_content(folder)
-        command = dataset.prepare_command
-        if content is None:
-            raise UserError(f"{folder} is missing or unfinished; run {command} first")
+        elsewhere = folder.parent != dataset.folder / dataset.data
+        command = dataset.prepare_command + (f" --data {folder.parent}" if elsewhere else "")
+        prepared = cls.load(folder, f"run {command}")
+        content = prepared.content
         wanted = {"format": FORMAT, "dataset": dataset.name, "protocol": protocol}
         if clusters is not None:
             wanted["clusters"] = clusters
@@ -109,12 +126,7 @@ class Prepared:
                     f"{folder} was made with {key} {content.get(key)}, but {value} is asked for; "
                     f"run {command} --protocol {protocol}" + (f" --clusters {clusters}" if clusters else "")
                 )
-        lesions = read_csv(folder / "lesions.csv")
-        if len(lesions) != content["lesions"]:
-            raise UserError(
-                f"{folder / 'lesions.csv'} has {len(lesions)} rows, not {content['lesions']}; run {command} --force"
-            )
-        return cls(folder, content, lesions)
+        return prepared
 
     def array(self, name: str) -> np.ndarray:
         """Map `<name>.npy` read-only.

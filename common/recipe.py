@@ -84,3 +84,5 @@ class Recipe:
     """The weights kept when patience runs out under `released`; always the best under `corrected`."""
     scored_multiple: int
     """Under `released` only this many lesions, or a multiple, are scored (FACTS.md 4.4); 1 means all."""
+    published: tuple[tuple[float, float], ...]
+    """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5)."""

@@ -1,0 +1,211 @@
+"""The paper's table from evaluation results.
+
+    python common/report.py [RESULTS_DIR ...] [--out DIR]
+
+Reads every evaluation JSON in the folders (default: the results of all datasets), averages over seeds, and writes
+table.md, table.csv and table.tex. Runs with different settings are never averaged together.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
+
+import numpy as np
+
+from common.errors import UserError, run_script
+from common.files import atomic_path, read_json, write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
+# Of metrics.FIGURES; not imported from there, which needs scikit-image.
+HEADINGS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "vs": "VS",
+    "centre_error": "centre",
+    "perimeter_error": "perimeter",
+    "avd": "AVD",
+}
+PER_CENT = ("iou", "dice", "vs")
+HIGHER_IS_BETTER = PER_CENT
+METHOD_ORDER = ("A1", "ACoseg", "A1+L")
+SETTINGS = ("encoder", "canvas", "protocol", "precision", "target", "limit")
+"""Settings that part rows beside K, the split, the truth and the number of lesions; the seed does not."""
+
+
+@dataclass
+class Row:
+    """Runs of one method that differ in the seed only."""
+
+    dataset: str
+    label: str
+    settings: str
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def values(self, figure: str) -> np.ndarray:
+        """(runs,) the figure as the paper prints it: per cent or px."""
+        scale = 100 if figure in PER_CENT else 1
+        return np.array([np.nan if run[figure] is None else run[figure] * scale for run in self.runs], float)
+
+    def mean(self, figure: str) -> float:
+        """Mean over runs, in per cent or px."""
+        return float(self.values(figure).mean())
+
+    def spread(self, figure: str) -> float | None:
+        """Sample standard deviation over runs; None for a single one."""
+        return float(self.values(figure).std(ddof=1)) if len(self.runs) > 1 else None
+
+
+def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """Every evaluation JSON in the folders and those below; a damaged one is named on stderr and left out.
+
+    Raises:
+        UserError: a folder is missing, or no evaluation is in any.
+    """
+    results = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder of results; run an eval script first")
+        for path in sorted(folder.rglob("*.json")):
+            try:
+                content = read_json(path)
+                if {"dataset", "label", "settings", "lesions", *HEADINGS} <= content.keys():
+                    results.append(content)
+            except UserError as error:
+                print(f"left out: {error}", file=sys.stderr)
+    if not results:
+        raise UserError("no evaluation results found; run an eval script first, or name its results folder")
+    return results
+
+
+def group(results: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Rows of the table: A1, ACoseg, A1+L of a dataset and of one kind of settings stand together."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    for result in results:
+        key = result["dataset"], describe(result), result["label"]
+        row = rows.setdefault(key, Row(result["dataset"], result["label"], describe(result)))
+        row.runs.append(dict(result))
+    order = {label: place for place, label in enumerate(METHOD_ORDER)}
+    return sorted(rows.values(), key=lambda row: (row.dataset, row.settings, order.get(row.label, len(order))))
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """What a run was made with, as one line."""
+    settings = result["settings"]
+    parts = []
+    for name in SETTINGS:
+        value = settings.get(name)
+        if name == "canvas" and value:
+            value = "x".join(map(str, value))
+        if name == "limit" and value:
+            value = f"limit {value}"
+        if name == "target" and value:
+            value = f"trained on {value}"
+        parts += [str(value)] if value else []
+    return ", ".join([*parts, f"against {result['truth']}", f"{result['lesions']} {result['split']} lesions"])
+
+
+def cells(row: Row, base: Row | None, best: Mapping[str, Row], bold: str) -> list[str]:
+    """One text a figure: mean ± spread, the change against A1 in per cent, the best in bold.
+
+    Args:
+        row: whose figures.
+        base: A1 with the same settings; None leaves the change out.
+        best: which row is the best, by figure.
+        bold: a format such as "**{}**".
+    """
+    texts = []
+    for figure in HEADINGS:
+        mean, spread = row.mean(figure), row.spread(figure)
+        text = f"{mean:.2f}" if spread is None else f"{mean:.2f}±{spread:.2f}"
+        text = bold.format(text) if best.get(figure) is row else text
+        if base is not None and base is not row:
+            text += f" ({change(mean, base.mean(figure)):+.1f})"
+        texts.append(text)
+    return texts
+
+
+def change(value: float, base: float) -> float:
+    """By how many per cent ``value`` differs from ``base``."""
+    return 100 * (value - base) / base if base else float("nan")
+
+
+def published_cells(row: Row) -> list[str] | None:
+    """The paper's row for the same dataset and method; None where it has none."""
+    published = row.runs[0].get("published")
+    if not published:
+        return None
+    return [f"{published[figure][0]:.2f}±{published[figure][1]:.2f}" for figure in HEADINGS]
+
+
+def table(rows: Sequence[Row], bold: str = "**{}**") -> list[list[str]]:
+    """The table's lines of cells: dataset, model, runs, six figures, settings; a published line under each row."""
+    lines = []
+    kinds: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        kinds[row.dataset, row.settings].append(row)
+    for (dataset, settings), members in kinds.items():
+        base = next((row for row in members if row.label == "A1"), None)
+        best = {figure: best_row(members, figure) for figure in HEADINGS} if len(members) > 1 else {}
+        for row in members:
+            lines.append([dataset, row.label, str(len(row.runs)), *cells(row, base, best, bold), settings])
+            published = published_cells(row)
+            if published:
+                lines.append([dataset, f"{row.label} (paper)", "", *published, "published"])
+    return lines
+
+
+def best_row(rows: Sequence[Row], figure: str) -> Row:
+    """The row with the best mean of a figure; rows without a value lose."""
+    sign = 1 if figure in HIGHER_IS_BETTER else -1
+    return max(rows, key=lambda row: -np.inf if np.isnan(row.mean(figure)) else sign * row.mean(figure))
+
+
+HEADER = ["data", "model", "runs", *HEADINGS.values(), "settings"]
+NOTE = (
+    "IoU, Dice, VS in per cent; centre, perimeter, AVD in px; ± is the sample standard deviation over runs; "
+    "in brackets the change against A1 in per cent; the best of each group in bold."
+)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    lines = [HEADER, ["---"] * len(HEADER), *table(rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{NOTE}\n"
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """The table in LaTeX, for booktabs."""
+    lines = [line[:-1] for line in table(rows, bold=r"\textbf{{{}}}")]
+    body = "\n".join(" & ".join(line).replace("±", r"$\pm$").replace("%", r"\%") + r" \\" for line in lines)
+    columns = "lll" + "r" * len(HEADINGS)
+    head = " & ".join(HEADER[:-1])
+    return (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: see --help."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="*", type=Path, help="folders of results (default code_*/results)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the first folder of results")
+    args = parser.parse_args(arguments)
+    folders = args.results or [path for path in sorted(ROOT.glob("code_*/results")) if path.is_dir()]
+    rows = group(read_results(folders))
+    out = args.out or folders[0]
+    for name, text in (("table.md", markdown(rows)), ("table.tex", latex(rows))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_csv(out / "table.csv", (dict(zip(HEADER, line, strict=True)) for line in table(rows, bold="{}")), HEADER)
+    print(markdown(rows))
+    print(f"{out / 'table.md'}, .csv and .tex written")
+
+
+if __name__ == "__main__":
+    run_script(main)
