@@ -4,20 +4,18 @@ import argparse
 import fcntl
 import hashlib
 import shutil
-import stat
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from common.errors import UserError
-from common.files import atomic_path, read_csv
+from common.files import read_csv
 from common.progress import progress
+from DeepLesion_unpack import gigabytes, unpack
 
 LIST = Path(__file__).resolve().parent / "deeplesion_archives.csv"
 WHOLE = 220e9  # bytes of all archives, for what the server does not tell
@@ -25,8 +23,6 @@ DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # s before each new try; they start o
 _TIMEOUT = 60.0  # s
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _PIECE = 1_000_000  # bytes; what the progress display counts
-_MOST_SWELLING = 10  # slices are compressed already: an archive that swells more than this is a bomb
-_SMALL = 100e6  # bytes; below this nothing is a bomb
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def archive_numbers(text: str) -> frozenset[int]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add --download and --archives."""
-    parser.add_argument("--download", action="store_true", help=f"fetch the slices first, {_gb(WHOLE)} in all")
+    parser.add_argument("--download", action="store_true", help=f"fetch the slices first, {gigabytes(WHOLE)} in all")
     parser.add_argument(
         "--archives", type=archive_numbers, metavar="RANGE", help="with --download: only these, e.g. 1-3,7"
     )
@@ -97,7 +93,7 @@ def download(archives: Sequence[Archive], data: Path, delays: Sequence[float] = 
     # Without its images the note that an archive was unpacked is worth nothing.
     noted = (data / "Images_png").is_dir()
     waiting = [a for a in archives if not (noted and _note(store, a).is_file())]
-    print(f"DeepLesion is {len(read_archives())} archives, {_gb(WHOLE)} in all.")
+    print(f"DeepLesion is {len(read_archives())} archives, {gigabytes(WHOLE)} in all.")
     if len(waiting) < len(archives):
         print(f"{len(archives) - len(waiting)} archives were unpacked before and are not fetched again.")
     if waiting:
@@ -114,10 +110,6 @@ def _note(store: Path, archive: Archive) -> Path:
     return store / f"{archive.name}.unpacked"
 
 
-def _gb(size: float) -> str:
-    return f"about {size / 1e9:.1f} GB" if size < 99e9 else f"about {size / 1e9:.0f} GB"
-
-
 def check_space(archives: Sequence[Archive], store: Path) -> None:
     """Say how much is to be fetched, and refuse when the disk can't take it: all unpacked, and one archive beside."""
     print("Asking the server how large they are ...", flush=True)
@@ -131,10 +123,10 @@ def check_space(archives: Sequence[Archive], store: Path) -> None:
     needed = sum(sizes) + max(sizes, default=0) - here
     free = shutil.disk_usage(store).free
     source = "as the server says" if told else "an estimate, for the server does not say"
-    print(f"To fetch: {len(archives)} archives, {_gb(sum(sizes))} ({source}); free disk: {_gb(free)}.")
+    print(f"To fetch: {len(archives)} archives, {gigabytes(sum(sizes))} ({source}); free disk: {gigabytes(free)}.")
     if needed > free:
         raise UserError(
-            f"{store} has {_gb(free)} of free disk but {_gb(needed)} are needed to fetch and unpack "
+            f"{store} has {gigabytes(free)} of free disk but {gigabytes(needed)} are needed to fetch and unpack "
             f"{len(archives)} archives; free some, pass --data on another disk, or fetch a part with --archives 1-3"
         )
 
@@ -219,7 +211,7 @@ def _receive(url: str, part: Path, have: int) -> None:
             part.unlink(missing_ok=True)
             raise _BrokenError("the server sent another range than was asked for")
         if have and response.status == 206:
-            print(f"going on after the {_gb(have)} that are here", flush=True)
+            print(f"going on after the {gigabytes(have)} that are here", flush=True)
         _append(response, part, keep=response.status == 206)
 
 
@@ -259,43 +251,3 @@ def _pieces(response: HTTPResponse) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack a ZIP file into ``folder``, each file whole or not at all, once every member is known to be safe.
-
-    Raises:
-        UserError: a member that would land outside the folder, a link, a bomb, too little disk, or a damaged archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            for member in members:
-                _check_member(member, path)
-            _check_swelling(sum(member.file_size for member in members), path, folder)
-            files = [member for member in members if not member.is_dir()]
-            for member in progress(files, f"unpacking {path.name}", len(files), unit="file"):
-                target = atomic_path(folder / member.filename)
-                with archive.open(member) as source, target as temporary, temporary.open("wb") as file:
-                    shutil.copyfileobj(source, file)  # zipfile never gives more than the declared size
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path} can't be unpacked ({error}); delete it and run the same command again") from error
-
-
-def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
-    name = PurePosixPath(member.filename)
-    outside = name.is_absolute() or ".." in name.parts or any(sign in member.filename for sign in "\\:\0")
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise UserError(
-            f"{path} is refused: its member {member.filename!r} is a link or would land outside the data folder; "
-            "nothing was unpacked, delete the archive"
-        )
-
-
-def _check_swelling(size: int, path: Path, folder: Path) -> None:
-    if size > max(_MOST_SWELLING * path.stat().st_size, _SMALL):
-        raise UserError(f"{path} is refused: it would swell to {_gb(size)}; nothing was unpacked, delete the archive")
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(f"{path} unpacks to {_gb(size)}, but {folder} has {_gb(free)} free; free some and run it again")

@@ -168,7 +168,9 @@ def _csv_row(lesion: Mapping[str, str], figures: Mapping[str, float]) -> dict[st
 
 def print_figures(run: Run, summary: Mapping[str, Any]) -> None:
     """The six figures as the paper prints them: per cent and px."""
-    against = "" if summary["truth"] == "truth" else f", scored against {run.truth}, not against human masks"
+    against = {"truth": "", "folder": f", scored against {run.truth}"}.get(
+        summary["truth"], f", scored against {run.truth}, not against human masks"
+    )
     print(
         f"{summary['dataset']} {summary['label']}, {summary['lesions']} {run.split} lesions, "
         f"{summary['settings']['protocol']}{against}"

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+import DeepLesion_data
+import DeepLesion_phantom
 import HAM_data
 import HAM_phantom
+import lits_data
+import lits_phantom
 from common.prepared import Prepared
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -39,4 +43,22 @@ def phantom_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom_ham")
     HAM_phantom.write_ham(folder, lesions=40)
     HAM_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_lits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a small synthetic LiTS, prepared with K=4."""
+    folder = tmp_path_factory.mktemp("phantom_lits")
+    lits_phantom.write_lits(folder, volumes=3)
+    lits_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_deeplesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a small synthetic DeepLesion, prepared with K=4."""
+    folder = tmp_path_factory.mktemp("phantom_deeplesion")
+    DeepLesion_phantom.write_deeplesion(folder, lesions=60)
+    DeepLesion_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
     return folder

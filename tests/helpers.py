@@ -2,12 +2,20 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from common.cli import parse_eval, parse_train
+from common.evaluate import evaluate
+from common.files import read_json
 from common.model import build_network
-from common.recipe import Method
+from common.recipe import Method, Recipe
+from common.train import train
+
+FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8 --clusters 4 --batch-size 8"
+SMALL = FLAGS.split()
 
 
 def golden_masks(shared: Path, dataset: str, name: str) -> np.ndarray:
@@ -35,3 +43,18 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of each pair in two (N, H, W) stacks of masks."""
     first, second = first > 0, second > 0
     return (first & second).sum((1, 2)) / (first | second).sum((1, 2))
+
+
+def train_and_score(recipe: Recipe, data: Path, folder: Path, *flags: str) -> dict[str, Any]:
+    """Train a small network for one epoch and score it on validation lesions; the evaluation's JSON.
+
+    Args:
+        recipe: of the script.
+        data: data folder, prepared with K=4.
+        folder: where checkpoint and results go.
+        flags: more flags for the evaluation.
+    """
+    where = ["--data", str(data), "--checkpoint", str(folder / "a.pt"), "--results", str(folder)]
+    train(parse_train(recipe, None, [*where, *SMALL]))
+    evaluate(parse_eval(recipe, None, [*where, "--split", "val", "--limit", "8", *flags]))
+    return read_json(folder / "a.val.json")

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import SMALL
 
 from common.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8 --clusters 4 --batch-size 8"
-SMALL = FLAGS.split()
 
 
 def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -1,7 +1,13 @@
+"""The DeepLesion recipes are those of FACTS.md section 2; what scores are measured against is always said."""
+
 import importlib
 
+import cv2
+import numpy as np
 import pytest
+from helpers import train_and_score
 
+from common.files import read_csv
 from common.recipe import A1, A1CLASS, ACOSEG
 
 # FACTS.md section 2, column DeepLesion
@@ -25,3 +31,26 @@ def test_published_recipes(script):
 def test_evaluation_is_of_the_same_recipe(script):
     training = importlib.import_module(f"{script}_train")
     assert vars(importlib.import_module(f"{script}_eval"))[f"{script}_train"] is training
+
+
+@pytest.mark.parametrize("script", RECIPES)
+def test_training_and_scoring_against_grabcut(script, phantom_deeplesion, tmp_path, capsys):
+    summary = train_and_score(importlib.import_module(f"{script}_train").RECIPE, phantom_deeplesion, tmp_path)
+    assert (summary["dataset"], summary["truth"], summary["lesions"]) == ("DeepLesion", "grabcut", 8)
+    assert "scored against grabcut, not against human masks" in capsys.readouterr().out
+
+
+def test_scoring_against_a_folder_of_human_masks(phantom_deeplesion, tmp_path, capsys):
+    lesions = [row for row in read_csv(phantom_deeplesion / "prepared" / "lesions.csv") if row["split"] == "val"]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for lesion in lesions[:3]:
+        mask = np.zeros((512, 512), np.uint8)
+        mask[int(lesion["top"]) + 50 : int(lesion["top"]) + 70, int(lesion["left"]) + 50 : int(lesion["left"]) + 70] = (
+            255
+        )
+        cv2.imwrite(str(masks / lesion["source"]), mask)
+    recipe = importlib.import_module("deeplesion_A1_train").RECIPE
+    summary = train_and_score(recipe, phantom_deeplesion, tmp_path, "--truth", str(masks))
+    assert (summary["truth"], summary["lesions"]) == ("folder", 3)
+    assert f"scored against {masks}" in capsys.readouterr().out

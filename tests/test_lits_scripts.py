@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+from helpers import train_and_score
 
 from common.recipe import A1, A1CLASS, ACOSEG
 
@@ -33,3 +34,10 @@ def test_recipes(method, checkpoint, losses, lr, batch, patience):
 def test_eval_scripts_use_the_train_recipe(method):
     script = importlib.import_module(f"lits_{method}_eval")
     assert getattr(script, f"lits_{method}_train").RECIPE is recipe(method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_and_scoring(method, phantom_lits, tmp_path):
+    summary = train_and_score(recipe(method), phantom_lits, tmp_path)
+    assert (summary["dataset"], summary["truth"], summary["lesions"]) == ("LiTS", "truth", 8)
+    assert 0 <= summary["dice"] <= 1
