@@ -39,6 +39,7 @@ class Run:
     encoder_weights: str = "imagenet"
     """Training only, as is ``target``."""
     target: str = "ellipse"
+    resume: bool = False
     split: str = "test"
     """Evaluation only, as is ``truth``: the name of a prepared array, or a folder of human masks."""
     truth: str = "truth"
@@ -166,6 +167,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})",
     )
+    add("--resume", action="store_true", help="go on where an interrupted training stopped")
     return _run(recipe, parser.parse_args(arguments))
 
 

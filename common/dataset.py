@@ -95,7 +95,13 @@ class LesionBatches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, size: int, order: np.ndarray | None = None, remainder: Remainder = "serve") -> Iterator[Batch]:
+    def count(self, size: int, remainder: Remainder = "serve") -> int:
+        """How many `batches` there are."""
+        return len(_cut(self.rows, size, remainder))
+
+    def batches(
+        self, size: int, order: np.ndarray | None = None, remainder: Remainder = "serve", skip: int = 0
+    ) -> Iterator[Batch]:
         """Batches of ``size`` lesions, in the given order of the split's lesions.
 
         Args:
@@ -103,12 +109,13 @@ class LesionBatches:
             order: positions within the split; None serves all in the order of the rows.
             remainder: what becomes of a last, smaller batch: it is served; or dropped; or, if it is a single lesion,
                 which batch normalisation can't train on, joined to the batch before it.
+            skip: batches at the beginning that are left out.
         """
         images, masks = self.prepared.array("images"), self.prepared.array(self.target)
         clusters = self.prepared.clusters()
         to_canvas = ToCanvas(self.canvas, self.device)
         rows = self.rows if order is None else self.rows[order]
-        for chosen in _cut(rows, size, remainder):
+        for chosen in _cut(rows, size, remainder)[skip:]:
             yield Batch(
                 to_canvas.images(self._move(images[chosen])),
                 to_canvas.masks(self._move(masks[chosen])),

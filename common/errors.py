@@ -12,6 +12,14 @@ class UserError(Exception):
     """Something the person at the terminal can mend; its text is the whole message."""
 
 
+class Interrupted(Exception):  # noqa: N818 - no error
+    """Work was stopped by a signal and can go on; the text says how."""
+
+    def __init__(self, message: str, number: int | None = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.status = 128 + (number or signal.SIGINT)
+
+
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's ``main`` and exit: 0, 2 with one sentence for bad input, 130 when interrupted."""
     try:
@@ -19,6 +27,8 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except UserError as error:
         _stop(str(error))
+    except Interrupted as interruption:
+        _stop(str(interruption), interruption.status)
     except KeyboardInterrupt:
         _stop("interrupted", status=128 + signal.SIGINT)
     except BrokenPipeError:

@@ -1,6 +1,7 @@
 """Reading images and writing results: a file is either whole or absent."""
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -26,9 +27,14 @@ _TAIL = 4096  # cameras and editors may append a few bytes after the end marker
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` and rename it to ``path`` when the block ends well.
 
-    Works for a file or a folder; what stood at ``path`` is replaced. On any error the temporary is removed.
+    Works for a file or a folder; what stood at ``path`` is replaced. On any error the temporary is removed, and what
+    killed processes left behind is removed by the next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for pattern in ("tmp", "old"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.{pattern}"):
+            if not _alive(left.suffixes[-2][1:]):
+                _remove(left)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _remove(temporary)
     try:
@@ -48,6 +54,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+
+
+def _alive(process: str) -> bool:
+    """Whether another process with this number is running."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -93,6 +93,8 @@ class Prepared:
         content = read_content(folder)
         if content is None:
             raise UserError(f"{folder} is missing or unfinished; {remedy} first")
+        if content.get("format") != FORMAT:
+            raise UserError(f"{folder} has format {content.get('format')}, not {FORMAT}; {remedy} with --force")
         lesions = read_csv(folder / "lesions.csv")
         if len(lesions) != content["lesions"]:
             raise UserError(
@@ -113,11 +115,12 @@ class Prepared:
         Raises:
             UserError: missing, damaged, or made with other settings; names the command that mends it.
         """
-        elsewhere = folder.parent != dataset.folder / dataset.data
-        command = dataset.prepare_command + (f" --data {folder.parent}" if elsewhere else "")
+        command = dataset.prepare_command
+        if folder != dataset.folder / dataset.data / "prepared":
+            command += f" --data {folder.parent}" if folder.name == "prepared" else f" --prepared {folder}"
         prepared = cls.load(folder, f"run {command}")
         content = prepared.content
-        wanted = {"format": FORMAT, "dataset": dataset.name, "protocol": protocol}
+        wanted: dict[str, Any] = {"dataset": dataset.name, "protocol": protocol}
         if clusters is not None:
             wanted["clusters"] = clusters
         for key, value in wanted.items():

@@ -1,29 +1,26 @@
-"""Training, the same for all methods and datasets: one epoch in one screen, early stopping, history."""
+"""Training, the same for all methods and datasets: early stopping, history, interruption."""
 
 import math
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from common.checkpoint import save_checkpoint
 from common.cli import Run
-from common.dataset import Batch, LesionBatches, Remainder, centre
-from common.device import autocast, pick_device, pick_precision
-from common.errors import UserError
+from common.dataset import LesionBatches, Remainder
+from common.device import pick_device, pick_precision
+from common.errors import Interrupted, UserError
 from common.files import write_csv
-from common.losses import lesion_losses, weighted_sum
 from common.model import build_network
 from common.prepared import Prepared
 from common.progress import progress
-from common.recipe import Method, Recipe
+from common.recipe import Recipe
+from common.resume import Standing, StopRequest, load_state, save_state, state_path, stop_requests
+from common.trainer import Trainer
 from common.weights import load_encoder_weights
 
 
@@ -48,87 +45,6 @@ class EarlyStopping:
     def out_of_patience(self) -> bool:
         """True when training should stop."""
         return self.waited >= self.patience
-
-
-@dataclass
-class Trainer:
-    """A network in training, with what each of its steps needs."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    recipe: Recipe
-    zero_grad: bool
-    device: torch.device
-    precision: str
-
-    def epoch(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Train on the batches; the mean of each loss over the steps, read from the device once."""
-        self.network.train()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        steps = 0
-        for batch in batches:
-            for groups in training_steps(self.recipe.method, batch):
-                for name, loss in self.step(groups).items():
-                    sums[name] += loss
-                steps += 1
-        return {name: total.item() / steps for name, total in sums.items()}
-
-    def step(self, groups: tuple[Batch, ...]) -> dict[str, Tensor]:
-        """One step of the optimizer on the sum of the groups' losses.
-
-        Returns:
-            The named losses summed over the groups, their weighted "total", and, where gradients are clipped, their
-            norm before; detached scalars on the device.
-        """
-        losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for group in groups:
-            with autocast(self.device, self.precision):
-                outputs = self.network(group.images)
-            for name, loss in lesion_losses(outputs, group.masks, group.clusters).items():
-                losses[name] = losses[name] + loss
-        total = weighted_sum(losses, self.recipe.loss_weights)
-        if self.zero_grad:
-            self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        reported = {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
-        if self.recipe.method.clip_norm is not None:
-            parameters = self.network.parameters()
-            reported["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.method.clip_norm)
-        self.optimizer.step()
-        return reported
-
-    @torch.no_grad()
-    def validate(self, lesions: LesionBatches) -> dict[str, float]:
-        """Mean losses and Dice over lesions, against the target that is trained on."""
-        self.network.eval()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for batch in lesions.batches(self.recipe.batch_size):
-            with autocast(self.device, self.precision):
-                outputs = self.network(batch.images)
-            for name, loss in lesion_losses(outputs, batch.masks, batch.clusters).items():
-                sums[name] += loss * len(batch.rows)
-            sums["dice"] += _dice(centre(outputs["mask"]) > 0, centre(batch.masks) > 0).sum()
-        return {name: total.item() / len(lesions) for name, total in sums.items()}
-
-
-def training_steps(method: Method, batch: Batch) -> Iterator[tuple[Batch, ...]]:
-    """The groups of images that go into each optimizer step of a batch.
-
-    A paired method is fed (first half, second half), then (second, first); each group passes the network on its own,
-    so that batch normalisation sees one half at a time (FACTS.md section 2, ACoseg).
-    """
-    if not method.paired:
-        yield (batch,)
-        return
-    first, second = batch.halves()
-    yield first, second
-    yield second, first
-
-
-def _dice(prediction: Tensor, target: Tensor) -> Tensor:
-    both = (prediction & target).sum((1, 2, 3))
-    total = prediction.sum((1, 2, 3)) + target.sum((1, 2, 3))
-    return 2 * both / total.clamp(min=1)
 
 
 def train(run: Run) -> None:
@@ -159,39 +75,63 @@ def train(run: Run) -> None:
         f"{recipe.dataset.name} {method.label}: {len(lesions)} training and {len(held_out)} validation lesions, "
         f"{run.encoder}, {run.canvas[0]}x{run.canvas[1]}, {device.type}, {precision}, {run.protocol}"
     )
-    _fit(run, trainer, lesions, held_out)
+    with stop_requests() as stop:
+        _fit(run, trainer, lesions, held_out, stop)
 
 
-def _fit(run: Run, trainer: Trainer, lesions: LesionBatches, held_out: LesionBatches) -> None:
-    """Epochs until patience or their number runs out."""
-    recipe = run.recipe
-    watcher = EarlyStopping(recipe.patience, higher_is_better=recipe.watch == "dice")
-    shuffler = np.random.default_rng(run.seed)
+def _fit(run: Run, trainer: Trainer, lesions: LesionBatches, held_out: LesionBatches, stop: StopRequest) -> None:
+    """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
+    recipe, checkpoint = run.recipe, run.checkpoint
+    settings = describe(run, trainer)
+    if run.resume and checkpoint.exists() and not state_path(checkpoint).exists():
+        print(f"{checkpoint} is complete; there is nothing to resume")
+        return
+    standing = load_state(checkpoint, trainer, settings) if run.resume else Standing()
+    watcher = EarlyStopping(recipe.patience, recipe.watch == "dice", standing.best, standing.waited)
+
+    def pause(where: str) -> NoReturn:
+        save_state(checkpoint, trainer, standing, settings)
+        raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
+
     remainder: Remainder = "drop" if recipe.method.paired else "join"
-    steps = len(lesions) // recipe.batch_size or 1
-    history: list[dict[str, Any]] = []
-    for epoch in range(1, recipe.epochs + 1):
-        start = time.monotonic()
-        batches = lesions.batches(recipe.batch_size, shuffler.permutation(len(lesions)), remainder)
-        losses = trainer.epoch(progress(batches, f"epoch {epoch}", steps, "batch"))
-        seconds = time.monotonic() - start
-        figures = trainer.validate(held_out)
-        best = watcher.improved(figures[recipe.watch])
-        row = {"epoch": epoch} | {f"train_{name}": value for name, value in losses.items()}
-        row |= {f"val_{name}": value for name, value in figures.items()}
-        row |= {"best": int(best), "seconds": round(seconds, 2), "images_per_second": round(len(lesions) / seconds, 2)}
-        history.append(row)
-        if best:
-            save_checkpoint(run.checkpoint, trainer.network, describe(run, trainer, epoch))
-        write_csv(run.checkpoint.with_suffix(".history.csv"), history, list(row))
+    while standing.epoch <= recipe.epochs and not watcher.out_of_patience:
+        if not standing.batches:
+            save_state(checkpoint, trainer, standing, settings)
+        # Each epoch's order follows from the seed and its number alone, so that resuming needs no other state.
+        order = np.random.default_rng([run.seed, standing.epoch]).permutation(len(lesions))
+        total = lesions.count(recipe.batch_size, remainder)
+        batches = lesions.batches(recipe.batch_size, order, remainder, skip=standing.batches)
+        trainer.epoch(progress(batches, f"epoch {standing.epoch}", total, "batch"), standing, lambda: bool(stop))
+        if stop and standing.batches < total:
+            pause(f"in epoch {standing.epoch}")
+        row = _close_epoch(standing, trainer.validate(held_out), watcher, recipe, len(lesions))
+        if row["best"]:
+            save_checkpoint(checkpoint, trainer.network, settings | {"epoch": row["epoch"]})
+        write_csv(checkpoint.with_suffix(".history.csv"), standing.history, list(row))
         _report(row, recipe.watch)
-        if watcher.out_of_patience:
-            break
+        if stop:
+            pause(f"after epoch {row['epoch']}")
     if watcher.best is None:
         raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
     if watcher.out_of_patience and recipe.out_of_patience == "last" and run.protocol == "released":
-        save_checkpoint(run.checkpoint, trainer.network, describe(run, trainer, epoch))
-    print(f"{run.checkpoint}: {recipe.watch} on validation {watcher.best:.4f}, {len(history)} epochs")
+        save_checkpoint(checkpoint, trainer.network, settings | {"epoch": standing.epoch - 1})
+    state_path(checkpoint).unlink(missing_ok=True)
+    print(f"{checkpoint}: {recipe.watch} on validation {watcher.best:.4f}, {len(standing.history)} epochs")
+
+
+def _close_epoch(
+    standing: Standing, figures: dict[str, float], watcher: EarlyStopping, recipe: Recipe, lesions: int
+) -> dict[str, Any]:
+    """The row of the history for an epoch that is over; ``standing`` moves on to the next."""
+    best = watcher.improved(figures[recipe.watch])
+    row: dict[str, Any] = {"epoch": standing.epoch}
+    row |= {f"train_{name}": total / standing.steps for name, total in standing.sums.items()}
+    row |= {f"val_{name}": value for name, value in figures.items()}
+    row |= {"best": int(best), "seconds": round(standing.seconds, 2)}
+    row["images_per_second"] = round(lesions / standing.seconds, 2)
+    history = [*standing.history, row]
+    vars(standing).update(vars(Standing(standing.epoch + 1, best=watcher.best, waited=watcher.waited, history=history)))
+    return row
 
 
 def _report(row: dict[str, Any], watch: str) -> None:
@@ -203,7 +143,7 @@ def _report(row: dict[str, Any], watch: str) -> None:
     )
 
 
-def describe(run: Run, trainer: Trainer, epoch: int) -> dict[str, Any]:
+def describe(run: Run, trainer: Trainer) -> dict[str, Any]:
     """What a checkpoint says of its making: plain values only."""
     recipe = run.recipe
     return {
@@ -224,7 +164,6 @@ def describe(run: Run, trainer: Trainer, epoch: int) -> dict[str, Any]:
         "seed": run.seed,
         "limit": run.limit,
         "precision": trainer.precision,
-        "epoch": epoch,
         "versions": {"python": sys.version.split()[0], "torch": str(torch.__version__)},
     }
 

@@ -45,7 +45,7 @@ def test_prepare_runs_from_anywhere(folder, phantom_ham, tmp_path):
     ("script", "flags", "sentence"),
     [
         ("HAM_data.py", ["--data", "nowhere"], "is missing"),
-        ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py first"),
+        ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py --data nowhere first"),
         ("HAM_A1_train.py", ["--canvas", "100x100"], "the smallest is 128x128"),
         ("HAM_A1_eval.py", ["--checkpoint", "nowhere.pt"], "train it first"),
     ],

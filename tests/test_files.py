@@ -2,6 +2,9 @@
 
 import errno
 import math
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -30,6 +33,16 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
         (temporary / "new").touch()
     assert [item.name for item in path.iterdir()] == ["new"]
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".a.{dead.pid}.tmp").write_text("half")
+    (tmp_path / f".a.{os.getppid()}.tmp").write_text("under way")
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".a.{os.getppid()}.tmp", "a"]
 
 
 def test_a_full_disk_is_told_with_the_file_name(tmp_path):

@@ -123,7 +123,7 @@ def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     ("dataset", "protocol", "clusters", "sentence"),
     [
         (Dataset("Other", Path("o"), "d", "other.py", 2, "truth"), "released", 2, "dataset Toy, but Other"),
-        (DATASET, "corrected", 2, "run python code_toy/toy_data.py --protocol corrected"),
+        (DATASET, "corrected", 2, r"run python code_toy/toy_data\.py --data .* --protocol corrected"),
         (DATASET, "released", 5, "--clusters 5"),
     ],
 )
@@ -143,7 +143,7 @@ def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder, 
     with pytest.raises(UserError, match="has 0 rows, not 12"):
         Prepared.open(folder, DATASET, "released")
     (folder / "prepared.json").unlink()
-    with pytest.raises(UserError, match=r"run python code_toy/toy_data\.py first"):
+    with pytest.raises(UserError, match=r"run python code_toy/toy_data\.py --data .* first"):
         Prepared.open(folder, DATASET, "released")
     shutil.rmtree(folder)
     with pytest.raises(UserError, match="is missing or unfinished"):

@@ -20,7 +20,8 @@ from common.dataset import Batch, ToCanvas
 from common.errors import UserError
 from common.files import read_csv
 from common.recipe import ACOSEG
-from common.train import EarlyStopping, Trainer, train, training_steps
+from common.train import EarlyStopping, train
+from common.trainer import Trainer, training_steps
 
 RECIPES = {"A1": HAM_A1_train.RECIPE, "A1class": HAM_A1class_train.RECIPE, "Acoseg_pairs_of_2": HAM_Acoseg_train.RECIPE}
 
@@ -172,8 +173,8 @@ def test_the_same_seed_gives_the_same_weights(phantom_ham, tmp_path):
         (HAM_Acoseg_train.RECIPE, ["--batch-size", "7"], "in two halves"),
         (HAM_Acoseg_train.RECIPE, ["--limit", "5"], "at least 8 lesions"),
         (HAM_A1class_train.RECIPE, ["--clusters", "5"], "was made with clusters 4, but 5"),
-        (HAM_A1_train.RECIPE, ["--protocol", "corrected"], "HAM_data.py --protocol corrected"),
-        (HAM_A1_train.RECIPE, ["--prepared", "nowhere"], "run python code_ham/HAM_data.py first"),
+        (HAM_A1_train.RECIPE, ["--protocol", "corrected"], "--protocol corrected"),
+        (HAM_A1_train.RECIPE, ["--prepared", "nowhere"], "run python code_ham/HAM_data.py --prepared nowhere first"),
         (HAM_A1_train.RECIPE, ["--encoder", "resnet17"], "not an encoder"),
         (HAM_A1_train.RECIPE, ["--encoder-weights", "nowhere.pth"], "does not exist"),
         (HAM_A1_train.RECIPE, ["--lr", "1e30"], "diverged"),

@@ -1,0 +1,137 @@
+"""Interrupted training goes on as if it had not been interrupted, to the last bit."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import HAM_A1class_train
+import HAM_Acoseg_train
+from common import train as module
+from common.checkpoint import load_checkpoint
+from common.cli import parse_train
+from common.errors import Interrupted, UserError
+from common.files import read_csv
+from common.resume import state_path
+from common.train import train
+from common.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 8 --lr 1e-3".split()
+FLAGS += "--precision fp32 --device cpu --limit 24 --epochs 2".split()
+
+
+def _run(recipe, data: Path, checkpoint: Path, *flags: str):
+    return parse_train(recipe, None, ["--data", str(data), "--checkpoint", str(checkpoint), *FLAGS, *flags])
+
+
+def _same(first: Path, second: Path) -> bool:
+    ours, theirs = load_checkpoint(first), load_checkpoint(second)
+    return ours.recipe == theirs.recipe and all(torch.equal(ours.state[key], theirs.state[key]) for key in theirs.state)
+
+
+@pytest.mark.parametrize("recipe", [HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE])
+def test_stopped_after_every_step_and_resumed(recipe, phantom_ham, tmp_path, monkeypatch):
+    """Optimizer, accumulated gradients, shuffling, dropout and early stopping are all part of the state."""
+    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
+    train(_run(recipe, phantom_ham, whole))
+    epoch = Trainer.epoch
+
+    def one_batch(self, batches, standing, stop):
+        epoch(self, batches, standing, lambda: True)
+        request.take(signal.SIGTERM, None)
+
+    request = None
+
+    class Requests(module.StopRequest):
+        def __enter__(self):
+            nonlocal request
+            request = self
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(module, "stop_requests", Requests)
+    monkeypatch.setattr(Trainer, "epoch", one_batch)
+    stops = 0
+    while True:
+        try:
+            train(_run(recipe, phantom_ham, parts, "--resume"))
+            break
+        except Interrupted as interruption:
+            stops += 1
+            assert interruption.status == 128 + signal.SIGTERM
+            assert "--resume goes on" in str(interruption)
+    assert stops == 6  # three batches in each of two epochs
+    assert _same(parts, whole)
+    assert not state_path(parts).exists()
+    ours, theirs = (read_csv(path.with_suffix(".history.csv")) for path in (parts, whole))
+    for row, want in zip(ours, theirs, strict=True):
+        numbers = {key: float(value) for key, value in want.items() if "second" not in key}
+        assert {key: float(row[key]) for key in numbers} == pytest.approx(numbers, rel=1e-6)
+
+
+def _start(checkpoint: Path, data: Path) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "code_ham" / "HAM_A1class_train.py"), "--data", str(data)]
+    command += ["--checkpoint", str(checkpoint), *FLAGS, "--resume"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path):
+    whole, killed = tmp_path / "whole.pt", tmp_path / "killed.pt"
+    process = _start(whole, phantom_ham)
+    start = time.monotonic()
+    assert process.wait() == 0, process.stderr.read()
+    length = time.monotonic() - start
+    rng = random.Random(4)
+    for _ in range(4):
+        process = _start(killed, phantom_ham)
+        time.sleep(rng.uniform(0.3, 0.9) * length)
+        process.kill()
+        process.wait()
+    process = _start(killed, phantom_ham)
+    assert process.wait() == 0, process.stderr.read()
+    assert _same(killed, whole)
+    assert {path.suffix for path in tmp_path.iterdir() if "killed" in path.name} <= {".pt", ".csv", ".tmp"}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_and_says_how_to_go_on(phantom_ham, tmp_path, number, status):
+    process = _start(tmp_path / "a.pt", phantom_ham)
+    process.stdout.readline()  # the line that training begins with
+    while not state_path(tmp_path / "a.pt").exists():
+        time.sleep(0.05)
+    process.send_signal(number)
+    told = process.communicate()[1]
+    assert process.returncode == status
+    assert re.search(r"interrupted (in|after) epoch \d; the same command with --resume goes on\n$", told)
+    assert state_path(tmp_path / "a.pt").exists()
+
+
+def test_resuming_what_is_complete_or_was_never_begun(phantom_ham, tmp_path, capsys):
+    path = tmp_path / "a.pt"
+    train(_run(HAM_A1class_train.RECIPE, phantom_ham, path, "--epochs", "1", "--limit", "8", "--resume"))
+    assert path.exists()
+    before = path.stat().st_mtime_ns
+    train(_run(HAM_A1class_train.RECIPE, phantom_ham, path, "--epochs", "1", "--limit", "8", "--resume"))
+    assert path.stat().st_mtime_ns == before
+    assert "is complete; there is nothing to resume" in capsys.readouterr().out
+
+
+def test_another_trainings_state_is_refused(phantom_ham, tmp_path, monkeypatch):
+    path = tmp_path / "a.pt"
+    monkeypatch.setattr(Trainer, "epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(_run(HAM_A1class_train.RECIPE, phantom_ham, path))
+    with pytest.raises(UserError, match=r"was saved with lr 0\.001, not 0\.5; pass the same flags"):
+        train(_run(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume", "--lr", "0.5"))
+    torch.save([1], state_path(path))
+    with pytest.raises(UserError, match="is not the state of a training"):
+        train(_run(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume"))
