@@ -62,8 +62,16 @@ def _centre_error(truth: np.ndarray, prediction: np.ndarray) -> float:
     return np.hypot(x + w / 2 - u - s / 2, y + h / 2 - v - t / 2)
 
 
+_CANNY_REACH = 8
+"""px beyond which a mask's pixel can't change Canny's edges: 4 sigma of smoothing, the gradient, its maxima."""
+
+
 def _edge_pixels(mask: np.ndarray) -> int:
-    return int(np.count_nonzero(canny(mask, sigma=1, low_threshold=1, high_threshold=1)))
+    x, y, width, height = cv2.boundingRect(mask)
+    # Cutting the emptiness off gives the same edges, sooner.
+    top, left = max(y - _CANNY_REACH, 0), max(x - _CANNY_REACH, 0)
+    part = mask[top : y + height + _CANNY_REACH, left : x + width + _CANNY_REACH]
+    return int(np.count_nonzero(canny(part, sigma=1, low_threshold=1, high_threshold=1))) if width else 0
 
 
 def _border(mask: np.ndarray) -> np.ndarray:

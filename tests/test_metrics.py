@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from helpers import golden_masks
+from skimage.feature import canny
 
-from common.metrics import EXTRA, FIGURES, bootstrap_interval, fill_undefined, lesion_figures
+from common.metrics import EXTRA, FIGURES, _edge_pixels, bootstrap_interval, fill_undefined, lesion_figures
+from common.recist import Ellipse
+from common.weak_masks import ellipse_mask
 
 
 def _square(top: int, left: int, size: int) -> np.ndarray:
@@ -51,6 +54,16 @@ def test_borders_are_4_connected_and_the_image_edge_counts():
     # A mask that fills the image has its border at the image's edge.
     figures = lesion_figures(np.ones((120, 120), np.uint8), _square(60, 60, 1))
     assert figures["avd"] == pytest.approx(np.hypot(60, 60))
+
+
+def test_edges_are_those_of_the_whole_image():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        centre, radii = rng.uniform(-10, 130, 2), rng.uniform(1, 50, 2)
+        mask = ellipse_mask(Ellipse(*centre, *radii, rng.uniform(0, 180)), (120, 120))
+        mask &= rng.random((120, 120)) < 0.95
+        whole = canny(mask, sigma=1, low_threshold=1, high_threshold=1)
+        assert _edge_pixels(mask) == np.count_nonzero(whole)
 
 
 def test_fill_undefined_by_protocol():
