@@ -24,14 +24,14 @@ lint: $(VENV)/installed
 # Small encoder, small canvas, a few epochs: minutes on two cores. The figures show that the chain works, no more.
 BRIEF := --encoder resnet18 --encoder-weights none --canvas 128x128 --lr 1e-3 --seed 0
 
-# $(call demo,FOLDER,NAME of data script,PREFIX of scripts,ACOSEG's name,CHECKPOINTS A1 A1class ACoseg,CLUSTERS,EPOCHS)
+# $(call demo,FOLDER,prefix of data and phantom scripts,prefix of the six,name of ACoseg,CLUSTERS,EPOCHS)
 define demo
 	@echo; echo "== $(1): the data are SYNTHETIC =="
 	$(BIN)/python $(1)/$(2)_phantom.py $(DEMO)/$(1)
-	$(BIN)/python $(1)/$(2)_data.py --data $(DEMO)/$(1) --clusters $(6)
+	$(BIN)/python $(1)/$(2)_data.py --data $(DEMO)/$(1) --clusters $(5)
 	for method in A1 A1class $(4); do \
 	  $(BIN)/python $(1)/$(3)_$${method}_train.py --data $(DEMO)/$(1) --checkpoint $(DEMO)/$(1)/$$method.pt \
-	    --clusters $(6) --epochs $(7) $(BRIEF) && \
+	    --clusters $(5) --epochs $(6) $(BRIEF) && \
 	  $(BIN)/python $(1)/$(3)_$${method}_eval.py --data $(DEMO)/$(1) --checkpoint $(DEMO)/$(1)/$$method.pt \
 	    --results $(DEMO)/$(1)/results || exit $$?; \
 	done
