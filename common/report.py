@@ -45,6 +45,8 @@ class Row:
     dataset: str
     label: str
     settings: str
+    lesions: str
+    """How many were scored of which split. ACoseg may have scored a few less than A1 and is compared all the same."""
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     def values(self, figure: str) -> np.ndarray:
@@ -85,17 +87,19 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
 
 def group(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Rows of the table: A1, ACoseg, A1+L of a dataset and of one kind of settings stand together."""
-    rows: dict[tuple[str, str, str], Row] = {}
+    rows: dict[tuple[str, ...], Row] = {}
     for result in results:
-        key = result["dataset"], describe(result), result["label"]
-        row = rows.setdefault(key, Row(result["dataset"], result["label"], describe(result)))
-        row.runs.append(dict(result))
+        lesions = f"{result['lesions']} {result['split']} lesions"
+        key = result["dataset"], result["label"], describe(result), lesions
+        rows.setdefault(key, Row(*key)).runs.append(dict(result))
     order = {label: place for place, label in enumerate(METHOD_ORDER)}
-    return sorted(rows.values(), key=lambda row: (row.dataset, row.settings, order.get(row.label, len(order))))
+    return sorted(
+        rows.values(), key=lambda row: (row.dataset, row.settings, order.get(row.label, len(order)), row.lesions)
+    )
 
 
 def describe(result: Mapping[str, Any]) -> str:
-    """What a run was made with, as one line."""
+    """What a run was made with and scored against, as one line."""
     settings = result["settings"]
     parts = []
     for name in SETTINGS:
@@ -107,7 +111,7 @@ def describe(result: Mapping[str, Any]) -> str:
         if name == "target" and value:
             value = f"trained on {value}"
         parts += [str(value)] if value else []
-    return ", ".join([*parts, f"against {result['truth']}", f"{result['lesions']} {result['split']} lesions"])
+    return ", ".join([*parts, f"against {result['truth']}", str(result["split"])])
 
 
 def cells(row: Row, base: Row | None, best: Mapping[str, Row], bold: str) -> list[str]:
@@ -150,10 +154,12 @@ def table(rows: Sequence[Row], bold: str = "**{}**") -> list[list[str]]:
     for row in rows:
         kinds[row.dataset, row.settings].append(row)
     for (dataset, settings), members in kinds.items():
-        base = next((row for row in members if row.label == "A1"), None)
+        bases = [row for row in members if row.label == "A1"]
         best = {figure: best_row(members, figure) for figure in HEADINGS} if len(members) > 1 else {}
         for row in members:
-            lines.append([dataset, row.label, str(len(row.runs)), *cells(row, base, best, bold), settings])
+            base = next((a1 for a1 in bases if a1.lesions == row.lesions), bases[0] if len(bases) == 1 else None)
+            made = f"{settings}: {row.lesions}"
+            lines.append([dataset, row.label, str(len(row.runs)), *cells(row, base, best, bold), made])
             published = published_cells(row)
             if published:
                 lines.append([dataset, f"{row.label} (paper)", "", *published, "published"])

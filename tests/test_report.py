@@ -61,7 +61,7 @@ def test_one_run_has_no_spread_and_a_lower_error_is_better():
 def test_other_settings_are_other_rows_that_say_so(other):
     rows = report.group([result(), result(seed=1), result(**other)])
     assert sorted(len(row.runs) for row in rows) == [1, 2]
-    assert len({(row.dataset, row.settings) for row in rows}) == 2
+    assert len({(row.dataset, row.settings, row.lesions) for row in rows}) == 2
 
 
 def test_the_published_numbers_are_the_papers():
@@ -80,7 +80,7 @@ def test_the_published_numbers_are_the_papers():
         83.19±0.86 90.42±0.51 92.10±0.77 2.42±0.03 9.77±0.59 9.61±0.31
         83.51±0.26 90.54±0.22 92.82±0.34 2.52±0.09 8.87±0.40 9.73±0.14"""
     for module, line in zip(recipes, paper.split("\n")[1:], strict=True):
-        row = report.Row("", "", "", [{"published": dict(zip(FIGURES, module.RECIPE.published, strict=True))}])
+        row = report.Row("", "", "", "", [{"published": dict(zip(FIGURES, module.RECIPE.published, strict=True))}])
         assert report.published_cells(row) == line.split()
 
 
@@ -105,6 +105,13 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(tmp_path, capsys):
 def test_no_results_at_all(tmp_path, prepare):
     with pytest.raises(UserError, match="run an eval script first"):
         report.main([str(prepare(tmp_path))])
+
+
+def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
+    rows = report.group([result(dice=0.80, lesions=1002), result("ACoseg", dice=0.88, lesions=1000)])
+    lines = report.table(rows)
+    assert lines[1][4] == "**88.00** (+10.0)"
+    assert lines[1][-1].endswith("1000 test lesions")
 
 
 def test_an_undefined_figure_is_never_the_best():

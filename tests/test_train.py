@@ -44,10 +44,13 @@ def golden_batches(golden, shared, ham_prepared) -> list[Batch]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_steps_follow_the_published_trajectory(name, golden, golden_batches, shared):
     recipe = RECIPES[name]
-    network = formula_network(recipe.method, shared).train()
+    # ACoseg's gradient norm is ill-conditioned: float32 runs scatter by 2e-3 about the float64 one.
+    exact = torch.float64 if recipe.method.paired else torch.float32
+    network = formula_network(recipe.method, shared).train().to(exact)
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr)
     trainer = Trainer(network, optimizer, recipe, not recipe.method.accumulates, torch.device("cpu"), "fp32")
-    steps = [groups for batch in golden_batches for groups in training_steps(recipe.method, batch)]
+    batches = [batch._replace(images=batch.images.to(exact)) for batch in golden_batches]
+    steps = [groups for batch in batches for groups in training_steps(recipe.method, batch)]
     steps = steps if recipe.method.paired else steps * 2
     for number, (groups, want) in enumerate(zip(steps, golden[name], strict=True)):
         named = {key: value.item() for key, value in trainer.step(groups).items()}
@@ -57,7 +60,7 @@ def test_steps_follow_the_published_trajectory(name, golden, golden_batches, sha
             "Acoseg_pairs_of_2": [named["total"], named.get("gradient_norm")],
         }[name]
         assert got[0] == pytest.approx(want[0], rel=(1e-5, 1e-3, 0.05, 0.05)[number])
-        # The gradient norm is ill-conditioned: in float64 the first is 16.5107, the published float32 run has 16.5067.
+        # The first norm is 16.5107 in float64 and 16.5067 in the published float32 run.
         assert got[1:] == pytest.approx(want[1:], rel=(1e-3, 1e-3, 0.05, 0.05)[number])
 
 
