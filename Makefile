@@ -11,6 +11,9 @@ $(VENV)/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; pass PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	# Without a desktop's libraries (libGL) OpenCV's standard build does not load; its headless one is the same module.
+	$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check \
+	  --force-reinstall --no-deps "$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' requirements.txt)"
 	touch $@
 
 test: lint

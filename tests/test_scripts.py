@@ -1,0 +1,49 @@
+"""All 21 scripts start from the root, from their own folder and from anywhere, at once and without torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted(
+    path.relative_to(ROOT)
+    for folder in ("code_ham", "code_lits", "code_deeplesion")
+    for kind in ("data", "train", "eval")
+    for path in (ROOT / folder).glob(f"*_{kind}.py")
+)
+SHARED = "--data --checkpoint --results --encoder --canvas --clusters --batch-size --seed --device --precision"
+SHARED += " --protocol --limit"
+FLAGS = {
+    "data": "--data --prepared --protocol --clusters --force --no-grabcut --workers",
+    "train": f"{SHARED} --encoder-weights --target --epochs --lr --patience --resume",
+    "eval": f"{SHARED} --split --truth",
+}
+
+
+def test_the_card_is_complete():
+    assert [str(path) for path in SCRIPTS] == sorted(
+        ["code_ham/HAM_data.py", "code_lits/lits_data.py", "code_deeplesion/DeepLesion_data.py"]
+        + [f"code_ham/HAM_{method}_{kind}.py" for method in ("A1", "A1class", "Acoseg") for kind in ("train", "eval")]
+        + [f"code_lits/lits_{method}_{kind}.py" for method in ("A1", "A1class", "Acoseg") for kind in ("train", "eval")]
+        + [
+            f"code_deeplesion/deeplesion_{method}_{kind}.py"
+            for method in ("A1", "A1class", "A1coseg")
+            for kind in ("train", "eval")
+        ]
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+@pytest.mark.parametrize("where", ["root", "own folder", "elsewhere"])
+def test_help_from_anywhere(script, where, tmp_path):
+    folder = {"root": ROOT, "own folder": (ROOT / script).parent, "elsewhere": tmp_path}[where]
+    path = {"root": str(script), "own folder": script.name, "elsewhere": str(ROOT / script)}[where]
+    # -X importtime lists every module that is imported.
+    command = [sys.executable, "-X", "importtime", path, "--help"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(flag in done.stdout for flag in FLAGS[script.stem.rpartition("_")[2]].split())
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "sklearn", "matplotlib", "pandas", "skimage"}
