@@ -194,6 +194,7 @@ class _ArrayWriter:
         return self
 
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write one row of each array; the first row decides names, shapes and types."""
         if not self._files:
             for name, row in arrays.items():
                 self._headers[name] = (row.shape, row.dtype)

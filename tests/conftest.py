@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import toy
 
 import DeepLesion_data
 import DeepLesion_phantom
@@ -10,6 +11,7 @@ import HAM_data
 import HAM_phantom
 import lits_data
 import lits_phantom
+from common.prepare import prepare
 from common.prepared import Prepared
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -62,3 +64,10 @@ def phantom_deeplesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     DeepLesion_phantom.write_deeplesion(folder, lesions=60)
     DeepLesion_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A prepared folder of the toy dataset: 12 lesions, 4 in each split, 4 jobs dropped."""
+    prepare(toy.request(), tmp_path / "prepared", range(12), toy.make, toy.thirds, workers=1)
+    return tmp_path / "prepared"

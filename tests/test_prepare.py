@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -10,43 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy import DATASET, make, request, thirds
 
 from common import prepare as module
 from common.errors import UserError
-from common.prepare import Request, prepare
-from common.prepared import Dropped, Lesion, Prepared
-from common.recipe import Dataset
-from common.recist import Ellipse
-
-DATASET = Dataset("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
-
-
-def make(number: int, *, fails_at: int | None = None) -> list:
-    """A job yields as many lesions as its number modulo 3, in which 0 means dropped."""
-    if number == fails_at:
-        raise UserError(f"{number} is bad")
-    if number % 3 == 0:
-        return [Dropped(f"n{number}", "a multiple of 3")]
-    fill = np.full((120, 120), number % 2, np.uint8)
-    image = np.full((120, 120, 3), number, np.uint8)
-    return [
-        Lesion(f"n{number}-{part}", image, fill, Ellipse(number, part, 1, 2, 3), truth=fill, info={"source": number})
-        for part in range(number % 3)
-    ]
-
-
-def thirds(rows: list) -> list[str]:
-    return ["train" if index % 3 == 0 else "val" if index % 3 == 1 else "test" for index in range(len(rows))]
-
-
-def request(**changes) -> Request:
-    return Request(**{"dataset": DATASET, "protocol": "released", "clusters": 2, "seed": 0, "inputs": "abc", **changes})
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    prepare(request(), tmp_path / "prepared", range(12), make, thirds, workers=1)
-    return tmp_path / "prepared"
+from common.prepare import prepare
+from common.prepared import Prepared
 
 
 def test_rows_stand_in_the_order_of_the_jobs(folder):
@@ -117,43 +85,6 @@ def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     assert seen["fit_on"].tolist() == [True, False, False] * 4
     prepare(request(), tmp_path / "b", range(12), make, thirds, workers=1)
     assert seen["fit_on"] is None
-
-
-@pytest.mark.parametrize(
-    ("dataset", "protocol", "clusters", "sentence"),
-    [
-        (Dataset("Other", Path("o"), "d", "other.py", 2, "truth"), "released", 2, "dataset Toy, but Other"),
-        (DATASET, "corrected", 2, r"run python code_toy/toy_data\.py --data .* --protocol corrected"),
-        (DATASET, "released", 5, "--clusters 5"),
-    ],
-)
-def test_another_recipe_is_refused_with_the_command_to_run(folder, dataset, protocol, clusters, sentence):
-    with pytest.raises(UserError, match=sentence):
-        Prepared.open(folder, dataset, protocol, clusters)
-
-
-def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder, tmp_path):
-    opened = Prepared.open(folder, DATASET, "released")
-    with pytest.raises(UserError, match="prepared without it"):
-        opened.array("grabcut")
-    (folder / "truth.npy").write_bytes((folder / "truth.npy").read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"truth\.npy is damaged"):
-        opened.array("truth")
-    (folder / "lesions.csv").write_text("lesion,split,cluster\n")
-    with pytest.raises(UserError, match="has 0 rows, not 12"):
-        Prepared.open(folder, DATASET, "released")
-    (folder / "prepared.json").unlink()
-    with pytest.raises(UserError, match=r"run python code_toy/toy_data\.py --data .* first"):
-        Prepared.open(folder, DATASET, "released")
-    shutil.rmtree(folder)
-    with pytest.raises(UserError, match="is missing or unfinished"):
-        Prepared.open(folder, DATASET, "released")
-
-
-def test_an_empty_split_is_told(tmp_path):
-    prepare(request(), tmp_path / "p", range(6), make, lambda rows: ["train"] * len(rows), workers=1)
-    with pytest.raises(UserError, match="no lesions in the split test"):
-        Prepared.open(tmp_path / "p", DATASET, "released").rows("test")
 
 
 def test_a_second_process_waits_its_turn(tmp_path):
