@@ -34,6 +34,7 @@ def evaluate(run: Run) -> None:
     rows = scored_rows(prepared, run, trained)
     truth = truth_masks(prepared, run, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
+    run.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
     device = pick_device(run.device)
     precision = pick_precision(run.precision, device)
     trained.network.to(device).to(memory_format=torch.channels_last).eval()

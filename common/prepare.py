@@ -131,7 +131,9 @@ def _finish(
     reasons = Counter(item.reason for item in lost)
     if not rows:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"
-        raise UserError(f"no usable {request.dataset.name} lesion: {why}")
+        raise UserError(
+            f"no usable {request.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR"
+        )
     splits = split(rows)
     recist = np.load(folder / "recist.npy")
     # Clusters are fitted on validation and test lesions too (FACTS.md 4.6; mended under `corrected`).

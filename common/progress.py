@@ -19,6 +19,7 @@ def progress(items: Iterable[T], what: str, total: int, unit: str = "lesion") ->
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, unit=unit, leave=False, dynamic_ncols=True)
         return
+    units = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
@@ -26,5 +27,5 @@ def progress(items: Iterable[T], what: str, total: int, unit: str = "lesion") ->
         if now - last >= _SECONDS_BETWEEN_LINES and done < total:
             rate = done / (now - start)
             left = (total - done) / rate
-            print(f"{what}: {done}/{total} {unit}s, {rate:.2f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{what}: {done}/{total} {units}, {rate:.2f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
             last = now

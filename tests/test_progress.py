@@ -4,6 +4,13 @@ from common import progress as module
 from common.progress import progress
 
 
+def test_plurals(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+    list(progress("abc", "epoch 1", 3, "batch"))
+    assert "2/3 batches" in capsys.readouterr().err
+
+
 def test_items_pass_through_and_lines_tell_rate_and_time_left(monkeypatch, capsys):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
