@@ -19,20 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhe
 import numpy as np
 
 from common.errors import UserError, run_script
-from common.files import atomic_path, read_json, write_csv
+from common.files import atomic_path, read_csv, read_json, write_csv
+from common.metrics import FIGURES, FRACTIONS
+from common.statistics import mean_by_lesion, paired_difference
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of metrics.FIGURES; not imported from there, which needs scikit-image.
-HEADINGS = {
-    "iou": "IoU",
-    "dice": "Dice",
-    "vs": "VS",
-    "centre_error": "centre",
-    "perimeter_error": "perimeter",
-    "avd": "AVD",
-}
-PER_CENT = ("iou", "dice", "vs")
-HIGHER_IS_BETTER = PER_CENT
+HEADINGS = dict(zip(FIGURES, ("IoU", "Dice", "VS", "centre", "perimeter", "AVD"), strict=True))
 METHOD_ORDER = ("A1", "ACoseg", "A1+L")
 SETTINGS = ("encoder", "canvas", "protocol", "precision", "target", "limit")
 """Settings that part rows beside K, the split, the truth and the number of lesions; the seed does not."""
@@ -51,7 +43,7 @@ class Row:
 
     def values(self, figure: str) -> np.ndarray:
         """(runs,) the figure as the paper prints it: per cent or px."""
-        scale = 100 if figure in PER_CENT else 1
+        scale = 100 if figure in FRACTIONS else 1
         return np.array([np.nan if run[figure] is None else run[figure] * scale for run in self.runs], float)
 
     def mean(self, figure: str) -> float:
@@ -77,7 +69,7 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
             try:
                 content = read_json(path)
                 if {"dataset", "label", "settings", "lesions", *HEADINGS} <= content.keys():
-                    results.append(content)
+                    results.append(content | {"path": path})
             except UserError as error:
                 print(f"left out: {error}", file=sys.stderr)
     if not results:
@@ -168,8 +160,46 @@ def table(rows: Sequence[Row], bold: str = "**{}**") -> list[list[str]]:
 
 def best_row(rows: Sequence[Row], figure: str) -> Row:
     """The row with the best mean of a figure; rows without a value lose."""
-    sign = 1 if figure in HIGHER_IS_BETTER else -1
+    sign = 1 if figure in FRACTIONS else -1
     return max(rows, key=lambda row: -np.inf if np.isnan(row.mean(figure)) else sign * row.mean(figure))
+
+
+def read_lesions(result: Mapping[str, Any], figure: str) -> dict[str, float]:
+    """A figure by lesion, from the CSV beside an evaluation's JSON; empty where it is not there."""
+    path = result["path"].with_suffix(".csv")
+    if not path.is_file():
+        return {}
+    return {row["lesion"]: float(row[figure]) for row in read_csv(path) if row.get(figure)}
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """Lines on A1+L minus each other method with the same settings: for each seed, then over all seeds."""
+    lines = []
+    for ours in (row for row in rows if row.label == "A1+L"):
+        for theirs in rows:
+            if (theirs.dataset, theirs.settings) == (ours.dataset, ours.settings) and theirs is not ours:
+                lines += _difference_lines(ours, theirs)
+    return lines
+
+
+def _difference_lines(ours: Row, theirs: Row) -> list[str]:
+    by_seed = [{run["settings"].get("seed"): run for run in row.runs} for row in (ours, theirs)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys(), key=str)
+    lines = []
+    for figure in ("dice", "iou"):
+        mine, others = ([read_lesions(runs[seed], figure) for seed in seeds] for runs in by_seed)
+        pairs = {f"seed {seed}": pair for seed, *pair in zip(seeds, mine, others, strict=True)}
+        if len(seeds) > 1:
+            pairs[f"{len(seeds)} seeds"] = [mean_by_lesion(mine), mean_by_lesion(others)]
+        for name, (first, second) in pairs.items():
+            found = paired_difference(first, second)
+            if found:
+                what = f"{HEADINGS[figure]} of {ours.label} minus {theirs.label}, {name}, {found.lesions} lesions"
+                lines.append(
+                    f"{ours.dataset}, {ours.settings}: {what}: {100 * found.mean:+.2f} points "
+                    f"(95 % of resamples {100 * found.low:+.2f} to {100 * found.high:+.2f}; Wilcoxon p {found.p:.3g})"
+                )
+    return lines
 
 
 HEADER = ["data", "model", "runs", *HEADINGS.values(), "settings"]
@@ -205,11 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folders = args.results or [path for path in sorted(ROOT.glob("code_*/results")) if path.is_dir()]
     rows = group(read_results(folders))
     out = args.out or folders[0]
-    for name, text in (("table.md", markdown(rows)), ("table.tex", latex(rows))):
+    shown = markdown(rows) + "".join(f"\n- {line}" for line in differences(rows))
+    for name, text in (("table.md", f"{shown}\n"), ("table.tex", latex(rows))):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_csv(out / "table.csv", (dict(zip(HEADER, line, strict=True)) for line in table(rows, bold="{}")), HEADER)
-    print(markdown(rows))
+    print(f"{shown}\n")
     print(f"{out / 'table.md'}, .csv and .tex written")
 
 

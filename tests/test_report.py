@@ -15,7 +15,7 @@ import lits_A1class_train
 import lits_Acoseg_train
 from common import report
 from common.errors import UserError
-from common.files import read_csv
+from common.files import read_csv, write_csv
 from common.metrics import FIGURES
 
 
@@ -112,6 +112,18 @@ def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
     lines = report.table(rows)
     assert lines[1][4] == "**88.00** (+10.0)"
     assert lines[1][-1].endswith("1000 test lesions")
+
+
+def test_paired_differences_stand_under_the_table(tmp_path, capsys):
+    write(tmp_path, result(), result("A1+L"), result(seed=1), result("A1+L", seed=1))
+    for number, shift in ((0, 0.0), (1, 0.05), (2, 0.0), (3, 0.05)):
+        rows = [{"lesion": name, "dice": 0.5 + shift, "iou": 0.4 + shift} for name in "abcdefgh"]
+        write_csv(tmp_path / f"{number}.csv", rows, ["lesion", "dice", "iou"])
+    report.main([str(tmp_path)])
+    shown = capsys.readouterr().out
+    for seeds in ("seed 0", "seed 1", "2 seeds"):
+        assert f"Dice of A1+L minus A1, {seeds}, 8 lesions: +5.00 points (95 % of resamples +5.00 to +5.00" in shown
+    assert "Wilcoxon p 0.00781" in shown  # 2 of the 256 ways to give eight signs
 
 
 def test_an_undefined_figure_is_never_the_best():
