@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from common.files import sha256, write_csv, write_json
 from common.metrics import EXTRA, FIGURES, FRACTIONS, bootstrap_interval, fill_undefined, lesion_figures
 from common.prepared import Prepared
 from common.progress import progress
+from common.recipe import Protocol
 
 
 def evaluate(run: Run) -> None:
@@ -43,20 +44,13 @@ def evaluate(run: Run) -> None:
     start = time.monotonic()
     scores = score(trained, lesions, truth, run.recipe.batch_size, precision)
     seconds = time.monotonic() - start
-    figures = {name: np.array([lesion[name] for lesion in scores]) for name in (*FIGURES, *EXTRA)}
-    filled = fill_undefined(figures, trained.protocol)
-    summary = summarise(run, trained, filled, precision) | {
+    about = describe(run, trained, precision) | {
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
     stem = run.checkpoint.stem if run.split == "test" else f"{run.checkpoint.stem}.{run.split}"
-    write_csv(
-        run.results / f"{stem}.csv",
-        [_csv_row(prepared.lesions[row], lesion) for row, lesion in zip(rows, scores, strict=True)],
-        ["lesion", "split", *FIGURES, *EXTRA],
-    )
-    write_json(run.results / f"{stem}.json", summary)
-    print_figures(run, summary)
+    summary = write_scores(run.results, stem, [prepared.lesions[row] for row in rows], scores, trained.protocol, about)
+    print_figures(summary, run.truth)
     print(f"{run.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
 
 
@@ -128,16 +122,51 @@ def score(
     return scores
 
 
-def summarise(run: Run, trained: Trained, figures: Mapping[str, np.ndarray], precision: str) -> dict[str, Any]:
-    """The evaluation's JSON: means of the figures (fractions and px), intervals, settings, what was evaluated."""
-    lesions = len(figures["dice"])
+def write_scores(
+    folder: Path,
+    stem: str,
+    lesions: Sequence[Mapping[str, str]],
+    scores: Sequence[Mapping[str, float]],
+    protocol: Protocol,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write `<stem>.csv`, a row per lesion, and `<stem>.json`, the means (fractions and px) and 95 % intervals.
+
+    Args:
+        folder: of results.
+        stem: of the two files.
+        lesions: rows of `lesions.csv`.
+        scores: each lesion's figures.
+        protocol: decides what an empty prediction's distances count as.
+        about: what else the JSON says.
+
+    Returns:
+        What the JSON holds.
+    """
+    figures = {name: np.array([lesion[name] for lesion in scores]) for name in (*FIGURES, *EXTRA)}
+    figures = fill_undefined(figures, protocol)
+    summary = {
+        **about,
+        **{name: float(np.mean(values)) for name, values in figures.items()},
+        **{f"{name}_interval": list(bootstrap_interval(figures[name]))[1:] for name in ("dice", "iou")},
+        "lesions": len(scores),
+        "versions": {
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("torch", "segmentation-models-pytorch", "numpy", "opencv-python")},
+        },
+    }
+    rows = [_csv_row(lesion, figures) for lesion, figures in zip(lesions, scores, strict=True)]
+    write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", *FIGURES, *EXTRA])
+    write_json(folder / f"{stem}.json", summary)
+    return summary
+
+
+def describe(run: Run, trained: Trained, precision: str) -> dict[str, Any]:
+    """What was evaluated, and how."""
     return {
         "dataset": run.recipe.dataset.name,
         "method": run.recipe.method.name,
         "label": run.recipe.method.label,
-        **{name: float(np.mean(values)) for name, values in figures.items()},
-        **{f"{name}_interval": list(bootstrap_interval(figures[name]))[1:] for name in ("dice", "iou")},
-        "lesions": lesions,
         "split": run.split,
         "truth": run.truth if run.truth in TARGETS else "folder",
         "settings": {
@@ -153,10 +182,6 @@ def summarise(run: Run, trained: Trained, figures: Mapping[str, np.ndarray], pre
         "training": trained.recipe,
         "published": dict(zip(FIGURES, run.recipe.published, strict=True)),
         "checkpoint": {"file": run.checkpoint.name, "sha256": sha256(run.checkpoint)},
-        "versions": {
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "segmentation-models-pytorch", "numpy", "opencv-python")},
-        },
     }
 
 
@@ -167,18 +192,18 @@ def _csv_row(lesion: Mapping[str, str], figures: Mapping[str, float]) -> dict[st
     }
 
 
-def print_figures(run: Run, summary: Mapping[str, Any]) -> None:
-    """The six figures as the paper prints them: per cent and px."""
-    against = {"truth": "", "folder": f", scored against {run.truth}"}.get(
-        summary["truth"], f", scored against {run.truth}, not against human masks"
+def print_figures(summary: Mapping[str, Any], truth: str) -> None:
+    """The six figures as the paper prints them, in per cent and px, and what they were scored against."""
+    against = {"truth": "", "folder": f", scored against {truth}"}.get(
+        summary["truth"], f", scored against {truth}, not against human masks"
     )
     print(
-        f"{summary['dataset']} {summary['label']}, {summary['lesions']} {run.split} lesions, "
+        f"{summary['dataset']} {summary['label']}, {summary['lesions']} {summary['split']} lesions, "
         f"{summary['settings']['protocol']}{against}"
     )
     for name in FIGURES:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")
         spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
-        published = f"paper {summary['published'][name][0]:.2f}"
+        published = f"paper {summary['published'][name][0]:.2f}" if "published" in summary else ""
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())
