@@ -38,7 +38,7 @@ class Row:
     label: str
     settings: str
     lesions: str
-    """How many were scored of which split. ACoseg may have scored a few less than A1 and is compared all the same."""
+    """How many were scored. ACoseg may have scored a few less than A1 and is compared all the same."""
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     def values(self, figure: str) -> np.ndarray:
@@ -81,7 +81,7 @@ def group(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Rows of the table: A1, ACoseg, A1+L of a dataset and of one kind of settings stand together."""
     rows: dict[tuple[str, ...], Row] = {}
     for result in results:
-        lesions = f"{result['lesions']} {result['split']} lesions"
+        lesions = f"{result['lesions']} lesions"
         key = result["dataset"], result["label"], describe(result), lesions
         rows.setdefault(key, Row(*key)).runs.append(dict(result))
     order = {label: place for place, label in enumerate(METHOD_ORDER)}

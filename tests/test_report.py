@@ -111,7 +111,7 @@ def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
     rows = report.group([result(dice=0.80, lesions=1002), result("ACoseg", dice=0.88, lesions=1000)])
     lines = report.table(rows)
     assert lines[1][4] == "**88.00** (+10.0)"
-    assert lines[1][-1].endswith("1000 test lesions")
+    assert lines[1][-1].endswith("test: 1000 lesions")
 
 
 def test_paired_differences_stand_under_the_table(tmp_path, capsys):
