@@ -1,4 +1,4 @@
-"""The network: DeepLabV3+ with or without the cluster head, and how images reach it.
+"""The networks: DeepLabV3+ with or without the cluster head, or with attention (coseg.py).
 
 Every network here maps a canvas of images to named outputs, {"mask": (B, 1, H, W) logits} and, with the head,
 {"cluster": (B, K) logits}.
@@ -7,6 +7,7 @@ Every network here maps a canvas of images to named outputs, {"mask": (B, 1, H, 
 import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
+from common.coseg import CosegNet
 from common.errors import UserError
 from common.recipe import Method
 
@@ -39,8 +40,6 @@ def build_network(method: Method, encoder: str, clusters: int) -> nn.Module:
     Raises:
         UserError: segmentation-models-pytorch does not know the encoder.
     """
-    from common.coseg import CosegNet
-
     if encoder not in smp.encoders.get_encoder_names():
         known = ", ".join(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
         raise UserError(f"--encoder {encoder} is not an encoder of segmentation-models-pytorch; try one of {known}")

@@ -40,6 +40,9 @@ class Standing:
     """The rows of the epochs that are over."""
 
 
+_CONTENT = {"network", "gradients", "optimizer", "random", "random_cuda", "standing", "settings"}
+
+
 class InTraining(Protocol):
     """What has a state beside its standing; `trainer.Trainer` is one."""
 
@@ -86,7 +89,7 @@ def load_state(checkpoint: Path, trained: InTraining, settings: Mapping[str, Any
     if not path.is_file():
         return Standing()
     content = load_tensors(path)
-    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+    if not isinstance(content, dict) or not content.keys() >= _CONTENT:
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
     for name, value in settings.items():
         if name != "epochs" and content["settings"].get(name) != value:
