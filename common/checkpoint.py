@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.files import atomic_path
 from common.model import build_network
 from common.patches import CANVAS
-from common.recipe import METHODS, PROTOCOLS, Protocol
+from common.recipe import METHODS, PROTOCOLS, Method, Protocol
 from common.weights import load_tensors
 
 _CLUSTER_WEIGHT = "classification_head.3.weight"
@@ -90,45 +90,67 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network ready for evaluation, and the settings that its checkpoint or the command line gave."""
+    """A network ready for use, and the settings that its checkpoint or the command line gave."""
 
     network: nn.Module
+    method: Method
     encoder: str
     canvas: tuple[int, int]
-    clusters: int
+    clusters: int | None
     protocol: Protocol
     recipe: dict[str, Any]
+    """The checkpoint's own; empty for a released one."""
 
 
 def load_trained(run: Run) -> Trained:
-    """Build the network of ``run`` with the checkpoint's weights.
-
-    What the command line leaves open comes from the checkpoint's own recipe, else from the published defaults.
+    """The network of a run with its checkpoint's weights.
 
     Raises:
-        UserError: as `load_checkpoint`; or the checkpoint is of another method, K or encoder.
+        UserError: as `open_trained`; or the checkpoint is of another method or K.
     """
-    checkpoint = load_checkpoint(run.checkpoint)
-    method, own = run.recipe.method, checkpoint.recipe
+    checkpoint, method = load_checkpoint(run.checkpoint), run.recipe.method
     if checkpoint.method != method.name:
         raise UserError(
             f"{run.checkpoint} holds the network of {METHODS[checkpoint.method].label}, not of {method.label}; "
             f"evaluate it with the {checkpoint.method} script"
         )
-    clusters = run.clusters or checkpoint.clusters or run.recipe.dataset.clusters
-    if checkpoint.clusters is not None and checkpoint.clusters != clusters:
+    if run.clusters and checkpoint.clusters not in (None, run.clusters):
         raise UserError(
-            f"{run.checkpoint} has {checkpoint.clusters} clusters, not {clusters}; "
+            f"{run.checkpoint} has {checkpoint.clusters} clusters, not {run.clusters}; "
             f"pass --clusters {checkpoint.clusters}"
         )
-    encoder = run.encoder or str(own.get("encoder", ENCODER))
-    network = build_network(method, encoder, clusters)
+    return open_trained(run.checkpoint, run.encoder, run.canvas, run.protocol, checkpoint)
+
+
+def open_trained(
+    path: Path,
+    encoder: str | None = None,
+    canvas: tuple[int, int] | None = None,
+    protocol: Protocol | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Build the network that a checkpoint's tensors belong to, whatever its method, on the CPU.
+
+    What is None comes from the checkpoint's own recipe, else from the published defaults.
+
+    Args:
+        path: of the checkpoint.
+        encoder: segmentation-models-pytorch's name.
+        canvas: (height, width) in px.
+        protocol: whose data handling the network was trained under.
+        checkpoint: the file's content where it has been read already.
+
+    Raises:
+        UserError: as `load_checkpoint`; or the tensors are not those of the encoder.
+    """
+    checkpoint = checkpoint or load_checkpoint(path)
+    own, method = checkpoint.recipe, METHODS[checkpoint.method]
+    encoder = encoder or str(own.get("encoder", ENCODER))
+    network = build_network(method, encoder, checkpoint.clusters or 1)
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
-        raise UserError(
-            f"the tensors of {run.checkpoint} are not those of the encoder {encoder}; pass --encoder"
-        ) from error
-    rows, columns = run.canvas or own.get("canvas", CANVAS)
-    protocol = run.protocol or own.get("protocol", PROTOCOLS[0])
-    return Trained(network, encoder, (int(rows), int(columns)), clusters, protocol, own)
+        raise UserError(f"the tensors of {path} are not those of the encoder {encoder}; pass --encoder") from error
+    rows, columns = canvas or own.get("canvas", CANVAS)
+    protocol = protocol or own.get("protocol", PROTOCOLS[0])
+    return Trained(network, method, encoder, (int(rows), int(columns)), checkpoint.clusters, protocol, own)

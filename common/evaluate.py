@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.checkpoint import Trained, load_trained
+from common.checkpoint import Trained, load_trained, open_trained
 from common.cli import TARGETS, Run
 from common.dataset import LesionBatches, centre
 from common.device import autocast, pick_device, pick_precision
@@ -91,7 +91,6 @@ def truth_masks(prepared: Prepared, run: Run, rows: np.ndarray) -> np.ndarray | 
     return masks
 
 
-@torch.inference_mode()
 def score(
     trained: Trained,
     lesions: LesionBatches,
@@ -111,15 +110,38 @@ def score(
     Returns:
         The figures of each lesion, in the order of ``lesions.rows``.
     """
-    scores = []
     total = -(-len(lesions) // batch_size)
-    for batch in progress(lesions.batches(batch_size), "evaluating", total, "batch"):
+    return [
+        lesion_figures(truth[row], mask)
+        for rows, masks in progress(predictions(trained, lesions, batch_size, precision), "evaluating", total, "batch")
+        for row, mask in zip(rows, masks, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def predictions(
+    trained: Trained, lesions: LesionBatches, batch_size: int, precision: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A network's masks, batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1."""
+    for batch in lesions.batches(batch_size):
         with autocast(lesions.device, precision):
             logits = trained.network(batch.images)["mask"]
         # Probability 0.5 is logit 0.
-        predictions = (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
-        scores += [lesion_figures(truth[row], mask) for row, mask in zip(batch.rows, predictions, strict=True)]
-    return scores
+        yield batch.rows, (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
+
+
+def predict_rows(checkpoint: Path, prepared: Prepared, rows: np.ndarray) -> tuple[str, np.ndarray]:
+    """A checkpoint's method and its (N, 120, 120) uint8 predictions for rows of a prepared folder.
+
+    Raises:
+        UserError: not a checkpoint.
+    """
+    trained = open_trained(checkpoint)
+    device = pick_device("auto")
+    trained.network.to(device).to(memory_format=torch.channels_last).eval()
+    lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device)
+    masks = [masks for _, masks in predictions(trained, lesions, 8, "fp32")]
+    return trained.method.label, np.concatenate(masks)
 
 
 def write_scores(
@@ -172,7 +194,7 @@ def describe(run: Run, trained: Trained, precision: str) -> dict[str, Any]:
         "settings": {
             "encoder": trained.encoder,
             "canvas": list(trained.canvas),
-            "clusters": trained.clusters,
+            "clusters": trained.clusters or run.clusters,
             "protocol": trained.protocol,
             "precision": precision,
             "limit": run.limit,

@@ -40,7 +40,7 @@ def test_a_released_checkpoint_loads_and_is_written_back(key, shared, tmp_path):
     run = parse_eval(RECIPES[key], None, ["--checkpoint", str(tmp_path / "released.pt")])
     trained = load_trained(run)
     assert (trained.encoder, trained.canvas, trained.protocol) == ("resnet101", (384, 480), "released")
-    assert trained.clusters == int(key.partition("_K")[2] or 45)
+    assert str(trained.clusters or "") == key.partition("_K")[2]
 
     network = trained.network.to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "ours.pt", network, {"dataset": "HAM10000"})
