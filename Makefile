@@ -38,7 +38,7 @@ define demo
 	  $(BIN)/python $(1)/$(3)_$${method}_eval.py --data $(DEMO)/$(1) --checkpoint $(DEMO)/$(1)/$$method.pt \
 	    --results $(DEMO)/$(1)/results || exit $$?; \
 	done
-	$(BIN)/python common/figures.py $(DEMO)/$(1)/prepared $(DEMO)/$(1)/A1.pt $(DEMO)/$(1)/$(4).pt \
+	$(BIN)/python common/figures.py results $(DEMO)/$(1)/prepared $(DEMO)/$(1)/A1.pt $(DEMO)/$(1)/$(4).pt \
 	  $(DEMO)/$(1)/A1class.pt --out $(DEMO)/$(1)/predictions.png
 endef
 

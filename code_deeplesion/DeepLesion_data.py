@@ -26,7 +26,7 @@ from common.prepared import Dropped, Lesion, Outcome
 from common.recipe import Dataset
 from common.recist import ellipse_from_diameters
 from common.weak_masks import ellipse_mask, grabcut_mask
-from DeepLesion_info import Mark, Task, find_tasks, read_marks, slice_path
+from DeepLesion_info import Channel, Mark, Task, find_tasks, read_marks, slice_path
 from DeepLesion_truth import frame_scale, human_truth
 
 DATASET = Dataset(
@@ -71,6 +71,12 @@ def window_image(image: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32) * np.float32(255)
 
 
+def crop_about(box: np.ndarray, scale: float) -> Crop:
+    """The patch about a box of (2, 2) points (x, y), counted from 0, in px of the slice once it is scaled."""
+    left, top = np.rint(box.mean(axis=0)) - PATCH // 2
+    return Crop(scale, int(left), int(top))
+
+
 def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
     """Where a lesion's patch lies, and its RECIST end points in it.
 
@@ -87,14 +93,32 @@ def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
     """
     box = np.array(mark.box).reshape(2, 2)
     scaled = (box - 1) * scale
-    origin = np.rint(scaled.mean(axis=0)) - PATCH // 2
-    corner = np.maximum(scaled[0] - origin, 0)
+    crop = crop_about(scaled, scale)
+    corner = np.maximum(scaled[0] - (crop.left, crop.top), 0)
     ends = (np.array(mark.ends).reshape(4, 2) - box[0]) * scale + corner
-    return Crop(scale, int(origin[0]), int(origin[1])), ends
+    return crop, ends
 
 
-def _blend(parts: list[np.ndarray]) -> np.ndarray:
-    return sum(parts[1:], parts[0])
+def cut_channels(
+    channels: Iterable[Channel], read: Callable[[int], np.ndarray], window: Sequence[float], crop: Crop
+) -> np.ndarray:
+    """Blend, window and cut the three channels of a patch.
+
+    Args:
+        channels: which slices make each of them.
+        read: gives a slice by its number, (rows, columns) float32 in HU.
+        window: lowest and highest intensity shown, in HU.
+        crop: where the patch lies.
+
+    Returns:
+        (120, 120, 3) float32, 0..255.
+    """
+
+    def blend(channel: Channel) -> np.ndarray:
+        first, *others = (weight * read(number) for weight, number in channel)
+        return sum(others, first)
+
+    return np.stack([cut_patch(window_image(blend(channel), *window), crop) for channel in channels], axis=-1)
 
 
 def make_lesion(task: Task, read: Callable[[int], np.ndarray], *, corrected: bool, grabcut: bool) -> Outcome:
@@ -117,8 +141,7 @@ def make_lesion(task: Task, read: Callable[[int], np.ndarray], *, corrected: boo
     ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
     if recist is None or ellipse is None or not ellipse.any():
         return Dropped(mark.name, "the ellipse covers no pixel of the patch")
-    frames = [_blend([weight * read(number) for weight, number in channel]) for channel in task.channels]
-    image = np.stack([cut_patch(window_image(frame, *mark.window), crop) for frame in frames], axis=-1)
+    image = cut_channels(task.channels, read, mark.window, crop)
     grey = np.rint(image) if corrected else image / 255
     return Lesion(
         name=mark.name,
@@ -138,6 +161,26 @@ def make_lesion(task: Task, read: Callable[[int], np.ndarray], *, corrected: boo
     )
 
 
+def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: Callable[[int], np.ndarray]) -> None:
+    """Refuse neighbours that are of another size than the key slice.
+
+    Args:
+        series: their folder.
+        key: number of the key slice.
+        channels: which slices are to be blended.
+        read: gives a slice by its number.
+
+    Raises:
+        UserError: names the first such slice.
+    """
+    for number in {number for channel in channels for _, number in channel}:
+        if read(number).shape != read(key).shape:
+            raise UserError(
+                f"{series / f'{number:03d}.png'} has another size than slice {key:03d} of its series; "
+                "unpack both again from their archive"
+            )
+
+
 def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcut: bool) -> list[Outcome]:
     """The lesions of one series' tasks; see `make_lesion`.
 
@@ -151,13 +194,8 @@ def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcu
 
     outcomes = []
     for task in tasks:
-        series, key = task.mark.series, task.mark.slice
-        for number in {number for channel in task.channels for _, number in channel}:
-            if read(series, number).shape != read(series, key).shape:
-                raise UserError(
-                    f"{slice_path(images, series, number)} has another size than slice {key:03d} of its series; "
-                    "unpack both again from their archive"
-                )
+        series = task.mark.series
+        check_sizes(images / series, task.mark.slice, task.channels, partial(read, series))
         outcomes.append(make_lesion(task, partial(read, series), corrected=corrected, grabcut=grabcut))
     return outcomes
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 import DeepLesion_data
-from common.files import read_csv, write_csv
+from common.files import read_csv, write_csv, write_image
 from common.phantom import blob, phantom_script, smooth_noise, soften
 from DeepLesion_info import NEIGHBOUR, slice_path
 
@@ -126,9 +126,8 @@ def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
         interval = INTERVALS[patient % len(INTERVALS)]
         series = f"{patient:06d}_01_01"
         slices, nodules = draw_series(rng, interval, min(_LESIONS_A_SERIES, lesions - first))
-        (images / series).mkdir(parents=True, exist_ok=True)
         for number, image in slices.items():
-            cv2.imwrite(str(slice_path(images, series, number)), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            write_image(slice_path(images, series, number), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # 70/15/15 by patient, as DeepLesion's own split.
         split = 2 if patient % 7 == 3 else 3 if patient % 7 == 5 else 1
         rows += [_row(series, patient, nodule, interval, split, slices) for nodule in nodules]

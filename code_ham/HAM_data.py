@@ -15,10 +15,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
 
 import cv2
+import numpy as np
 
 from common.cli import prepare_parser
 from common.errors import UserError, run_script
-from common.files import read_csv, read_image
+from common.files import list_files, read_csv, read_image
 from common.patches import resize_image, resize_mask, shrink_mask
 from common.prepare import Request, prepare, tell_left_out
 from common.prepared import Dropped, Lesion, Outcome
@@ -55,14 +56,17 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     """The images that have masks, in the order of their names, and what lacks its other half.
 
     Raises:
-        UserError: a folder is missing, or no image has a mask.
+        UserError: a folder is missing, an image is there twice, or no image has a mask.
     """
     folders = [data / name for name in IMAGE_FOLDERS if (data / name).is_dir()]
     if not folders or not (data / MASK_FOLDER).is_dir():
         missing = data / (MASK_FOLDER if folders else IMAGE_FOLDERS[0])
         raise UserError(f"{missing} is missing; put HAM10000 there as README.md says, or pass --data DIR")
-    images = {path.stem: path for folder in folders for path in folder.glob("*.jpg")}
-    masks = {path.name.removesuffix(MASK_SUFFIX): path for path in (data / MASK_FOLDER).glob(f"*{MASK_SUFFIX}")}
+    images: dict[str, Path] = {}
+    for path in (path for folder in folders for path in list_files(folder, "*.jpg")):
+        if images.setdefault(path.stem, path) != path:
+            raise UserError(f"{path.name} is in {images[path.stem].parent} and in {path.parent}; keep one of them")
+    masks = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(data / MASK_FOLDER, f"*{MASK_SUFFIX}")}
     lone = [Dropped(name, "image without mask") for name in sorted(images.keys() - masks.keys())]
     lone += [Dropped(name, "mask without image") for name in sorted(masks.keys() - images.keys())]
     tell_left_out(lone)
@@ -83,12 +87,23 @@ def read_lesion_ids(metadata: Path) -> dict[str, str]:
     return {row["image_id"]: row["lesion_id"] for row in rows}
 
 
+def make_patch(image: np.ndarray, *, rgb: bool) -> np.ndarray:
+    """Squeeze a (H, W, 3) BGR image into the (120, 120, 3) patch.
+
+    Args:
+        image: as OpenCV reads it.
+        rgb: channels as the statistics expect them; False keeps OpenCV's BGR, as published (FACTS.md 4.1).
+    """
+    patch = resize_image(image)
+    return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch
+
+
 def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
     """One image and mask as a lesion, or the reason why not.
 
     Args:
         pair: the files.
-        rgb: channels as the statistics expect them; False keeps OpenCV's BGR, as published (FACTS.md 4.1).
+        rgb: see `make_patch`.
         grabcut: make the GrabCut mask too.
 
     Raises:
@@ -110,15 +125,14 @@ def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
     recist = fit_ellipse(shrink_mask(mask))
     if drawn is None or recist is None:
         return [Dropped(pair.name, "the mask's hull has under 5 points")]
-    patch = resize_image(image)
     inside = shrink_mask(ellipse_mask(drawn, mask.shape, whole=0.5)) if grabcut else None
     return [
         Lesion(
             name=pair.name,
-            image=cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch,
+            image=make_patch(image, rgb=rgb),
             ellipse=resize_mask(ellipse_mask(drawn, mask.shape)),
             recist=recist,
-            grabcut=grabcut_mask(patch, inside) if inside is not None else None,
+            grabcut=grabcut_mask(resize_image(image), inside) if inside is not None else None,
             truth=resize_mask(mask),
             info={"source": pair.image.name, "lesion_id": pair.lesion_id},
         )

@@ -98,6 +98,11 @@ def grey(hounsfield: np.ndarray, window: tuple[float, float] | None = None) -> n
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def make_patch(pixels: np.ndarray) -> np.ndarray:
+    """Grey (H, W) uint8 pixels as the (120, 120, 3) patch."""
+    return np.repeat(resize_image(pixels)[..., None], 3, axis=2)
+
+
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
     either = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / either if either else 0.0
@@ -126,7 +131,7 @@ def make_lesion(
         return Dropped(name, "the mask is empty at 120x120")
     if recist is None or _iou(covered, shrink_mask(component)) < LEAST_IOU:
         return Dropped(name, f"the ellipse's IoU with the truth is under {LEAST_IOU}")
-    image = np.repeat(resize_image(patch)[..., None], 3, axis=2)
+    image = make_patch(patch)
     weak = None
     if grabcut:
         # Here the ellipse counts every pixel it touches, before and after resizing.

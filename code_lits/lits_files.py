@@ -1,5 +1,6 @@
 """The files of LiTS: pairing volumes with segmentations, and reading them slice by slice."""
 
+import gzip
 import re
 import zlib
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from common.errors import UserError
+from common.files import atomic_path, list_files
 from common.prepare import tell_left_out
 from common.prepared import Dropped
 
@@ -38,7 +40,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     for folder, stem in ((VOLUME_FOLDER, "volume"), (SEGMENTATION_FOLDER, "segmentation")):
         if not (data / folder).is_dir():
             raise UserError(f"{data / folder} is missing; put LiTS there as README.md says, or pass --data DIR")
-        paths = sorted((data / folder).glob(f"{stem}-*.nii*"), reverse=True)
+        paths = reversed(list_files(data / folder, f"{stem}-*.nii*"))
         matches = ((re.fullmatch(rf"{stem}-(\d+)\.nii(\.gz)?", path.name), path) for path in paths)
         found.append({match[1]: path for match, path in matches if match})
     volumes, segmentations = found
@@ -61,6 +63,7 @@ class Scan:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.open("rb").close()  # nibabel calls a file that may not be read an unknown one
         try:
             # With the file kept open, going from slice to slice doesn't decompress from the start each time.
             self._image = cast("Any", nib.load(path, keep_file_open=True))
@@ -71,6 +74,8 @@ class Scan:
             raise UserError(
                 f"{path} has {len(self.shape)} axes ({self.size}) where a volume has three; download it again"
             )
+        if min(self.shape) < 1:
+            raise UserError(f"{path} claims {self.size} voxels; download it again")
         if self._image.get_data_dtype().kind not in "iuf":
             raise UserError(f"{path} holds {self._image.get_data_dtype()} voxels, not plain numbers; download it again")
 
@@ -82,7 +87,13 @@ class Scan:
     @property
     def spacing(self) -> str:
         """Distance of rows, columns and slices in mm, e.g. "0.703125x0.703125x5"."""
-        return "x".join(f"{float(step):g}" for step in self._image.header.get_zooms()[:3])
+        return "x".join(f"{step:g}" for step in self.steps)
+
+    @property
+    def steps(self) -> tuple[float, float, float]:
+        """The same as numbers."""
+        row, column, slice_ = self._image.header.get_zooms()[:3]
+        return float(row), float(column), float(slice_)
 
     def read(self, index: int) -> np.ndarray:
         """The slice ``index`` as (rows, columns) of the type on disk.
@@ -109,3 +120,22 @@ class Scan:
             strange = values[(values != 0) & (values != 1) & (values != TUMOUR)][0]
             raise UserError(f"{self.path} holds the label {strange} in slice {index}; LiTS has 0, 1 and 2 only")
         return values == TUMOUR
+
+    def write_mask(self, path: Path, mask: np.ndarray) -> None:
+        """Write a mask that lies where this scan lies, with its affine, atomically.
+
+        Args:
+            path: ends in ``.nii.gz``.
+            mask: (rows, columns, slices) uint8.
+        """
+        header = self._image.header.copy()
+        header.set_data_dtype(np.uint8)
+        header["cal_min"] = header["cal_max"] = 0  # the scan's own brightness would show a mask black
+        image = type(self._image)(mask, self._image.affine, header)
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("wb") as file,
+            # Neither name nor time goes into the file: the same mask gives the same bytes.
+            gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+        ):
+            image.to_stream(packed)

@@ -4,11 +4,12 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError, run_script
-from common.patches import CANVAS, CANVAS_MULTIPLE, PATCH
+from common.patches import CANVAS, CANVAS_MULTIPLE, PATCH, SMALL_CANVAS
 from common.recipe import PROTOCOLS, Dataset, Protocol, Recipe
 
 ENCODER = "resnet101"
@@ -40,9 +41,11 @@ class Run:
     """Training only, as is ``target``."""
     target: str = "ellipse"
     resume: bool = False
+    compile: bool = False
     split: str = "test"
-    """Evaluation only, as is ``truth``: the name of a prepared array, or a folder of human masks."""
+    """Evaluation only, as are ``truth``, the name of a prepared array or a folder of human masks, and ``export``."""
     truth: str = "truth"
+    export: Literal["onnx"] | None = None
 
 
 def canvas_size(text: str) -> tuple[int, int]:
@@ -133,9 +136,8 @@ def _run_parser(recipe: Recipe, description: str | None, note: str) -> argparse.
     )
     add("--results", type=Path, default=folder / "results", metavar="DIR", help=f"default {folder.name}/results")
     add("--encoder", metavar="NAME", help=f"default {note}{ENCODER}")
-    add(
-        "--canvas", type=canvas_size, metavar="HxW", help=f"px the network sees (default {note}{CANVAS[0]}x{CANVAS[1]})"
-    )
+    sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
+    add("--canvas", type=canvas_size, metavar="HxW", help=f"px the network sees (default {note}{sizes})")
     add("--clusters", type=_positive, metavar="K", help=f"default {note}{recipe.dataset.clusters}")
     add("--protocol", choices=PROTOCOLS, help=f"default {note}released")
     add("--batch-size", type=_positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
@@ -149,7 +151,7 @@ def _run_parser(recipe: Recipe, description: str | None, note: str) -> argparse.
 def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> Run:
     """Parse a training script's command line; the recipe's values are the defaults."""
     parser = _run_parser(recipe, description, note="")
-    parser.set_defaults(encoder=ENCODER, canvas=CANVAS, clusters=recipe.dataset.clusters, protocol="released")
+    parser.set_defaults(encoder=ENCODER, clusters=recipe.dataset.clusters, protocol="released")
     add = parser.add_argument
     add(
         "--encoder-weights",
@@ -168,7 +170,10 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help=f"epochs without improvement before stopping (default {recipe.patience})",
     )
     add("--resume", action="store_true", help="go on where an interrupted training stopped")
-    return _run(recipe, parser.parse_args(arguments))
+    add("--compile", action="store_true", help="compile the network first: minutes once, faster steps after")
+    args = parser.parse_args(arguments)
+    args.canvas = args.canvas or (CANVAS if args.protocol == "released" else SMALL_CANVAS)
+    return _run(recipe, args)
 
 
 def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> Run:
@@ -182,6 +187,7 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
         metavar=f"{'|'.join(TARGETS)}{folder}",
         help=f"masks to score against (default {recipe.dataset.truth})",
     )
+    parser.add_argument("--export", choices=("onnx",), help="write the checkpoint as ONNX beside it, score nothing")
     return _run(recipe, parser.parse_args(arguments))
 
 
@@ -194,25 +200,29 @@ def _run(recipe: Recipe, args: argparse.Namespace) -> Run:
     return Run(recipe=replace(recipe, **changed), **chosen)
 
 
+def train_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
+    """Train as a command line says; see --help."""
+    run = parse_train(recipe, description, arguments)
+    from common.train import train  # torch is imported only once the command line is understood
+
+    train(run)
+
+
+def eval_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
+    """Score or export a checkpoint as a command line says; see --help."""
+    run = parse_eval(recipe, description, arguments)
+    if run.export:
+        from common.export import export as work
+    else:
+        from common.evaluate import evaluate as work
+    work(run)
+
+
 def train_script(recipe: Recipe, description: str | None) -> None:
     """What a training script does when it is run."""
-
-    def main() -> None:
-        run = parse_train(recipe, description)
-        from common.train import train  # torch is imported only once the command line is understood
-
-        train(run)
-
-    run_script(main)
+    run_script(partial(train_main, recipe, description))
 
 
 def eval_script(recipe: Recipe, description: str | None) -> None:
     """What an evaluation script does when it is run."""
-
-    def main() -> None:
-        run = parse_eval(recipe, description)
-        from common.evaluate import evaluate
-
-        evaluate(run)
-
-    run_script(main)
+    run_script(partial(eval_main, recipe, description))

@@ -1,11 +1,14 @@
 """Where and in what precision a network runs."""
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
 
 from common.errors import UserError
+from common.patches import SMALL_CANVAS
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -18,7 +21,37 @@ def pick_device(wanted: str) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no CUDA device here; pass --device cpu")
-    return torch.device(wanted)
+    # torchrun gives every process on a machine a number, and each takes its own GPU.
+    return torch.device(wanted, int(os.environ.get("LOCAL_RANK", "0"))) if wanted == "cuda" else torch.device(wanted)
+
+
+def tune(device: torch.device, precision: str) -> None:
+    """Let a GPU compute as fast as ``precision`` allows: TF32 beside bf16, and convolutions chosen by trial."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = precision == "bf16"
+        torch.set_float32_matmul_precision("high" if precision == "bf16" else "highest")
+
+
+@contextmanager
+def memory_told(batch_size: int, canvas: tuple[int, int]) -> Iterator[None]:
+    """Where the network does not fit into memory, say what to try instead.
+
+    Raises:
+        UserError: out of memory, on the GPU or off it.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        smaller = f"--batch-size {batch_size // 2}" if batch_size > 3 else "a smaller --encoder"
+        if min(canvas) > min(SMALL_CANVAS):
+            smaller += f" or --canvas {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
+        raise UserError(
+            f"out of memory at --batch-size {batch_size} and --canvas {canvas[0]}x{canvas[1]}; try {smaller}"
+        ) from error
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:

@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 
+Colour = tuple[int, int, int]
 # Okabe and Ito's colours, which colour-blind readers tell apart (RGB).
 GREEN, ORANGE, BLUE = (0, 158, 115), (230, 159, 0), (86, 180, 233)
+VERMILION, PURPLE, NAVY = (213, 94, 0), (204, 121, 167), (0, 114, 178)
 SCALE = 2
 """A patch is drawn this many times larger, so that a thin outline does not hide the border."""
 
@@ -22,7 +24,7 @@ def display_image(image: np.ndarray, channels: str) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" else image
 
 
-def outline(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def outline(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
     """Draw a (120, 120) mask's outline on an RGB image; both are enlarged by `SCALE`."""
     size = (image.shape[1] * SCALE, image.shape[0] * SCALE)
     large = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -31,6 +31,8 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         _stop(str(interruption), interruption.status)
     except KeyboardInterrupt:
         _stop("interrupted", status=128 + signal.SIGINT)
+    except MemoryError:
+        _stop("out of memory; close other programs, or take smaller files, fewer --workers or a smaller --batch-size")
     except BrokenPipeError:
         # The reader of our output (head, less) went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +45,8 @@ def run_script(main: Callable[[], None]) -> NoReturn:
 
 
 def _stop(message: str, status: int = 2) -> NoReturn:
+    # Names of files may hold line ends and the terminal's own commands.
+    message = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
     print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)  # noqa: PTH119
     sys.exit(status)
 

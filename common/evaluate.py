@@ -13,7 +13,8 @@ import torch
 from common.checkpoint import Trained, load_trained, open_trained
 from common.cli import TARGETS, Run
 from common.dataset import LesionBatches, centre
-from common.device import autocast, pick_device, pick_precision
+from common.device import autocast, memory_told, pick_device, pick_precision, tune
+from common.distributed import processes
 from common.errors import UserError
 from common.files import sha256, write_csv, write_json
 from common.metrics import EXTRA, FIGURES, FRACTIONS, bootstrap_interval, fill_undefined, lesion_figures
@@ -38,11 +39,15 @@ def evaluate(run: Run) -> None:
     run.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
     device = pick_device(run.device)
     precision = pick_precision(run.precision, device)
+    tune(device, precision)
     trained.network.to(device).to(memory_format=torch.channels_last).eval()
-
-    lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device)
     start = time.monotonic()
-    scores = score(trained, lesions, truth, run.recipe.batch_size, precision)
+    with processes(device) as share, memory_told(run.recipe.batch_size, trained.canvas):
+        lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device, share)
+        scored = share.gather(score(trained, lesions, truth, run.recipe.batch_size, precision))
+    if not share.first:
+        return
+    scores = [figures for _, figures in sorted(scored, key=lambda one: one[0])]
     seconds = time.monotonic() - start
     about = describe(run, trained, precision) | {
         "seconds": round(seconds, 3),
@@ -97,7 +102,7 @@ def score(
     truth: np.ndarray | Mapping[int, np.ndarray],
     batch_size: int,
     precision: str,
-) -> list[dict[str, float]]:
+) -> list[tuple[int, dict[str, float]]]:
     """Predict and score one batch after the other, keeping only figures.
 
     Args:
@@ -108,12 +113,14 @@ def score(
         precision: "fp32" or "bf16".
 
     Returns:
-        The figures of each lesion, in the order of ``lesions.rows``.
+        Row number and figures of each lesion that is this process's to score.
     """
-    total = -(-len(lesions) // batch_size)
+    batches = predictions(trained, lesions, batch_size, precision)
+    if lesions.share.first:
+        batches = progress(batches, "evaluating", lesions.count(batch_size * lesions.share.size), "batch")
     return [
-        lesion_figures(truth[row], mask)
-        for rows, masks in progress(predictions(trained, lesions, batch_size, precision), "evaluating", total, "batch")
+        (int(row), lesion_figures(truth[row], mask))
+        for rows, masks in batches
         for row, mask in zip(rows, masks, strict=True)
     ]
 
@@ -123,11 +130,11 @@ def predictions(
     trained: Trained, lesions: LesionBatches, batch_size: int, precision: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """A network's masks, batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1."""
-    for batch in lesions.batches(batch_size):
+    for images, rows in lesions.images(batch_size):
         with autocast(lesions.device, precision):
-            logits = trained.network(batch.images)["mask"]
+            logits = trained.network(images)["mask"]
         # Probability 0.5 is logit 0.
-        yield batch.rows, (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
+        yield rows, (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
 
 
 def predict_rows(checkpoint: Path, prepared: Prepared, rows: np.ndarray) -> tuple[str, np.ndarray]:
@@ -185,6 +192,7 @@ def write_scores(
 
 def describe(run: Run, trained: Trained, precision: str) -> dict[str, Any]:
     """What was evaluated, and how."""
+    published = run.recipe.published
     return {
         "dataset": run.recipe.dataset.name,
         "method": run.recipe.method.name,
@@ -202,7 +210,7 @@ def describe(run: Run, trained: Trained, precision: str) -> dict[str, Any]:
             "seed": trained.recipe.get("seed"),
         },
         "training": trained.recipe,
-        "published": dict(zip(FIGURES, run.recipe.published, strict=True)),
+        "published": dict(zip(FIGURES, published, strict=True)) if published else None,
         "checkpoint": {"file": run.checkpoint.name, "sha256": sha256(run.checkpoint)},
     }
 
@@ -227,5 +235,5 @@ def print_figures(summary: Mapping[str, Any], truth: str) -> None:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")
         spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
-        published = f"paper {summary['published'][name][0]:.2f}" if "published" in summary else ""
+        published = f"paper {summary['published'][name][0]:.2f}" if summary.get("published") else ""
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())

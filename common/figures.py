@@ -1,82 +1,136 @@
-"""Pictures of lesions and predictions.
+"""Pictures of the method, the data, the predictions and the trainings.
 
-    python common/figures.py PREPARED CHECKPOINT [CHECKPOINT ...] --out FILE.png
+    python common/figures.py overview PREPARED CHECKPOINT --out FILE.png
+    python common/figures.py clusters PREPARED [PREPARED ...] --out FILE.png
+    python common/figures.py results PREPARED CHECKPOINT ... [PREPARED CHECKPOINT ...] --out FILE.png
+    python common/figures.py curves HISTORY.csv ... --out FILE.png
+    python common/figures.py canvas FILE.csv --out FILE.png
 
-One row per lesion: image, truth, approximate target, then each checkpoint's prediction with its Dice.
+Each has a --help of its own.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
 
 import numpy as np
 
-from common.drawing import BLUE, GREEN, ORANGE, dice, display_image, outline
+from common.canvases import draw_canvases, read_canvases
+from common.curves import draw_histories, read_history
 from common.errors import UserError, run_script
-from common.files import atomic_path
+from common.galleries import Predicted, draw_clusters, draw_results, rows_by_size
+from common.overview import draw_overview, find_example
 from common.prepared import SPLITS, Prepared
 
 
-def draw_predictions(path: Path, prepared: Prepared, rows: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
-    """Write the picture: a row per lesion, a column for the image, the truth, the target and each method.
+def overview(args: argparse.Namespace) -> str:
+    """The method on one page: RECIST diameters, ellipses, shape clusters, the network with its two heads, losses.
 
-    Args:
-        path: PNG to write.
-        prepared: the folder the rows belong to.
-        rows: (N,) row numbers.
-        predictions: (N, 120, 120) masks by column heading.
+    Thumbnails are the folder's own lesions and what the checkpoint predicts; sizes and encoder are the published ones.
     """
-    from matplotlib.figure import Figure
+    example = find_example(Prepared.load(args.prepared), args.checkpoint, args.lesion)
+    draw_overview(args.out, example)
+    return f"the lesion {example.prepared.lesions[example.row]['lesion']}"
 
-    names = prepared.content["arrays"]
-    columns: dict[str, tuple[np.ndarray | None, tuple[int, int, int]]] = {"image": (None, GREEN)}
-    if "truth" in names:
-        columns["truth"] = (prepared.array("truth")[rows], GREEN)
-    columns["approximate target"] = (prepared.array("ellipse")[rows], ORANGE)
-    columns |= {label: (masks, BLUE) for label, masks in predictions.items()}
-    reference = columns.get("truth", columns["approximate target"])[0]
-    assert reference is not None
 
-    figure = Figure(figsize=(1.7 * len(columns), 1.75 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for line, row in enumerate(rows):
-        image = display_image(prepared.array("images")[row], prepared.content["channels"])
-        for place, (heading, (masks, colour)) in enumerate(columns.items()):
-            axis = axes[line, place]
-            axis.imshow(image if masks is None else outline(image, masks[line], colour))
-            axis.set_axis_off()
-            if line == 0:
-                axis.set_title(heading, fontsize=9)
-            if heading in predictions and masks is not None:
-                text = f"Dice {dice(masks[line], reference[line]):.2f}"
-                axis.text(0.03, 0.03, text, transform=axis.transAxes, fontsize=7, color="white",
-                          bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0})  # fmt: skip
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+def clusters(args: argparse.Namespace) -> str:
+    """Shape clusters: in each row all ellipses of one, then some of its lesions; a block for every prepared folder."""
+    draw_clusters(args.out, [Prepared.load(folder) for folder in args.prepared], args.rows, args.members)
+    return f"{args.rows} clusters a dataset"
+
+
+def results(args: argparse.Namespace) -> str:
+    """Image, truth, approximate target, and the prediction of each checkpoint with its Dice.
+
+    Lesions are spread over the split from small to large. Give each prepared folder with its checkpoints after it.
+    """
+    groups: list[tuple[Prepared, list[Path]]] = []
+    for path in args.paths:
+        if path.is_file() and not groups:
+            raise UserError(f"{path} is no prepared folder; name the folder before its checkpoints")
+        if path.is_dir() or not groups:
+            groups.append((Prepared.load(path), []))
+        else:
+            groups[-1][1].append(path)
+    blocks = [_predict(prepared, checkpoints, args.split, args.rows) for prepared, checkpoints in groups]
+    draw_results(args.out, blocks)
+    return f"{sum(len(block.rows) for block in blocks)} lesions"
+
+
+def _predict(prepared: Prepared, checkpoints: Sequence[Path], split: str, count: int) -> Predicted:
+    from common.checkpoint import load_checkpoint  # torch is imported only once the command line is understood
+    from common.evaluate import predict_rows
+
+    rows = rows_by_size(prepared, split, count)
+    masks: dict[str, np.ndarray] = {}
+    for checkpoint in checkpoints:
+        heading, predicted = predict_rows(checkpoint, prepared, rows)
+        target = load_checkpoint(checkpoint).recipe.get("target", "ellipse")
+        if target != "ellipse":
+            heading += f"\ntrained on {target}"
+        # Another network of the same kind, of another seed, say, is told by its file's name.
+        masks[f"{heading}\n{checkpoint.parent.name}/{checkpoint.stem}" if heading in masks else heading] = predicted
+    return Predicted(prepared, rows, masks)
+
+
+def curves(args: argparse.Namespace) -> str:
+    """Learning curves: training loss, validation loss and validation Dice by epoch, best epochs marked.
+
+    Trainings that differ in the seed only, by the checkpoint beside the history, are thin lines about their mean.
+    """
+    draw_histories(args.out, [read_history(path) for path in args.histories])
+    return f"{len(args.histories)} trainings"
+
+
+def canvas(args: argparse.Namespace) -> str:
+    """Dice, seconds and FLOPs of an image against the canvas.
+
+    The CSV has the columns canvas (384x480), dice_mean and dice_spread (fractions), seconds (per training image) and
+    flops (per image).
+    """
+    measured = read_canvases(args.table)
+    draw_canvases(args.out, measured)
+    return f"{len(measured)} canvases"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prepared", type=Path, help="a prepared folder")
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="trained on it")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--rows", type=int, default=6, metavar="N", help="lesions to draw, spread over the split")
-    args = parser.parse_args(arguments)
-    if args.rows < 1:
-        raise UserError(f"--rows {args.rows} must be at least 1")
-    prepared = Prepared.load(args.prepared)
-    rows = prepared.rows(args.split)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.rows, len(rows))).astype(int))]
-    from common.evaluate import predict_rows  # torch is imported only once the command line is understood
+    commands = parser.add_subparsers(required=True, metavar="PICTURE")
 
-    predictions = dict(predict_rows(checkpoint, prepared, rows) for checkpoint in args.checkpoints)
-    draw_predictions(args.out, prepared, rows, predictions)
-    print(f"{args.out} written: {len(rows)} lesions")
+    def command(draw: Callable[[argparse.Namespace], str]) -> argparse.ArgumentParser:
+        about = draw.__doc__ or ""
+        sub = commands.add_parser(draw.__name__, help=about.partition("\n")[0], description=about)
+        sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+        sub.set_defaults(draw=draw)
+        return sub
+
+    sub = command(overview)
+    sub.add_argument("prepared", type=Path, metavar="PREPARED", help="a prepared folder")
+    sub.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of A1+L, trained on it")
+    sub.add_argument("--lesion", metavar="NAME", help="of lesions.csv (default: the test lesion of median size)")
+    sub = command(clusters)
+    sub.add_argument("prepared", type=Path, nargs="+", metavar="PREPARED", help="prepared folders")
+    sub.add_argument("--rows", type=int, default=4, metavar="N", help="clusters, the most populous (4)")
+    sub.add_argument("--members", type=int, default=3, metavar="N", help="lesions of each (3)")
+    sub = command(results)
+    sub.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a prepared folder, then its checkpoints; ...")
+    sub.add_argument("--rows", type=int, default=3, metavar="N", help="lesions of each folder (3)")
+    sub.add_argument("--split", choices=SPLITS, default="test", help="whose lesions (test)")
+    sub = command(curves)
+    sub.add_argument("histories", type=Path, nargs="+", metavar="HISTORY.csv", help="written beside checkpoints")
+    sub = command(canvas)
+    sub.add_argument("table", type=Path, metavar="FILE.csv")
+
+    args = parser.parse_args(arguments)
+    for name in ("rows", "members"):
+        if getattr(args, name, 1) < 1:
+            raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
+    shown = args.draw(args)
+    print(f"{args.out} written: {shown}")
 
 
 if __name__ == "__main__":

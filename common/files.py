@@ -1,10 +1,12 @@
 """Reading images and writing results: a file is either whole or absent."""
 
 import csv
+import fnmatch
 import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,9 @@ from common.errors import UserError
 _JPEG = (b"\xff\xd8\xff", b"\xff\xd9")
 _PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
 _TAIL = 4096  # cameras and editors may append a few bytes after the end marker
+
+# Text that a spreadsheet would take for a formula, with or without the apostrophe that keeps it from doing so.
+_FORMULA = re.compile(r"('*)[=+\-@\t\r]")
 
 
 @contextmanager
@@ -48,8 +53,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
     except OSError as error:
-        # A failed write() carries no file name, yet the sentence for the user needs one.
-        if error.errno is not None and error.filename is None:
+        # A failed write() carries no file name and a failed rename the temporary's; the user knows neither.
+        if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
     finally:
@@ -104,20 +109,43 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows of named cells under the header ``columns``, atomically; a missing cell stays empty."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write rows of named cells under the header ``columns``, atomically; a missing cell stays empty.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_csv` takes off again.
+    """
+    # A file's name need not be UTF-8; what is not is written as \udcNN.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _without_formula(cell) for name, cell in row.items()} for row in rows)
+
+
+def _without_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell  # a number may begin with a sign
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """All rows of a CSV file as text cells."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{path} is not a readable CSV file ({error})") from error
+    for row in rows:
+        for name, cell in row.items():
+            # Missing cells are None, too many cells a list.
+            if isinstance(cell, str) and (formula := _FORMULA.match(cell)) and formula[1]:
+                row[name] = cell[1:]
+    return rows
 
 
 def sha256(path: Path) -> str:
@@ -131,8 +159,17 @@ def fingerprint(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         status = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        name = os.fsencode(path.relative_to(root))
+        digest.update(b"%b\0%d\0%d\n" % (name, status.st_size, status.st_mtime_ns))
     return digest.hexdigest()
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder whose names match, sorted.
+
+    Unlike ``Path.glob``, which finds nothing in a folder that it may not read, this raises OSError.
+    """
+    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -159,3 +196,13 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     if image is None:
         raise UserError(f"{path} is not a readable image; download it again")
     return image
+
+
+def write_image(path: Path, image: np.ndarray, parameters: Sequence[int] = ()) -> None:
+    """Encode as the name's suffix says and write, atomically.
+
+    ``cv2.imwrite`` says nothing where the disk is full; this raises OSError.
+    """
+    content = cv2.imencode(path.suffix, image, parameters)[1]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.tobytes())

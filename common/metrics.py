@@ -94,7 +94,10 @@ def _border_distances(truth: np.ndarray, prediction: np.ndarray) -> dict[str, fl
     """
     if not (truth.any() and prediction.any()):
         return {"avd": np.nan, "hausdorff95": np.nan, "average_hausdorff": np.nan}
-    ours, theirs = _border(prediction), _border(truth)
+    # Outside the box that holds both masks there is no border and nothing to measure.
+    x, y, width, height = cv2.boundingRect(truth | prediction)
+    box = np.s_[y : y + height, x : x + width]
+    ours, theirs = _border(prediction[box]), _border(truth[box])
     there, back = _distance_to(theirs)[ours > 0], _distance_to(ours)[theirs > 0]
     return {
         "avd": max(there.max(), back.max()),

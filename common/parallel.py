@@ -4,8 +4,8 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -25,15 +25,22 @@ def parallel_map(work: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     # Spawned, not forked: safe whatever threads the parent has started.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        queue = iter(jobs)
-        waiting: deque[Future[Result]] = deque(pool.submit(work, job) for job in islice(queue, _WAITING * workers))
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(work, job) for job in islice(queue, 1))
-        finally:
-            for future in waiting:
-                future.cancel()
+        yield from in_order(pool, work, jobs, _WAITING * workers)
+
+
+def in_order(
+    pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int
+) -> Generator[Result, None, None]:
+    """``work`` over ``jobs`` in a pool, results in order, at most ``ahead`` of them under way or waiting."""
+    queue = iter(jobs)
+    waiting: deque[Future[Result]] = deque(pool.submit(work, job) for job in islice(queue, ahead))
+    try:
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(work, job) for job in islice(queue, 1))
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _start_worker() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 PATCH = 120
 """Side of the square patch in px."""
 
+SMALL_CANVAS = (128, 128)
+"""The canvas of the corrected protocol: all but mirror images of the patch is left out (README: Measured here)."""
 CANVAS = (384, 480)
 """The published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch."""
 
@@ -48,6 +50,16 @@ def cut_patch(image: np.ndarray, crop: Crop) -> np.ndarray:
     rows = np.clip(np.arange(crop.top, crop.top + PATCH), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(crop.left, crop.left + PATCH), 0, image.shape[1] - 1)
     return image[np.ix_(rows, columns)]
+
+
+def paste_patch(patch: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:
+    """The way back of `cut_patch`: a (120, 120) float32 patch in its place on an image of ``shape``, 0 elsewhere."""
+    rows, columns = (round(side * crop.scale) for side in shape)
+    top, left = max(crop.top, 0), max(crop.left, 0)
+    image = np.zeros((rows, columns), np.float32)
+    inside = patch[top - crop.top : rows - crop.top, left - crop.left : columns - crop.left]
+    image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return image if crop.scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def mirror_index(length: int, before: int, after: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import atomic_path, fingerprint, write_csv, write_json
 from common.parallel import Job, parallel_map
-from common.prepared import FORMAT, SPLITS, Dropped, Outcome, read_content
+from common.prepared import FORMAT, SPLITS, TABLES, Dropped, Outcome, read_content
 from common.progress import progress
 from common.recipe import Dataset, Protocol
 from common.recist import shape_clusters
@@ -88,9 +89,11 @@ def prepare(
         unit: what a job is, for the progress display.
 
     Raises:
-        UserError: from ``work`` or ``split``; no usable lesion; fewer lesions than clusters.
+        UserError: from ``work`` or ``split``; no usable lesion; fewer lesions than clusters; something other than
+            prepared arrays stands at ``folder``.
     """
     with _alone(folder):
+        _check_replaceable(folder)
         found = read_content(folder)
         if found is not None and not force:
             if {key: found.get(key) for key in request.describe()} == request.describe():
@@ -112,6 +115,15 @@ def prepare(
                         rows.append({"lesion": outcome.name, **outcome.info})
             content = _finish(request, temporary, rows, lost, split)
         print(f"{folder}: {_counts(content)}")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """The folder is replaced as a whole, so nothing of the user's may be in it."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; move it away, or pass another --prepared")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix != ".npy" and path.name not in TABLES and not path.name.startswith("."):
+            raise UserError(f"{folder} holds {path.name}, which would be lost; move it away, or pass another --prepared")
 
 
 def tell_left_out(items: Iterable[Dropped]) -> None:

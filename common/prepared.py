@@ -21,11 +21,24 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_csv, read_json
+from common.patches import PATCH
 from common.recipe import Dataset, Protocol
 from common.recist import Ellipse
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")
+TABLES = ("lesions.csv", "dropped.csv", "prepared.json")
+_CONTENT = {"dataset": str, "protocol": str, "channels": str, "clusters": int, "lesions": int, "arrays": list}
+"""What others read from `prepared.json`."""
+_MASK = ((PATCH, PATCH), "u")
+_ARRAYS = {
+    "images": ((PATCH, PATCH, 3), "uf"),
+    "ellipse": _MASK,
+    "grabcut": _MASK,
+    "truth": _MASK,
+    "recist": ((5,), "f"),
+}
+"""Shape of a row, and NumPy's letters for the kinds of numbers."""
 
 Job = TypeVar("Job")
 
@@ -95,11 +108,14 @@ class Prepared:
             raise UserError(f"{folder} is missing or unfinished; {remedy} first")
         if content.get("format") != FORMAT:
             raise UserError(f"{folder} has format {content.get('format')}, not {FORMAT}; {remedy} with --force")
-        lesions = read_csv(folder / "lesions.csv")
+        if missing := [name for name, kind in _CONTENT.items() if not isinstance(content.get(name), kind)]:
+            raise UserError(f"{folder / 'prepared.json'} does not tell {', '.join(missing)}; {remedy} with --force")
+        lesions, table = read_csv(folder / "lesions.csv"), folder / "lesions.csv"
         if len(lesions) != content["lesions"]:
-            raise UserError(
-                f"{folder / 'lesions.csv'} has {len(lesions)} rows, not {content['lesions']}; {remedy} with --force"
-            )
+            raise UserError(f"{table} has {len(lesions)} rows, not {content['lesions']}; {remedy} with --force")
+        labels = {str(cluster) for cluster in range(content["clusters"])}
+        if not all(row.get("lesion") and row.get("split") in SPLITS and row.get("cluster") in labels for row in lesions):
+            raise UserError(f"{table} has a row without name, split or cluster; {remedy} with --force")
         return cls(folder, content, lesions)
 
     @classmethod
@@ -144,9 +160,11 @@ class Prepared:
             array = np.load(path, mmap_mode="r")
         except (ValueError, EOFError) as error:
             raise UserError(f"{path} is damaged; prepare the folder again with --force") from error
-        if len(array) != len(self.lesions):
+        shape, kinds = _ARRAYS[name]
+        if array.shape != (len(self.lesions), *shape) or array.dtype.kind not in kinds:
             raise UserError(
-                f"{path} holds {len(array)} rows, not {len(self.lesions)}; prepare the folder again with --force"
+                f"{path} holds {array.dtype} numbers of shape {array.shape}, not {(len(self.lesions), *shape)}; "
+                "prepare the folder again with --force"
             )
         return array
 

@@ -85,4 +85,5 @@ class Recipe:
     scored_multiple: int
     """Under `released` only this many lesions, or a multiple, are scored (FACTS.md 4.4); 1 means all."""
     published: tuple[tuple[float, float], ...]
-    """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5)."""
+    """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
+    for data the paper does not have."""

@@ -12,7 +12,8 @@ import torch
 from common.checkpoint import save_checkpoint
 from common.cli import Run
 from common.dataset import LesionBatches, Remainder
-from common.device import pick_device, pick_precision
+from common.device import memory_told, pick_device, pick_precision, tune
+from common.distributed import Share, processes
 from common.errors import Interrupted, UserError
 from common.files import write_csv
 from common.model import build_network
@@ -60,23 +61,43 @@ def train(run: Run) -> None:
     _check_batch(recipe, len(training))
     _check_writable(run.checkpoint)
     device = pick_device(run.device)
-    precision = pick_precision(run.precision, device)
+    with processes(device) as share, memory_told(recipe.batch_size, run.canvas), stop_requests() as stop:
+        _check_share(recipe, share)
+        trainer = _trainer(run, device, share)
+        halves = method.paired
+        lesions = LesionBatches(prepared, training, run.target, run.canvas, device, share, halves)
+        held_out = LesionBatches(prepared, validation, run.target, run.canvas, device, share)
+        print(
+            f"{recipe.dataset.name} {method.label}: {len(lesions)} training and {len(held_out)} validation lesions, "
+            f"{run.encoder}, {run.canvas[0]}x{run.canvas[1]}, {device.type}, {trainer.precision}, {run.protocol}"
+            + (f", {share.size} processes" if share.size > 1 else "")
+        )
+        _fit(run, trainer, lesions, held_out, stop)
 
+
+def _trainer(run: Run, device: torch.device, share: Share) -> Trainer:
+    """The network of a run with its optimizer, on the device and shared by the processes."""
+    recipe, method = run.recipe, run.recipe.method
+    assert run.encoder and run.clusters
+    precision = pick_precision(run.precision, device)
+    tune(device, precision)
     torch.manual_seed(run.seed)
     network = build_network(method, run.encoder, run.clusters)
     load_encoder_weights(network, run.encoder, run.encoder_weights)
     network.to(device).to(memory_format=torch.channels_last)
-    released = run.protocol == "released"
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr)
-    trainer = Trainer(network, optimizer, recipe, not (method.accumulates and released), device, precision)
-    lesions = LesionBatches(prepared, training, run.target, run.canvas, device)
-    held_out = LesionBatches(prepared, validation, run.target, run.canvas, device)
-    print(
-        f"{recipe.dataset.name} {method.label}: {len(lesions)} training and {len(held_out)} validation lesions, "
-        f"{run.encoder}, {run.canvas[0]}x{run.canvas[1]}, {device.type}, {precision}, {run.protocol}"
+    torch.manual_seed(run.seed + share.rank)  # the weights are the same everywhere, dropout is not
+    forward = share.spread(network, device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
+    return Trainer(
+        network,
+        optimizer,
+        recipe,
+        zero_grad=not (method.accumulates and run.protocol == "released"),
+        device=device,
+        precision=precision,
+        share=share,
+        forward=torch.compile(forward) if run.compile else forward,
     )
-    with stop_requests() as stop:
-        _fit(run, trainer, lesions, held_out, stop)
 
 
 def _fit(run: Run, trainer: Trainer, lesions: LesionBatches, held_out: LesionBatches, stop: StopRequest) -> None:
@@ -86,36 +107,41 @@ def _fit(run: Run, trainer: Trainer, lesions: LesionBatches, held_out: LesionBat
     if run.resume and checkpoint.exists() and not state_path(checkpoint).exists():
         print(f"{checkpoint} is complete; there is nothing to resume")
         return
+    share = trainer.share
     standing = load_state(checkpoint, trainer, settings) if run.resume else Standing()
     watcher = EarlyStopping(recipe.patience, recipe.watch == "dice", standing.best, standing.waited)
 
     def pause(where: str) -> NoReturn:
-        save_state(checkpoint, trainer, standing, settings)
+        if share.first:
+            save_state(checkpoint, trainer, standing, settings)
         raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
 
     remainder: Remainder = "drop" if recipe.method.paired else "join"
     while standing.epoch <= recipe.epochs and not watcher.out_of_patience:
-        if not standing.batches:
+        if not standing.batches and share.first:
             save_state(checkpoint, trainer, standing, settings)
         # Each epoch's order follows from the seed and its number alone, so that resuming needs no other state.
         order = np.random.default_rng([run.seed, standing.epoch]).permutation(len(lesions))
         total = lesions.count(recipe.batch_size, remainder)
         batches = lesions.batches(recipe.batch_size, order, remainder, skip=standing.batches)
-        trainer.epoch(progress(batches, f"epoch {standing.epoch}", total, "batch"), standing, lambda: bool(stop))
-        if stop and standing.batches < total:
+        shown = progress(batches, f"epoch {standing.epoch}", total, "batch") if share.first else batches
+        trainer.epoch(shown, standing, lambda: share.any(bool(stop)))
+        if standing.batches < total:
             pause(f"in epoch {standing.epoch}")
         row = _close_epoch(standing, trainer.validate(held_out), watcher, recipe, len(lesions))
-        if row["best"]:
-            save_checkpoint(checkpoint, trainer.network, settings | {"epoch": row["epoch"]})
-        write_csv(checkpoint.with_suffix(".history.csv"), standing.history, list(row))
+        if share.first:
+            if row["best"]:
+                save_checkpoint(checkpoint, trainer.network, settings | {"epoch": row["epoch"]})
+            write_csv(checkpoint.with_suffix(".history.csv"), standing.history, list(row))
         _report(row, recipe.watch)
-        if stop:
+        if share.any(bool(stop)):
             pause(f"after epoch {row['epoch']}")
     if watcher.best is None:
         raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
-    if watcher.out_of_patience and recipe.out_of_patience == "last" and run.protocol == "released":
-        save_checkpoint(checkpoint, trainer.network, settings | {"epoch": standing.epoch - 1})
-    state_path(checkpoint).unlink(missing_ok=True)
+    if share.first:
+        if watcher.out_of_patience and recipe.out_of_patience == "last" and run.protocol == "released":
+            save_checkpoint(checkpoint, trainer.network, settings | {"epoch": standing.epoch - 1})
+        state_path(checkpoint).unlink(missing_ok=True)
     print(f"{checkpoint}: {recipe.watch} on validation {watcher.best:.4f}, {len(standing.history)} epochs")
 
 
@@ -181,6 +207,15 @@ def _check_batch(recipe: Recipe, lesions: int) -> None:
         raise UserError(f"training needs at least {least} lesions, and the training split has {lesions}")
 
 
+def _check_share(recipe: Recipe, share: Share) -> None:
+    together = recipe.batch_size // (2 if recipe.method.paired else 1)
+    if share.size > together:
+        raise UserError(
+            f"--batch-size {recipe.batch_size} can't be shared by {share.size} processes, each of which needs a lesion; "
+            f"start at most {together}, or pass a larger --batch-size"
+        )
+
+
 def _check_writable(checkpoint: Path) -> None:
     """Said before the first epoch, not after it."""
     if checkpoint.is_dir():
@@ -189,7 +224,7 @@ def _check_writable(checkpoint: Path) -> None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         probe = checkpoint.with_name(f".{checkpoint.name}.probe")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{checkpoint.parent} can't be written to ({error.strerror}); pass --checkpoint PATH"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from common.dataset import Batch, LesionBatches, centre
 from common.device import autocast
+from common.distributed import WHOLE, Share
 from common.losses import lesion_losses, weighted_sum
 from common.recipe import Method, Recipe
 from common.resume import Standing
@@ -25,6 +26,10 @@ class Trainer:
     zero_grad: bool
     device: torch.device
     precision: str
+    share: Share = WHOLE
+    """Which of the processes that train together this is."""
+    forward: nn.Module | None = None
+    """The network as it is called, when that is not the network itself: compiled, or shared by processes."""
 
     def epoch(self, batches: Iterable[Batch], standing: Standing, stop: Callable[[], bool]) -> None:
         """Train on the batches until they end or ``stop`` says so; losses are read from the device once, at the end.
@@ -45,7 +50,7 @@ class Trainer:
             standing.batches += 1
             if stop():
                 break
-        standing.sums = {name: total.item() for name, total in sums.items()}
+        standing.sums = {name: total / self.share.size for name, total in self.share.sums(sums).items()}
         standing.seconds += time.monotonic() - start
 
     def step(self, groups: tuple[Batch, ...]) -> dict[str, Tensor]:
@@ -58,9 +63,9 @@ class Trainer:
         losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for group in groups:
             with autocast(self.device, self.precision):
-                outputs = self.network(group.images)
+                outputs = (self.forward or self.network)(group.images)
             for name, loss in lesion_losses(outputs, group.masks, group.clusters).items():
-                losses[name] = losses[name] + loss
+                losses[name] = losses[name] + loss * group.weight
         total = weighted_sum(losses, self.recipe.loss_weights)
         if self.zero_grad:
             self.optimizer.zero_grad(set_to_none=True)
@@ -76,14 +81,17 @@ class Trainer:
     def validate(self, lesions: LesionBatches) -> dict[str, float]:
         """Mean losses and Dice over lesions, against the target that is trained on."""
         self.network.eval()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        # Every process needs all names, even one that has no lesion of a small split.
+        sums = {name: torch.zeros((), device=self.device) for name in (*self.recipe.loss_weights, "dice")}
         for batch in lesions.batches(self.recipe.batch_size):
+            if not len(batch.rows):
+                continue
             with autocast(self.device, self.precision):
                 outputs = self.network(batch.images)
             for name, loss in lesion_losses(outputs, batch.masks, batch.clusters).items():
                 sums[name] += loss * len(batch.rows)
             sums["dice"] += _dice(centre(outputs["mask"]) > 0, centre(batch.masks) > 0).sum()
-        return {name: total.item() / len(lesions) for name, total in sums.items()}
+        return {name: total / len(lesions) for name, total in self.share.sums(sums).items()}
 
 
 def training_steps(method: Method, batch: Batch) -> Iterator[tuple[Batch, ...]]:

@@ -2,7 +2,9 @@
 
 import logging
 import pickle
+import warnings
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,35 @@ def load_tensors(path: Path) -> Any:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist")
+    size = path.stat().st_size
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch.save does not compress; what does is a bomb
+                _check_size(path, sum(member.file_size for member in archive.infolist()), size)
+        with warnings.catch_warnings(action="ignore"):  # what torch does not know of an old file is told below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a file of tensors, or holds code, which is never run; use a file you trust"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is truncated or not a PyTorch file; make or download it again") from error
+    for tensor in _tensors(content):
+        _check_size(path, tensor.nbytes, size)  # steps of 0 let one number stand for a tensor of any size
+    return content
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, Mapping | list | tuple):
+        for item in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors(item)
+
+
+def _check_size(path: Path, claimed: int, size: int) -> None:
+    if claimed > size:
+        raise UserError(f"{path} is refused: it has {size} bytes but claims tensors of {claimed}; use a file you trust")
 
 
 def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:

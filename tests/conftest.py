@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import faults
 import pytest
 import toy
 
@@ -14,13 +15,20 @@ import lits_phantom
 from common.prepare import prepare
 from common.prepared import Prepared
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 def pytest_report_header() -> str:
     if SHARED.is_dir():
         return f"real data and golden values: {SHARED}"
     return f"{SHARED} is absent: the tests on real data and golden values are left out"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How the fault harness's cases ended."""
+    if faults.TALLY:
+        terminalreporter.write_line(faults.summary())
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +72,21 @@ def phantom_deeplesion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     DeepLesion_phantom.write_deeplesion(folder, lesions=60)
     DeepLesion_data.main(["--data", str(folder), "--clusters", "4", "--workers", "2"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def _fault_worlds(tmp_path_factory: pytest.TempPathFactory) -> faults.Harness:
+    return faults.Harness(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def harness(
+    _fault_worlds: faults.Harness, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> faults.Harness:
+    """The fault harness, which keeps what is slow to make for all its cases."""
+    monkeypatch.chdir(ROOT)  # comes back here after the case
+    _fault_worlds.capture = capfd
+    return _fault_worlds
 
 
 @pytest.fixture

@@ -32,10 +32,18 @@ def test_a_perfect_mask_scores_perfectly_and_joins_the_table(tmp_path, capsys):
     summary = read_json(tmp_path / "results" / "floor_ellipse.json")
     assert [summary[figure] for figure in FIGURES] == [1, 1, 1, 0, 0, 0]
     report.main([str(tmp_path / "results")])
-    assert "| Toy | ellipse itself | 1 | 100.00 |" in capsys.readouterr().out
+    assert "| Toy | ellipse itself | 1 | 2 | 100.00 |" in capsys.readouterr().out
     assert not (tmp_path / "results" / "floor_grabcut.json").exists()
 
 
 def test_without_human_masks_there_is_no_floor(phantom_deeplesion, tmp_path):
     with pytest.raises(UserError, match="has no human masks"):
         floors.main([str(phantom_deeplesion / "prepared"), "--results", str(tmp_path)])
+
+
+def test_the_published_truth_of_deeplesion_is_the_ellipse(phantom_deeplesion, tmp_path):
+    """GrabCut sees 0s and 1s and gives back the ellipse (FACTS.md 4.3): the floor shows it."""
+    floors.main([str(phantom_deeplesion / "prepared"), "--results", str(tmp_path), "--truth", "grabcut"])
+    summary = read_json(tmp_path / "floor_ellipse.json")
+    assert (summary["truth"], summary["dice"]) == ("grabcut", 1)
+    assert not (tmp_path / "floor_grabcut.json").exists()

@@ -4,8 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from test_results import floor, result
 
-from common.statistics import mean_by_lesion, paired_difference
+from common.errors import UserError
+from common.files import write_csv
+from common.results import group
+from common.statistics import comparisons, mean_by_lesion, paired_difference, read_lesions
 
 
 def test_by_hand():
@@ -38,3 +42,39 @@ def test_nothing_to_compare():
 def test_mean_over_seeds_by_lesion():
     assert mean_by_lesion([{"a": 1.0, "b": 0.0}, {"a": 0.5, "c": 1.0}]) == {"a": 0.75}
     assert mean_by_lesion([]) == {}
+
+
+def scored(folder, name, values, made):
+    rows = [{"lesion": lesion, "dice": value, "iou": value} for lesion, value in zip("abcd", values, strict=True)]
+    write_csv(folder / f"{name}.csv", rows, ["lesion", "dice", "iou"])
+    return made | {"path": folder / f"{name}.json"}
+
+
+def test_ours_is_compared_with_every_row_of_its_block(tmp_path):
+    """Methods seed by seed and together; a floor and the ceiling together only, the floor's one run with each seed."""
+    ceiling = {"settings": {"target": "truth"}}
+    rows = group(
+        [
+            scored(tmp_path, "ours0", (0.5, 0.6, 0.7, 0.8), result("A1+L")),
+            scored(tmp_path, "ours1", (0.7, 0.8, 0.9, 1.0), result("A1+L", seed=1)),
+            scored(tmp_path, "a1", (0.4, 0.5, 0.6, 0.7), result(seed=1)),
+            scored(tmp_path, "floor", (0.6, 0.7, 0.8, 0.9), floor()),
+            scored(tmp_path, "top0", (0.9, 0.9, 0.9, 0.9), result(**ceiling)),
+            scored(tmp_path, "top1", (1.0, 1.0, 1.0, 1.0), result(seed=1, **ceiling)),
+            scored(tmp_path, "other", (0.1, 0.1, 0.1, 0.1), result(dataset="LiTS")),
+        ]
+    )
+    found = [it for it in comparisons(rows) if it.figure == "dice"]
+    assert [(it.theirs.name, it.over, round(it.difference.mean, 6)) for it in found] == [
+        ("A1", "seed 1", 0.3),
+        ("ellipse itself", "mean of 2 seeds", 0.0),
+        ("A1 trained on truth", "mean of 2 seeds", -0.2),
+    ]
+
+
+def test_a_damaged_csv_is_named(tmp_path):
+    assert read_lesions({"path": tmp_path / "a.json"}, "dice") == {}
+    for content in ("lesion,dice\na,nine\n", "lesion\na\n"):
+        (tmp_path / "a.csv").write_text(content)
+        with pytest.raises(UserError, match=r"a\.csv is damaged"):
+            read_lesions({"path": tmp_path / "a.json"}, "dice")

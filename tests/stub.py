@@ -1,0 +1,32 @@
+"""A network whose answer is known: what is bright in a patch's middle channel is lesion."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from common.segment import Segmenter
+
+
+class BrightIsLesion:
+    """Stands in for `segment.Segmenter`: grey value 255 is probability 1."""
+
+    def __init__(self, protocol="released"):
+        self.trained = SimpleNamespace(protocol=protocol)
+        self.seen = []
+
+    def probabilities(self, patches):
+        """(N, 120, 120) float32."""
+        self.seen.append(len(patches))
+        return np.stack(patches).astype(np.float32)[..., 1] / 255
+
+
+def use(monkeypatch, protocol="released"):
+    """Let the scripts load this network in place of any checkpoint; what they ask for is recorded."""
+    network = BrightIsLesion(protocol)
+
+    def load(checkpoint, dataset, **settings):
+        network.asked = {"checkpoint": checkpoint, "dataset": dataset.name, **settings}
+        return network
+
+    monkeypatch.setattr(Segmenter, "open", load)
+    return network

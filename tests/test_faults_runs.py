@@ -1,0 +1,15 @@
+"""Training and evaluating under faults: see faults.py for what each case must show."""
+
+import fault_cases_runs
+import pytest
+from faults import Harness
+
+
+@pytest.mark.parametrize("case", fault_cases_runs.TRAIN, ids=str)
+def test_faults_of_training(case, harness: Harness):
+    harness.check(case)
+
+
+@pytest.mark.parametrize("case", fault_cases_runs.EVAL, ids=str)
+def test_faults_of_evaluation(case, harness: Harness):
+    harness.check(case)
