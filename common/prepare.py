@@ -123,7 +123,9 @@ def _check_replaceable(folder: Path) -> None:
         raise UserError(f"{folder} is not a folder; move it away, or pass another --prepared")
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.suffix != ".npy" and path.name not in TABLES and not path.name.startswith("."):
-            raise UserError(f"{folder} holds {path.name}, which would be lost; move it away, or pass another --prepared")
+            raise UserError(
+                f"{folder} holds {path.name}, which would be lost; move it away, or pass another --prepared"
+            )
 
 
 def tell_left_out(items: Iterable[Dropped]) -> None:

@@ -114,7 +114,9 @@ class Prepared:
         if len(lesions) != content["lesions"]:
             raise UserError(f"{table} has {len(lesions)} rows, not {content['lesions']}; {remedy} with --force")
         labels = {str(cluster) for cluster in range(content["clusters"])}
-        if not all(row.get("lesion") and row.get("split") in SPLITS and row.get("cluster") in labels for row in lesions):
+        if not all(
+            row.get("lesion") and row.get("split") in SPLITS and row.get("cluster") in labels for row in lesions
+        ):
             raise UserError(f"{table} has a row without name, split or cluster; {remedy} with --force")
         return cls(folder, content, lesions)
 

@@ -105,5 +105,3 @@ CASES = [
     Case(HAM, "no process", sentence="not a whole number above 0", flags="--workers 0"),
     Case(HAM, "more clusters than lesions", sentence="13 shape clusters", flags="--clusters 13"),
 ]  # fmt: skip
-
-

@@ -125,5 +125,3 @@ CASES = [
          "--split-file s.csv"),
     Case(LITS, "disk full", small_disk("full", 300_000), FULL, "--prepared full/prepared"),
 ]  # fmt: skip
-
-

@@ -12,7 +12,9 @@ from fault_run import ROOT, run_script_file
 
 # Processes are forked from one that has imported what is slow to import, and has no threads.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pytest", "torch", "segmentation_models_pytorch", "cv2", "skimage.feature", "sklearn.cluster"])
+_FORKS.set_forkserver_preload(
+    ["pytest", "torch", "segmentation_models_pytorch", "cv2", "skimage.feature", "sklearn.cluster"]
+)
 _STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
 
@@ -54,7 +56,7 @@ def _child(script: str, flags: list[str], folder: Path, log: Path, kill_at: int 
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(written, 1)
     os.dup2(written, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     steps = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:

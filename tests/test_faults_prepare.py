@@ -7,6 +7,8 @@ import pytest
 from faults import Harness
 
 
-@pytest.mark.parametrize("case", [*fault_cases_ham.CASES, *fault_cases_lits.CASES, *fault_cases_deeplesion.CASES], ids=str)
+@pytest.mark.parametrize(
+    "case", [*fault_cases_ham.CASES, *fault_cases_lits.CASES, *fault_cases_deeplesion.CASES], ids=str
+)
 def test_faults_of_raw_data(case, harness: Harness):
     harness.check(case)

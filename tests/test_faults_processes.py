@@ -1,14 +1,19 @@
 """Processes that are killed, race, or run while the clock goes backwards: see faults.py for what must hold then."""
 
 import random
-import re
 
 import fault_processes
 import pytest
 from fault_run import check_whole, differences, results
-from faults import TALLY, Case, Harness, usual
+from faults import Harness, usual
 
-KILLED = ["code_ham/HAM_data", "code_lits/lits_data", "code_ham/HAM_A1class_train", "code_ham/HAM_A1_eval", "common/report"]
+KILLED = [
+    "code_ham/HAM_data",
+    "code_lits/lits_data",
+    "code_ham/HAM_A1class_train",
+    "code_ham/HAM_A1_eval",
+    "common/report",
+]
 TIMES = 4
 
 

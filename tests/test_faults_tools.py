@@ -1,7 +1,5 @@
 """The tools under faults: see faults.py for what each case must show."""
 
-from functools import partial
-
 import fault_cases_tools
 import pytest
 from faults import Harness
