@@ -33,7 +33,7 @@ NEIGHBOUR = 2.0
 """mm from the key slice to the first and the third channel."""
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]+)_([0-9]{3,5})\.png", re.ASCII)
-_LEAST_INTERVAL = 0.01  # mm; a smaller one can only be an error, and would be searched for neighbours for ages
+LEAST_INTERVAL = 0.01  # mm; a smaller one can only be an error, and would be searched for neighbours for ages
 _SHOWN = 10  # malformed rows that are named on the screen; dropped.csv names all of them
 
 
@@ -174,8 +174,8 @@ def _spacing(cells: dict[str, str], place: int) -> float | None:
         raise _MalformedError("Spacing_mm_px_ does not hold numbers") from None
     if not (math.isfinite(value) and value > 0):
         return None
-    if value < _LEAST_INTERVAL:
-        raise _MalformedError(f"Spacing_mm_px_ is below {_LEAST_INTERVAL} mm")
+    if value < LEAST_INTERVAL:
+        raise _MalformedError(f"Spacing_mm_px_ is below {LEAST_INTERVAL} mm")
     return value
 
 

@@ -23,12 +23,11 @@ from common.errors import UserError, run_script
 from common.frames import Frame, Patch
 from common.patches import paste_patch
 from common.predict import keep_png, open_segmenter, output_names, predict, predict_parser
-from DeepLesion_info import find_channels, slice_path
+from DeepLesion_info import LEAST_INTERVAL, find_channels, slice_path
 from DeepLesion_truth import frame_scale
 
 WINDOW = (-175.0, 275.0)
 """HU; what nearly all rows of `DL_info.csv` say in `DICOM_windows`."""
-_LEAST = 0.01  # mm; as in DeepLesion_info: a smaller step can only be an error
 
 
 class Settings(NamedTuple):
@@ -99,8 +98,8 @@ def parse_mm(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not _LEAST <= value < 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of mm from {_LEAST} to 1000")
+    if not LEAST_INTERVAL <= value < 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of mm from {LEAST_INTERVAL} to 1000")
     return value
 
 

@@ -88,9 +88,20 @@ def _rate(text: str) -> float:
     return value
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A command line whose help keeps its lines, and where bad input is one sentence and exit status 2."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> Any:
+        """Without the usage block."""
+        raise UserError(f"{message} (see --help)")
+
+
+class _DatasetParser(Parser):
     def __init__(self, description: str | None, data: Path) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(description=description)
         self.add_argument("--data", type=Path, default=data, metavar="DIR", help=f"data folder (default {data})")
         self.add_argument("--prepared", type=Path, metavar="DIR", help="prepared arrays (default DATA/prepared)")
 
@@ -99,14 +110,10 @@ class _Parser(argparse.ArgumentParser):
         parsed.prepared = parsed.prepared or parsed.data / "prepared"
         return parsed
 
-    def error(self, message: str) -> Any:
-        """Bad input is one sentence and exit status 2, without the usage block."""
-        raise UserError(f"{message} (see --help)")
-
 
 def prepare_parser(dataset: Dataset, description: str | None) -> argparse.ArgumentParser:
     """The flags that the three data scripts share; a script adds its own."""
-    parser = _Parser(description, dataset.folder / dataset.data)
+    parser = _DatasetParser(description, dataset.folder / dataset.data)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="released", help="default released")
     parser.add_argument(
         "--clusters",
@@ -125,7 +132,7 @@ def prepare_parser(dataset: Dataset, description: str | None) -> argparse.Argume
 def _run_parser(recipe: Recipe, description: str | None, note: str) -> argparse.ArgumentParser:
     """The flags that training and evaluation share. ``note`` tells what an option left out means."""
     folder = recipe.dataset.folder
-    parser = _Parser(description, folder / recipe.dataset.data)
+    parser = _DatasetParser(description, folder / recipe.dataset.data)
     add = parser.add_argument
     add(
         "--checkpoint",

@@ -114,7 +114,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """Map (B, C, h, w) features to normalised ones; statistics are those of every process's images."""
         if not self.training:
             return super().forward(features)
-        wide = features.float()
+        wide = features.to(torch.promote_types(features.dtype, torch.float32))
         count = torch.tensor(float(wide.shape[0] * wide.shape[2] * wide.shape[3]))
         dist.all_reduce(count)
         mean = differentiable.all_reduce(wide.sum((0, 2, 3))) / count

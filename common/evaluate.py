@@ -14,7 +14,7 @@ from common.checkpoint import Trained, load_trained, open_trained
 from common.cli import TARGETS, Run
 from common.dataset import LesionBatches, centre
 from common.device import autocast, memory_told, pick_device, pick_precision, tune
-from common.distributed import processes
+from common.distributed import Share, processes
 from common.errors import UserError
 from common.files import sha256, write_csv, write_json
 from common.metrics import EXTRA, FIGURES, FRACTIONS, bootstrap_interval, fill_undefined, lesion_figures
@@ -31,19 +31,24 @@ def evaluate(run: Run) -> None:
     Raises:
         UserError: something asked for is missing or does not fit.
     """
+    device = pick_device(run.device)
+    with processes(device) as share:
+        _evaluate(run, device, share)
+
+
+def _evaluate(run: Run, device: torch.device, share: Share) -> None:
     trained = load_trained(run)
     prepared = Prepared.open(run.prepared, run.recipe.dataset, trained.protocol)
     rows = scored_rows(prepared, run, trained)
     truth = truth_masks(prepared, run, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
     run.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
-    device = pick_device(run.device)
     precision = pick_precision(run.precision, device)
     tune(device, precision)
     trained.network.to(device).to(memory_format=torch.channels_last).eval()
     start = time.monotonic()
-    with processes(device) as share, memory_told(run.recipe.batch_size, trained.canvas):
-        lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device, share)
+    lesions = LesionBatches(prepared, rows, "ellipse", trained.canvas, device, share)
+    with memory_told(run.recipe.batch_size, trained.canvas):
         scored = share.gather(score(trained, lesions, truth, run.recipe.batch_size, precision))
     if not share.first:
         return

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
 
-from common.cli import Run, parse_train
+from common.cli import Parser, Run, parse_train
 from common.discover import ROOT, Scripts, find_folder, find_methods
 from common.errors import UserError, run_script
 from common.files import read_csv
@@ -34,9 +34,7 @@ CEILING = "truth"
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, ..., or a folder of scripts")
     add("--seeds", type=seeds, default="3", metavar="N|LIST", help="3 means 0,1,2 (default); a list is 4,7 or 5,")

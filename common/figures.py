@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhe
 import numpy as np
 
 from common.canvases import draw_canvases, read_canvases
+from common.cli import Parser
 from common.curves import draw_histories, read_history
 from common.errors import UserError, run_script
 from common.galleries import Predicted, draw_clusters, draw_results, rows_by_size
@@ -98,7 +99,7 @@ def canvas(args: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="PICTURE")
 
     def command(draw: Callable[[argparse.Namespace], str]) -> argparse.ArgumentParser:

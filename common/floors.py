@@ -7,13 +7,13 @@ common/report.py sets them beside the networks. A network that is worse than the
 nothing from the image.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
 
+from common.cli import Parser
 from common.errors import UserError, run_script
 from common.metrics import lesion_figures
 from common.prepared import SPLITS, Prepared
@@ -56,7 +56,7 @@ def score_floor(prepared: Prepared, name: str, truth: str, split: str, results: 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("prepared", type=Path, help="a prepared folder")
     parser.add_argument("--results", type=Path, required=True, metavar="DIR")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")

@@ -6,7 +6,6 @@ Table and differences as in report.py; with the prepared folders also Dice again
 of checkpoints also learning curves, and with both the worst and best lesions of each method with their outlines.
 """
 
-import argparse
 import html
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
 
+from common.cli import Parser
 from common.errors import run_script
 from common.files import atomic_path
 from common.html_pictures import Lesions, find_checkpoint, learning_curves, lesion_strips, size_plot
@@ -167,7 +167,7 @@ def write_page(results: Sequence[Path], prepared: Sequence[Path], checkpoints: S
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="folders of results")
     parser.add_argument("--prepared", nargs="+", type=Path, default=[], metavar="DIR", help="of the same lesions")
     parser.add_argument("--checkpoints", nargs="+", type=Path, default=[], metavar="DIR", help="that were scored")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.cli import ENCODER, canvas_size
+from common.cli import ENCODER, Parser, canvas_size
 from common.errors import UserError
 from common.files import write_csv, write_image
 from common.frames import COLUMNS, Frame, by_lesion, draw, measure_lesion
@@ -33,12 +33,6 @@ the diameters are those of the largest.
 _FRAMES = 8  # held in memory at a time
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        """Bad input is one sentence and exit status 2, without the usage block."""
-        raise UserError(f"{message} (see --help)")
-
-
 def predict_parser(description: str | None, lesions_help: str = "") -> argparse.ArgumentParser:
     """The flags that the three predict scripts share; a script adds its inputs.
 
@@ -46,11 +40,7 @@ def predict_parser(description: str | None, lesions_help: str = "") -> argparse.
         description: the script's docstring.
         lesions_help: what the lesions CSV is; without it the script has no ``--lesions``.
     """
-    parser = _Parser(
-        description=f"{description}{_OUTPUTS}",
-        epilog=lesions_help,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(description=f"{description}{_OUTPUTS}", epilog=lesions_help)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="PATH", help="ours, or a released one")
     if lesions_help:

@@ -6,7 +6,6 @@ Reads every evaluation JSON in the folders (default: the results of all datasets
 table.md, table.csv and table.tex. Runs with different settings are never averaged together.
 """
 
-import argparse
 import html
 import re
 import sys
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhe
 
 import numpy as np
 
+from common.cli import Parser
 from common.errors import run_script
 from common.files import atomic_path, write_csv
 from common.metrics import FIGURES, FRACTIONS
@@ -186,7 +186,7 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("results", nargs="*", type=Path, help="folders of results (default code_*/results)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the first folder of results")
     args = parser.parse_args(arguments)

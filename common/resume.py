@@ -13,9 +13,10 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.checkpoint import save_tensors
+from common.distributed import Share
 from common.errors import UserError
 from common.weights import load_tensors
 
@@ -40,7 +41,7 @@ class Standing:
     """The rows of the epochs that are over."""
 
 
-_CONTENT = {"network", "gradients", "optimizer", "random", "random_cuda", "standing", "settings"}
+_CONTENT = {"network", "gradients", "optimizer", "random", "standing", "settings"}
 
 
 class InTraining(Protocol):
@@ -49,6 +50,7 @@ class InTraining(Protocol):
     network: nn.Module
     optimizer: torch.optim.Optimizer
     zero_grad: bool
+    share: Share
 
 
 def state_path(checkpoint: Path) -> Path:
@@ -62,14 +64,19 @@ def save_state(
     standing: Standing,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the state, atomically: weights, buffers, gradients, optimizer, random numbers, standing and settings."""
+    """Write the state, atomically: weights, buffers, gradients, optimizer, random numbers, standing and settings.
+
+    Every process calls this, because each has random numbers of its own; the first one writes.
+    """
+    random = trained.share.gather([_random_state()])
+    if not trained.share.first:
+        return
     content = {
         "network": trained.network.state_dict(),
         # The release never zeroes ACoseg's gradients, so they are part of the state (FACTS.md 4.2).
         "gradients": [None if trained.zero_grad else weight.grad for weight in trained.network.parameters()],
         "optimizer": trained.optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random": random,
         "standing": vars(standing),
         "settings": dict(settings),
     }
@@ -101,10 +108,16 @@ def load_state(checkpoint: Path, trained: InTraining, settings: Mapping[str, Any
     for weight, gradient in zip(trained.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
     trained.optimizer.load_state_dict(content["optimizer"])
-    torch.set_rng_state(content["random"])
-    if content["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["random_cuda"])
+    cpu, *cuda = content["random"][trained.share.rank]
+    torch.set_rng_state(cpu)
+    if cuda and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(cuda[0])
     return Standing(**content["standing"])
+
+
+def _random_state() -> list[Tensor]:
+    """The states of the generators that this process draws from: the CPU's and, where it uses one, its GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
 
 
 class StopRequest:

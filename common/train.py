@@ -63,9 +63,8 @@ def train(run: Run) -> None:
     device = pick_device(run.device)
     with processes(device) as share, memory_told(recipe.batch_size, run.canvas), stop_requests() as stop:
         _check_share(recipe, share)
-        trainer = _trainer(run, device, share)
-        halves = method.paired
-        lesions = LesionBatches(prepared, training, run.target, run.canvas, device, share, halves)
+        trainer = build_trainer(run, device, share)
+        lesions = LesionBatches(prepared, training, run.target, run.canvas, device, share, method.paired)
         held_out = LesionBatches(prepared, validation, run.target, run.canvas, device, share)
         print(
             f"{recipe.dataset.name} {method.label}: {len(lesions)} training and {len(held_out)} validation lesions, "
@@ -75,7 +74,7 @@ def train(run: Run) -> None:
         _fit(run, trainer, lesions, held_out, stop)
 
 
-def _trainer(run: Run, device: torch.device, share: Share) -> Trainer:
+def build_trainer(run: Run, device: torch.device, share: Share) -> Trainer:
     """The network of a run with its optimizer, on the device and shared by the processes."""
     recipe, method = run.recipe, run.recipe.method
     assert run.encoder and run.clusters
@@ -112,13 +111,12 @@ def _fit(run: Run, trainer: Trainer, lesions: LesionBatches, held_out: LesionBat
     watcher = EarlyStopping(recipe.patience, recipe.watch == "dice", standing.best, standing.waited)
 
     def pause(where: str) -> NoReturn:
-        if share.first:
-            save_state(checkpoint, trainer, standing, settings)
+        save_state(checkpoint, trainer, standing, settings)
         raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
 
     remainder: Remainder = "drop" if recipe.method.paired else "join"
     while standing.epoch <= recipe.epochs and not watcher.out_of_patience:
-        if not standing.batches and share.first:
+        if not standing.batches:
             save_state(checkpoint, trainer, standing, settings)
         # Each epoch's order follows from the seed and its number alone, so that resuming needs no other state.
         order = np.random.default_rng([run.seed, standing.epoch]).permutation(len(lesions))
@@ -190,6 +188,7 @@ def describe(run: Run, trainer: Trainer) -> dict[str, Any]:
         "seed": run.seed,
         "limit": run.limit,
         "precision": trainer.precision,
+        "processes": trainer.share.size,
         "versions": {"python": sys.version.split()[0], "torch": str(torch.__version__)},
     }
 
@@ -211,8 +210,8 @@ def _check_share(recipe: Recipe, share: Share) -> None:
     together = recipe.batch_size // (2 if recipe.method.paired else 1)
     if share.size > together:
         raise UserError(
-            f"--batch-size {recipe.batch_size} can't be shared by {share.size} processes, each of which needs a lesion; "
-            f"start at most {together}, or pass a larger --batch-size"
+            f"--batch-size {recipe.batch_size} can't be shared by {share.size} processes, each of which needs a "
+            f"lesion; start at most {together}, or pass a larger --batch-size"
         )
 
 

@@ -28,7 +28,7 @@ class Trainer:
     precision: str
     share: Share = WHOLE
     """Which of the processes that train together this is."""
-    forward: nn.Module | None = None
+    forward: Callable[[Tensor], dict[str, Tensor]] | None = None
     """The network as it is called, when that is not the network itself: compiled, or shared by processes."""
 
     def epoch(self, batches: Iterable[Batch], standing: Standing, stop: Callable[[], bool]) -> None:

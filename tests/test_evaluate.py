@@ -104,7 +104,8 @@ def test_released_coseg_scores_a_multiple_of_8_and_corrected_all(checkpoints, ph
 def test_an_empty_prediction_stays_empty_in_the_csv(checkpoints, phantom_ham, tmp_path, monkeypatch):
     def score(trained, lesions, truth, batch_size, precision):
         first = dict.fromkeys((*FIGURES, *EXTRA), 0.5)
-        return [first | dict.fromkeys(("avd", "centre_error", *EXTRA), np.nan)] + [first] * (len(lesions) - 1)
+        empty = first | dict.fromkeys(("avd", "centre_error", *EXTRA), np.nan)
+        return [(row, empty if row == lesions.rows[0] else first) for row in lesions.rows[::-1]]
 
     monkeypatch.setattr(module, "score", score)
     _evaluate(HAM_A1_train.RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path)
@@ -134,4 +135,5 @@ def test_only_figures_are_kept(checkpoints, phantom_ham):
     lesions = LesionBatches(prepared, prepared.rows("test"), "ellipse", (128, 128), torch.device("cpu"))
     trained.network.eval()
     scores = module.score(trained, lesions, prepared.array("truth"), 3, "fp32")
+    assert [row for row, _ in scores] == list(lesions.rows)
     assert len(json.dumps(scores[0])) < 400

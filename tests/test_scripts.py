@@ -1,4 +1,4 @@
-"""All 21 scripts start from the root, from their own folder and from anywhere, at once and without torch."""
+"""All 24 scripts start from the root, from their own folder and from anywhere, at once and without torch."""
 
 import subprocess
 import sys
@@ -10,15 +10,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(
     path.relative_to(ROOT)
     for folder in ("code_ham", "code_lits", "code_deeplesion")
-    for kind in ("data", "train", "eval")
+    for kind in ("data", "train", "eval", "predict")
     for path in (ROOT / folder).glob(f"*_{kind}.py")
 )
 SHARED = "--data --checkpoint --results --encoder --canvas --clusters --batch-size --seed --device --precision"
 SHARED += " --protocol --limit"
 FLAGS = {
     "data": "--data --prepared --protocol --clusters --force --no-grabcut --workers",
-    "train": f"{SHARED} --encoder-weights --target --epochs --lr --patience --resume",
-    "eval": f"{SHARED} --split --truth",
+    "train": f"{SHARED} --encoder-weights --target --epochs --lr --patience --resume --compile",
+    "eval": f"{SHARED} --split --truth --export",
+    "predict": "--checkpoint --out --encoder --canvas --protocol --device --precision",
 }
 
 
@@ -32,6 +33,7 @@ def test_the_card_is_complete():
             for method in ("A1", "A1class", "A1coseg")
             for kind in ("train", "eval")
         ]
+        + ["code_ham/HAM_predict.py", "code_lits/lits_predict.py", "code_deeplesion/deeplesion_predict.py"]
     )
 
 

@@ -1,0 +1,156 @@
+"""Work that is measured: each piece in a process of its own, so that time and memory are its alone."""
+
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from common.cli import Run, parse_train
+from common.discover import Scripts, find_methods
+from common.prepared import Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the work is done on."""
+
+    folder: Path
+    """Of the dataset's scripts."""
+    method: str
+    """Whose recipe and network; a name of `discover.find_methods`."""
+    data: Path
+    prepared: Path
+    scratch: Path
+    """A folder for what is made on the way."""
+    encoder: str
+    canvas: tuple[int, int]
+    steps: int
+    """Steps that are timed; the first ones are not."""
+    lesions: int
+    """At most so many are used where the time of one does not depend on their number."""
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+
+    @property
+    def scripts(self) -> Scripts:
+        """How the method is trained and scored."""
+        return find_methods(self.folder)[self.method]
+
+    @property
+    def drawn(self) -> Path:
+        """Where the published way keeps the ellipses it has drawn."""
+        return self.scratch / "drawn"
+
+    def run(self) -> Run:
+        """The training of the setup, from random weights."""
+        flags = ["--data", self.data, "--prepared", self.prepared, "--encoder", self.encoder]
+        flags += ["--encoder-weights", "none", "--canvas", f"{self.canvas[0]}x{self.canvas[1]}"]
+        flags += ["--device", self.device, "--precision", self.precision, *["--compile"] * self.compile]
+        scripts = self.scripts
+        protocol = Prepared.load(self.prepared).content["protocol"]
+        return parse_train(scripts.recipe, None, [*map(str, flags), "--protocol", protocol])
+
+    def rows(self, prepared: Prepared) -> np.ndarray:
+        """The lesions that are used, of whatever split."""
+        return np.arange(min(self.lesions, len(prepared.lesions)))
+
+
+class Work(NamedTuple):
+    """What a piece of work came to."""
+
+    seconds: float
+    items: int
+    """Lesions or images."""
+    flops: float = 0.0
+    """Floating-point operations, where they are counted."""
+    device_memory: int = 0
+    """Most bytes taken on a GPU."""
+
+
+class Outcome(NamedTuple):
+    """A piece of work, and what its process came to."""
+
+    work: Any
+    """What the function has returned: `Work` in the benchmark."""
+    whole: float
+    """Seconds from before the process started until it was done."""
+    memory: int
+    """Most bytes resident; where it had processes of its own, at most this."""
+
+
+def run_alone(name: str, *arguments: Any) -> Outcome:
+    """Call the function ``name``, "module:function" of `common`, in a fresh process in which nothing is printed."""
+    start = time.monotonic()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        work, memory = pool.submit(_observe, name, arguments).result()
+        return Outcome(work, time.monotonic() - start, memory)
+
+
+def _observe(name: str, arguments: tuple[Any, ...]) -> tuple[Any, int]:
+    module, function = name.split(":")
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        work = getattr(import_module(f"common.{module}"), function)(*arguments)
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # The largest of the processes is known; as many as there are cores can have been that large at once.
+    peak = own + children * (os.cpu_count() or 1)
+    return work, peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def take_turns(names: Sequence[str], setup: Setup, rounds: int, tell: Callable[[str], None]) -> dict[str, list[Outcome]]:
+    """Every piece of work ``rounds`` times, one after the other in turn: what slows the machine slows all of them."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names:
+            outcomes[name].append(run_alone(name, setup))
+            tell(f"round {number + 1} of {rounds}, {name}: {outcomes[name][-1].whole:.1f} s")
+    return outcomes
+
+
+class Ratio(NamedTuple):
+    """Two costs and how often the second goes into the first."""
+
+    peer: float
+    ours: float
+    ratio: float
+    lowest: float
+    """Of the rounds' ratios."""
+    highest: float
+
+
+def compare(peer: Sequence[Outcome], ours: Sequence[Outcome], cost: Callable[[Outcome], float]) -> Ratio:
+    """The medians of what both cost over the rounds, and their ratio."""
+    costs = [(cost(first), cost(second)) for first, second in zip(peer, ours, strict=True)]
+    first, second = (statistics.median(values) for values in zip(*costs, strict=True))
+    ratios = [one / two for one, two in costs]
+    return Ratio(first, second, first / second, min(ratios), max(ratios))
+
+
+def find_dark(network: "nn.Module") -> "nn.Module":
+    """Let an untrained network find the dark parts of an image.
+
+    Left alone it finds nothing, and scoring nothing takes no time.
+    """
+    from torch.nn.functional import avg_pool2d
+
+    def darkness(_: "nn.Module", inputs: tuple["Tensor"], outputs: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+        grey = inputs[0].mean(1, keepdim=True)
+        dark = grey.mean((2, 3), keepdim=True) - avg_pool2d(grey, 15, 1, 7)
+        return {**outputs, "mask": outputs["mask"] * 0 + dark}
+
+    network.register_forward_hook(darkness)
+    return network

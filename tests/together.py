@@ -1,0 +1,71 @@
+"""What each of several processes runs in tests/test_distributed.py: python together.py DATA OUT.json"""
+
+import json
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import HAM_A1_train
+import HAM_A1class_train
+import HAM_Acoseg_train
+import HAM_data
+from common.cli import Run, parse_train
+from common.dataset import LesionBatches
+from common.distributed import Share, processes
+from common.prepared import Prepared
+from common.recipe import Recipe
+from common.train import build_trainer
+from common.trainer import training_steps
+
+RECIPES = {"A1": HAM_A1_train.RECIPE, "A1class": HAM_A1class_train.RECIPE, "Acoseg": HAM_Acoseg_train.RECIPE}
+# Adam's first step moves a weight by lr whatever its gradient, so that rounding decides about those of no gradient:
+# at the published rates even one process run twice with other threads differs by 1e-3 in the second loss.
+RATES = {"float32": 1e-5, "float64": 1e-3}
+FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 8"
+STEPS = {"float32": 5, "float64": 3}
+CPU = torch.device("cpu")
+
+
+def settings(recipe: Recipe, data: Path) -> Run:
+    """A training in float32 on the CPU."""
+    return parse_train(recipe, None, [*FLAGS.split(), "--precision", "fp32", "--device", "cpu", "--data", str(data)])
+
+
+def first_steps(run: Run, share: Share, numbers: str) -> list[dict[str, float]]:
+    """The losses of a training's first steps without dropout, each that of the whole batch."""
+    run = replace(run, recipe=replace(run.recipe, lr=RATES[numbers]))
+    prepared = Prepared.open(run.prepared, HAM_data.DATASET, "released")
+    exact = getattr(torch, numbers)
+    torch.set_default_dtype(exact)
+    try:
+        trainer = build_trainer(run, CPU, share)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for module in trainer.network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0
+    trainer.network.train()
+    lesions = LesionBatches(
+        prepared, prepared.rows("train"), "ellipse", (128, 128), CPU, share, run.recipe.method.paired
+    )
+    batches = (batch for epoch in range(2) for batch in lesions.batches(8, np.arange(28), "drop"))
+    batches = (batch._replace(images=batch.images.to(exact)) for batch in batches)
+    steps = (groups for batch in batches for groups in training_steps(run.recipe.method, batch))
+    losses = [share.sums(trainer.step(groups)) for groups in islice(steps, STEPS[numbers])]
+    return [{name: value / share.size for name, value in step.items()} for step in losses]
+
+
+if __name__ == "__main__":
+    data, out = map(Path, sys.argv[1:])
+    with processes(CPU) as share:
+        told = {
+            f"{name} {numbers}": first_steps(settings(RECIPES[name], data), share, numbers)
+            for name in RECIPES
+            for numbers in RATES
+        }
+        if share.first:
+            out.write_text(json.dumps(told))
