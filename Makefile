@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= demo
+EPOCHS ?= 5
 BIN    := $(VENV)/bin
 
-.PHONY: test lint demo demo-ham demo-lits demo-deeplesion clean
+.PHONY: test lint demo demo-ham demo-lits demo-deeplesion images experiment bench clean
 
 $(VENV)/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; pass PYTHON=python3.11")'
@@ -49,13 +50,30 @@ demo: demo-ham demo-lits demo-deeplesion
 	@echo "pictures: $(DEMO)/code_*/predictions.png"
 
 demo-ham: $(VENV)/installed
-	$(call demo,code_ham,HAM,HAM,Acoseg,8,5)
+	$(call demo,code_ham,HAM,HAM,Acoseg,8,$(EPOCHS))
 
 demo-lits: $(VENV)/installed
-	$(call demo,code_lits,lits,lits,Acoseg,8,5)
+	$(call demo,code_lits,lits,lits,Acoseg,8,$(EPOCHS))
 
 demo-deeplesion: $(VENV)/installed
-	$(call demo,code_deeplesion,DeepLesion,deeplesion,A1coseg,8,5)
+	$(call demo,code_deeplesion,DeepLesion,deeplesion,A1coseg,8,$(EPOCHS))
+
+# The README's pictures, from a finished demo (they were drawn from `make demo EPOCHS=12`).
+FIGURES  = $(BIN)/python common/figures.py
+FOLDERS  = $(addprefix $(DEMO)/,code_ham code_lits code_deeplesion)
+PREPARED = $(addsuffix /prepared,$(FOLDERS))
+images: $(VENV)/installed
+	$(FIGURES) overview $(DEMO)/code_ham/prepared $(DEMO)/code_ham/A1class.pt --out images/overview.png
+	$(FIGURES) clusters $(PREPARED) --out images/clusters.png
+	$(FIGURES) results --rows 2 --out images/segmentation_results.png \
+	  $(foreach folder,$(FOLDERS),$(addprefix $(folder)/,prepared A1.pt A*coseg.pt A1class.pt))
+	$(FIGURES) curves $(addsuffix /*.history.csv,$(FOLDERS)) --out images/learning_curves.png
+
+# The paper's experiment on one dataset; the same command goes on where it was interrupted.
+DATASET ?= ham
+SEEDS   ?= 3
+experiment: $(VENV)/installed
+	$(BIN)/python common/experiment.py $(DATASET) --seeds $(SEEDS) $(FLAGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache

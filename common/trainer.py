@@ -61,9 +61,10 @@ class Trainer:
             norm before; detached scalars on the device.
         """
         losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        forward = self.network if self.forward is None else self.forward
         for group in groups:
             with autocast(self.device, self.precision):
-                outputs = (self.forward or self.network)(group.images)
+                outputs = forward(group.images)
             for name, loss in lesion_losses(outputs, group.masks, group.clusters).items():
                 losses[name] = losses[name] + loss * group.weight
         total = weighted_sum(losses, self.recipe.loss_weights)

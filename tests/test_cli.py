@@ -23,6 +23,12 @@ def test_the_defaults_are_the_published_recipe():
     assert (run.target, run.encoder_weights, run.seed, run.limit) == ("ellipse", "imagenet", 0, None)
 
 
+def test_the_corrected_protocol_has_a_canvas_of_its_own():
+    assert parse_train(RECIPE, None, ["--protocol", "corrected"]).canvas == (128, 128)
+    assert parse_train(RECIPE, None, ["--protocol", "corrected", "--canvas", "384x480"]).canvas == (384, 480)
+    assert parse_train(RECIPE, None, ["--canvas", "128x128"]).canvas == (128, 128)
+
+
 def test_flags_change_the_recipe():
     run = parse_train(
         RECIPE, None, ["--epochs", "3", "--batch-size", "4", "--lr", "0.5", "--patience", "2", "--clusters", "7"]

@@ -6,6 +6,7 @@ import torch
 
 import HAM_data
 from common.dataset import Batch, LesionBatches, ToCanvas, centre
+from common.distributed import Share
 from common.prepared import Prepared
 
 CPU = torch.device("cpu")
@@ -64,3 +65,44 @@ def test_halves_part_a_batch_in_order():
     batch = Batch(torch.arange(8), torch.arange(8), torch.arange(8), np.arange(8))
     first, second = batch.halves()
     assert (first.rows.tolist(), second.images.tolist()) == ([0, 1, 2, 3], [4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("share", [Share(), Share(0, 2), Share(1, 2)])
+def test_rows_kept_on_the_device_are_those_read_from_the_map(phantom_ham, monkeypatch, share):
+    prepared = Prepared.open(phantom_ham / "prepared", HAM_data.DATASET, "released")
+    order = np.random.default_rng(1).permutation(28)
+    lesions = LesionBatches(prepared, prepared.rows("train"), "grabcut", (128, 128), CPU, share)
+    read = list(lesions.batches(8, order))
+    predicted = list(lesions.images(8))
+    monkeypatch.setattr(LesionBatches, "_fits", lambda *_: True)
+    for ours, theirs in zip(lesions.batches(8, order), read, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    for (images, rows), (others, other_rows) in zip(lesions.images(8), predicted, strict=True):
+        assert torch.equal(images, others)
+        np.testing.assert_array_equal(rows, other_rows)
+
+
+def test_prediction_sees_the_images_that_training_sees(phantom_ham):
+    prepared = Prepared.open(phantom_ham / "prepared", HAM_data.DATASET, "released")
+    lesions = LesionBatches(prepared, prepared.rows("val"), "ellipse", (144, 128), CPU)
+    trained, predicted = next(lesions.batches(8)), next(lesions.images(8))
+    assert torch.equal(trained.images, predicted[0])
+    np.testing.assert_array_equal(trained.rows, predicted[1])
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_processes_share_every_batch_out(phantom_ham, halves):
+    prepared = Prepared.open(phantom_ham / "prepared", HAM_data.DATASET, "released")
+    rows = prepared.rows("train")
+    shared = [LesionBatches(prepared, rows, "ellipse", (128, 128), CPU, Share(rank, 3), halves) for rank in range(3)]
+    parts = [list(lesions.batches(10, None, "join")) for lesions in shared]
+    for number, together in enumerate(zip(*parts, strict=True)):
+        served = np.concatenate([part.rows for part in together])
+        np.testing.assert_array_equal(np.sort(served), rows[10 * number : 10 * number + 10])
+        # A mean over all lesions is the weighted mean of the processes' means.
+        means = [part.weight * part.rows.mean() for part in together]
+        assert np.mean(means) == pytest.approx(served.mean())
+        if halves:
+            first = np.concatenate([part.halves()[0].rows for part in together])
+            np.testing.assert_array_equal(np.sort(first), rows[10 * number : 10 * number + len(served) // 2])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.device import autocast, pick_device, pick_precision
+from common.device import autocast, memory_told, pick_device, pick_precision, tune
 from common.errors import UserError
 
 
@@ -28,3 +28,34 @@ def test_precision_can_be_forced():
 def test_autocast(precision, dtype):
     with autocast(torch.device("cpu"), precision):
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "remedy"),
+    [(16, (384, 480), "--batch-size 8 or --canvas 128x128"), (16, (128, 128), "--batch-size 8$"),
+     (2, (384, 480), "a smaller --encoder or --canvas 128x128")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_try(error, size, canvas, remedy):
+    sentence = rf"out of memory at --batch-size {size} and --canvas .*; try {remedy}"
+    with pytest.raises(UserError, match=sentence), memory_told(size, canvas):
+        raise error
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shapes"), memory_told(8, (128, 128)):
+        raise RuntimeError("shapes differ")
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert pick_device("auto") == torch.device("cuda", 3)
+
+
+def test_tuning_leaves_the_cpu_alone():
+    before = torch.get_float32_matmul_precision()
+    tune(torch.device("cpu"), "bf16")
+    assert torch.get_float32_matmul_precision() == before

@@ -160,7 +160,7 @@ def test_more_processes_than_lesions_in_a_batch(phantom_ham, tmp_path, monkeypat
 
     monkeypatch.setattr(module, "processes", lambda device: _Fixed(Share(0, 9)))
     run = together.settings(together.RECIPES["A1"], phantom_ham)
-    with pytest.raises(UserError, match="--batch-size 8 can't be shared by 9 processes.*start at most 8"):
+    with pytest.raises(UserError, match=r"--batch-size 8 can't be shared by 9 processes.*start at most 8"):
         train(run)
     paired = together.settings(together.RECIPES["Acoseg"], phantom_ham)
     monkeypatch.setattr(module, "processes", lambda device: _Fixed(Share(0, 5)))

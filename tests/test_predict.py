@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(d
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        ("--out o --canvas 100x100", "smallest is 128x128"),
+        ("--out o --canvas 100x100", "from 128x128"),
         ("--checkpoint", "expected one argument"),
         ("", "--out"),
         ("--out o --lesions x.csv", "unrecognized arguments"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_the_same_seed_gives_the_same_weights(phantom_ham, tmp_path):
         _train(phantom_ham, HAM_A1class_train.RECIPE, tmp_path / name, "--limit", "9", "--seed", "5")
     first, second = (load_checkpoint(tmp_path / name).state for name in ("a.pt", "b.pt"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monkeypatch):
+    # Traced as --compile does, but run as it stands: generating code takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    for name, flags in (("a.pt", []), ("b.pt", ["--compile"])):
+        _train(phantom_ham, HAM_A1class_train.RECIPE, tmp_path / name, "--limit", "8", "--precision", "fp32", *flags)
+    first, second = (load_checkpoint(tmp_path / name).state for name in ("a.pt", "b.pt"))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
