@@ -4,7 +4,7 @@
     python common/bench.py ham --data DIR --encoder resnet18 --only loading metrics
 
 Every line is a ratio of two measurements of the same run, taken in turn, each in a process of its own; the figures are
-medians over the rounds. The published way (common/bench_published.py) reads images with masks in pairs, so the data are
+medians over the rounds. The published way (common/published.py) reads images with masks in pairs, so the data are
 HAM10000 or its phantom, prepared. Prints the tables and writes table.md and bench.json to --out.
 """
 
@@ -34,8 +34,6 @@ from common.prepared import Prepared
 from common.recipe import A1CLASS
 
 # This module must not import torch: preparing's own processes import it again, and memory is measured.
-
-
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,13 @@ class Line(NamedTuple):
     def cells(self, ratio: Ratio) -> list[str]:
         """The line's cells."""
         show = self.cost.show
-        return [self.what, show(ratio.peer), show(ratio.ours), f"{ratio.ratio:.3g}", f"{ratio.lowest:.3g} to {ratio.highest:.3g}"]
+        return [
+            self.what,
+            show(ratio.peer),
+            show(ratio.ours),
+            f"{ratio.ratio:.3g}",
+            f"{ratio.lowest:.3g} to {ratio.highest:.3g}",
+        ]
 
 
 def against_published(canvas: tuple[int, int]) -> list[Line]:
@@ -118,6 +122,10 @@ def against_hardware(canvas: tuple[int, int]) -> list[Line]:
     ]
 
 
+GROUPS = tuple(dict.fromkeys(line.group for line in (*against_published(CANVAS), *against_hardware(CANVAS))))
+"""What --only takes."""
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
@@ -134,11 +142,12 @@ def machine() -> dict[str, Any]:
     """Where it is measured, and with what."""
     import torch  # only now: the processes that were measured are over
 
-    processor = Path("/proc/cpuinfo")
-    models = [text for text in processor.read_text().splitlines() if "model name" in text] if processor.is_file() else []
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     names = ("torch", "segmentation-models-pytorch", "numpy", "opencv-python", "matplotlib", "scikit-image")
     return {
-        "processor": models[0].partition(":")[2].strip() if models else platform.processor(),
+        "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -165,9 +174,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="the project's; published is fp32")
     add("--compile", action="store_true", help="compile the project's network")
     return parser.parse_args(arguments)
-
-
-GROUPS = tuple(dict.fromkeys(line.group for line in (*against_published(CANVAS), *against_hardware(CANVAS))))
 
 
 def make_setup(args: argparse.Namespace, scratch: Path) -> Setup:

@@ -14,7 +14,9 @@ from common.prepared import Prepared
 
 if TYPE_CHECKING:  # preparing and scoring do without torch, and its memory would be counted as theirs
     import torch
+    from torch import nn
 
+    from common.checkpoint import Trained
     from common.dataset import LesionBatches
     from common.trainer import Trainer
 
@@ -98,9 +100,9 @@ def make_trainer(setup: Setup) -> "Trainer":
     """The network of the setup, ready to be trained as the training scripts do it."""
     from common.device import pick_device
     from common.distributed import WHOLE
-    from common.train import _trainer
+    from common.train import build_trainer
 
-    return _trainer(setup.run(), pick_device(setup.device), WHOLE)
+    return build_trainer(setup.run(), pick_device(setup.device), WHOLE)
 
 
 def load(setup: Setup) -> Work:
@@ -119,7 +121,7 @@ def train(setup: Setup) -> Work:
     size, warm = trainer.recipe.batch_size, warm_steps(trainer.device)
     order = np.arange((warm + setup.steps) * size) % len(lesions)
     batches = lesions.batches(size, order)
-    flops = _count_flops(trainer, lesions)
+    flops = count_flops(trainer.network, lesions)
     trainer.epoch(islice(batches, warm), Standing(), lambda: False)
     start = clock(trainer.device)
     trainer.epoch(batches, Standing(), lambda: False)
@@ -144,16 +146,15 @@ def train_network(setup: Setup) -> Work:
     return Work(clock(trainer.device) - start, setup.steps * len(batch.rows))
 
 
-def _count_flops(trainer: "Trainer", lesions: "LesionBatches") -> float:
-    """Floating-point operations of a training step, an image; 0 where a compiled network hides them."""
+def count_flops(network: "nn.Module", lesions: "LesionBatches") -> float:
+    """Floating-point operations of an image in training, where going back takes twice those of going forth."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    if trainer.forward is not trainer.network:
-        return 0.0
-    batch = next(lesions.batches(2))  # two images tell as much as more
-    with FlopCounterMode(display=False) as counter:
-        trainer.step((batch,))
-    return counter.get_total_flops() / len(batch.rows)
+    # Its own count of going back is wrong for convolutions in groups.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(next(lesions.batches(1)).images)
+    return 3 * counter.get_total_flops()
 
 
 def multiply(setup: Setup) -> Work:
@@ -165,7 +166,7 @@ def multiply(setup: Setup) -> Work:
     device = pick_device(setup.device)
     precision = pick_precision(setup.precision, device)
     tune(device, precision)
-    side = 8192 if device.type == "cuda" else 2048
+    side = 8192 if device.type == "cuda" else 1024
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
     times = 20
@@ -177,26 +178,33 @@ def multiply(setup: Setup) -> Work:
     return Work(clock(device) - start, times, 2.0 * side**3 * times)
 
 
-def evaluate(setup: Setup) -> Work:
-    """Predict and score, batch by batch."""
+def dark_network(setup: Setup, device: "torch.device") -> "Trained":
+    """The network of the setup as an evaluation has it, but for its weights; see `find_dark`."""
     import torch
 
     from common.checkpoint import Trained
-    from common.dataset import LesionBatches
-    from common.device import pick_device, pick_precision, tune
-    from common.evaluate import score as score_lesions
     from common.model import build_network
 
-    run, device = setup.run(), pick_device(setup.device)
-    precision = pick_precision(setup.precision, device)
-    tune(device, precision)
-    assert run.clusters
+    run = setup.run()
+    assert run.clusters and run.protocol
     torch.manual_seed(run.seed)
     network = find_dark(build_network(run.recipe.method, setup.encoder, run.clusters))
     network.to(device).to(memory_format=torch.channels_last).eval()
-    trained = Trained(network, run.recipe.method, setup.encoder, setup.canvas, run.protocol, run.clusters, {})
+    return Trained(network, run.recipe.method, setup.encoder, setup.canvas, run.clusters, run.protocol, {})
+
+
+def evaluate(setup: Setup) -> Work:
+    """Predict and score, batch by batch."""
+    from common.dataset import LesionBatches
+    from common.device import pick_device, pick_precision, tune
+    from common.evaluate import score as score_lesions
+
+    device = pick_device(setup.device)
+    precision = pick_precision(setup.precision, device)
+    tune(device, precision)
+    trained = dark_network(setup, device)
     prepared = Prepared.load(setup.prepared)
-    size = run.recipe.batch_size
+    size = setup.scripts.recipe.batch_size
     rows = setup.rows(prepared)[: setup.steps * size]
     for which in (rows[:size], rows):  # the first is for warming up
         start = clock(device)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,15 +102,27 @@ def run_alone(name: str, *arguments: Any) -> Outcome:
 
 def _observe(name: str, arguments: tuple[Any, ...]) -> tuple[Any, int]:
     module, function = name.split(":")
+    # A script's own folder is on the path, but common/statistics.py must not stand for Python's module.
+    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         work = getattr(import_module(f"common.{module}"), function)(*arguments)
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # The largest of the processes is known; as many as there are cores can have been that large at once.
-    peak = own + children * (os.cpu_count() or 1)
-    return work, peak * (1 if sys.platform == "darwin" else 1024)
+    # Of its own processes the largest is known; as many as there are cores can have been that large at once.
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return work, resident("VmHWM") + children * (os.cpu_count() or 1)
 
 
-def take_turns(names: Sequence[str], setup: Setup, rounds: int, tell: Callable[[str], None]) -> dict[str, list[Outcome]]:
+def resident(kind: str) -> int:
+    """Bytes of this process in memory, as Linux tells them: "VmHWM" the most, "RssAnon" its own, "RssFile" mapped.
+
+    Unlike what ``getrusage`` tells, the most does not include the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{kind}:")[2].split()[0]) * 1024
+
+
+def take_turns(
+    names: Sequence[str], setup: Setup, rounds: int, tell: Callable[[str], None]
+) -> dict[str, list[Outcome]]:
     """Every piece of work ``rounds`` times, one after the other in turn: what slows the machine slows all of them."""
     outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
     for number in range(rounds):
@@ -135,7 +146,7 @@ class Ratio(NamedTuple):
 def compare(peer: Sequence[Outcome], ours: Sequence[Outcome], cost: Callable[[Outcome], float]) -> Ratio:
     """The medians of what both cost over the rounds, and their ratio."""
     costs = [(cost(first), cost(second)) for first, second in zip(peer, ours, strict=True)]
-    first, second = (statistics.median(values) for values in zip(*costs, strict=True))
+    first, second = (float(np.median(values)) for values in zip(*costs, strict=True))
     ratios = [one / two for one, two in costs]
     return Ratio(first, second, first / second, min(ratios), max(ratios))
 
@@ -149,7 +160,7 @@ def find_dark(network: "nn.Module") -> "nn.Module":
 
     def darkness(_: "nn.Module", inputs: tuple["Tensor"], outputs: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
         grey = inputs[0].mean(1, keepdim=True)
-        dark = grey.mean((2, 3), keepdim=True) - avg_pool2d(grey, 15, 1, 7)
+        dark = grey.mean((2, 3), keepdim=True) - avg_pool2d(grey, 15, 1, 7, count_include_pad=False)
         return {**outputs, "mask": outputs["mask"] * 0 + dark}
 
     network.register_forward_hook(darkness)

@@ -1,7 +1,7 @@
 """How training grows with the number of lesions: seconds of an epoch, seconds until the first step, memory.
 
-    python common/growth.py ham --prepared DIR --lesions 100 1000 10000
-    python common/growth.py deeplesion --prepared DIR --start 32735
+    python common/growth.py ham --prepared DIR --epochs 100 1000 10000
+    python common/growth.py deeplesion --prepared DIR --starts 100 32735
 
 The prepared folder's few lesions are repeated as often as need be. Every measurement has a process of its own. Memory
 is told as Linux counts it: the process's own pages, and mapped pages of the arrays, which Linux takes back whenever
@@ -9,13 +9,13 @@ something else needs the room. Prints a table and writes growth.json to --out.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +26,13 @@ import numpy as np
 
 from common.bench import machine, table
 from common.bench_ours import clock, lesion_batches, make_trainer
+from common.cli import _positive as positive
 from common.cli import canvas_size
-from common.contest import Setup, run_alone
+from common.contest import Setup, resident, run_alone
 from common.discover import find_folder
 from common.errors import run_script
 from common.files import write_csv, write_json
+from common.patches import SMALL_CANVAS
 from common.prepared import Prepared
 from common.recipe import A1CLASS
 
@@ -38,22 +40,15 @@ _CHUNK = 256
 _STEPS = 5
 
 
-class Memory(NamedTuple):
-    """Bytes resident."""
-
-    own: int
-    mapped: int
-
-
 class Start(NamedTuple):
     """The beginning of a training, and memory."""
 
     seconds: float
     """From before the process was started until the first step was done."""
-    network: Memory
-    """After a few steps."""
-    epoch: Memory
-    """After all lesions have been served once."""
+    own: int
+    """Bytes that are the process's own, after a few steps and once all lesions have been served."""
+    mapped: int
+    """Bytes of files that it has mapped: libraries, and what Linux still keeps of the arrays."""
 
 
 def repeat_lesions(prepared: Prepared, folder: Path, lesions: int) -> Prepared:
@@ -85,7 +80,7 @@ def epoch(setup: Setup) -> float:
 
 
 def start(setup: Setup, began: float) -> Start:
-    """A training that began, by ``time.time()``, at ``began``: its first steps, then all batches without the network."""
+    """A training that began at the ``time.time()`` ``began``: its first steps, then all batches without the network."""
     trainer, lesions = make_trainer(setup), lesion_batches(setup)
     order = np.random.default_rng(0).permutation(len(lesions))
     batches = lesions.batches(trainer.recipe.batch_size, order, "join")
@@ -94,17 +89,9 @@ def start(setup: Setup, began: float) -> Start:
     seconds = time.time() - began
     for batch in islice(batches, _STEPS):
         trainer.step((batch,))
-    network = read_memory()
     for _ in batches:
         pass
-    return Start(seconds, network, read_memory())
-
-
-def read_memory() -> Memory:
-    """This process's resident memory, as Linux tells it."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    own, mapped = (int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
-    return Memory(own, mapped)
+    return Start(seconds, resident("RssAnon"), resident("RssFile"))
 
 
 @contextmanager
@@ -113,6 +100,70 @@ def _grown(setup: Setup, lesions: int) -> Iterator[Setup]:
     folder = setup.scratch / str(lesions)
     repeat_lesions(Prepared.load(setup.prepared), folder, lesions)
     try:
-        yield setup._replace(prepared=folder, lesions=lesions)
+        yield replace(setup, prepared=folder, lesions=lesions)
     finally:
         shutil.rmtree(folder)
+
+
+def measure_epochs(setup: Setup, numbers: Sequence[int]) -> list[dict[str, float]]:
+    """Seconds of an epoch over each number of lesions."""
+    rows = []
+    for lesions in numbers:
+        with _grown(setup, lesions) as grown:
+            seconds = run_alone("growth:epoch", grown).work
+        rows.append({"lesions": lesions, "seconds": seconds, "milliseconds_a_lesion": 1e3 * seconds / lesions})
+        print(f"{lesions} lesions: {seconds:.1f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+def measure_starts(setup: Setup, numbers: Sequence[int]) -> list[dict[str, float]]:
+    """The beginning of a training on each number of lesions; GiB of memory once all have been served."""
+    rows = []
+    for lesions in numbers:
+        with _grown(setup, lesions) as grown:
+            begun: Start = run_alone("growth:start", grown, time.time()).work
+        own, mapped = begun.own / 2**30, begun.mapped / 2**30
+        rows.append({"lesions": lesions, "seconds": begun.seconds, "own_GiB": own, "mapped_GiB": mapped})
+    return rows
+
+
+def tell(rows: Sequence[dict[str, float]]) -> str:
+    """Measurements as a Markdown table."""
+    return table(
+        [name.replace("_", " ") for name in rows[0]], [[f"{value:,.5g}" for value in row.values()] for row in rows]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: see --help."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("dataset", help="ham, lits, deeplesion, or a folder of scripts")
+    add("--prepared", type=Path, required=True, metavar="DIR", help="a prepared folder of the dataset")
+    add("--epochs", type=positive, nargs="*", default=[], metavar="N", help="lesions of the epochs that are timed")
+    add("--starts", type=positive, nargs="*", default=[], metavar="N", help="lesions of the trainings that are begun")
+    add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of growth.json (default bench)")
+    add("--encoder", default="resnet18", metavar="NAME", help="default resnet18")
+    add("--canvas", type=canvas_size, default=SMALL_CANVAS, metavar="HxW", help="default 128x128")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    args = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        setup = Setup(
+            folder=find_folder(args.dataset),
+            method=A1CLASS.name,
+            data=args.prepared.parent,
+            prepared=args.prepared,
+            scratch=Path(scratch),
+            encoder=args.encoder,
+            canvas=args.canvas,
+            steps=_STEPS,
+            lesions=1,
+            device=args.device,
+        )
+        measured = {"epochs": measure_epochs(setup, args.epochs), "starts": measure_starts(setup, args.starts)}
+    print("\n".join(tell(rows) for rows in measured.values() if rows), end="")
+    write_json(args.out / "growth.json", {**measured, "machine": machine()})
+
+
+if __name__ == "__main__":
+    run_script(main)
