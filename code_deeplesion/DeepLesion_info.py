@@ -136,8 +136,8 @@ def _mark(cells: dict[str, str], number: int, name: str) -> Mark:
     if not (box[0] <= box[2] and box[1] <= box[3]):
         raise _MalformedError("Bounding_boxes are not left, top, right, bottom")
     window = _numbers(cells, "DICOM_windows", 2)
-    if not window[0] < window[1]:
-        raise _MalformedError("DICOM_windows has zero width or is upside down")
+    if not window[1] - window[0] >= 1:
+        raise _MalformedError("DICOM_windows is under 1 HU wide or upside down")
     return Mark(
         name=name,
         row=number,

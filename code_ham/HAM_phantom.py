@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 import HAM_data
-from common.files import write_csv
+from common.files import write_csv, write_image
 from common.phantom import blob, phantom_script, smooth_noise, soften
 
 HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
@@ -69,8 +69,8 @@ def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
     for index in range(lesions):
         image, mask = draw_lesion(np.random.default_rng([seed, index]))
         name = f"ISIC_{9_000_000 + index:07d}"
-        cv2.imwrite(str(folders[index * 2 // lesions] / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-        cv2.imwrite(str(folders[2] / f"{name}{HAM_data.MASK_SUFFIX}"), mask)
+        write_image(folders[index * 2 // lesions] / f"{name}.jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        write_image(folders[2] / f"{name}{HAM_data.MASK_SUFFIX}", mask)
         metadata.append({"lesion_id": f"HAM_{index - (index % 10 == 9):07d}", "image_id": name})
     write_csv(folder / HAM_data.METADATA, metadata, ["lesion_id", "image_id"])
 

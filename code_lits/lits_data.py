@@ -187,12 +187,16 @@ def make_lesions(part: Part, *, window: tuple[float, float] | None, grabcut: boo
 
 
 def parse_window(text: str) -> tuple[float, float]:
-    """Parse "CENTRE,WIDTH" in HU, e.g. "50,400"."""
+    """Parse "CENTRE,WIDTH" in HU, e.g. "50,400".
+
+    Raises:
+        argparse.ArgumentTypeError: not two numbers, or numbers that no CT needs and rounding would spoil.
+    """
     try:
         centre, width = map(float, text.split(","))
     except ValueError:
         centre = width = math.nan
-    if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
+    if not (abs(centre) < 1e6 and 1e-3 <= width < 1e6):
         raise argparse.ArgumentTypeError(f"{text!r} is not CENTRE,WIDTH in HU, such as 50,400")
     return centre, width
 

@@ -131,11 +131,15 @@ class Scan:
         header = self._image.header.copy()
         header.set_data_dtype(np.uint8)
         header["cal_min"] = header["cal_max"] = 0  # the scan's own brightness would show a mask black
-        image = type(self._image)(mask, self._image.affine, header)
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("wb") as file,
-            # Neither name nor time goes into the file: the same mask gives the same bytes.
-            gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
-        ):
+        write_nifti(path, type(self._image)(mask, self._image.affine, header))
+
+
+def write_nifti(path: Path, image: Any) -> None:
+    """Write one of nibabel's images, atomically; packed where the name ends in ``.gz``."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        if path.suffix != ".gz":
+            image.to_stream(file)
+            return
+        # Neither name nor time goes into the file: the same voxels give the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
             image.to_stream(packed)

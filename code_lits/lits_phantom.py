@@ -104,7 +104,7 @@ def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
             (volume, f"{lits_files.VOLUME_FOLDER}/volume-{number}"),
             (labels, f"{lits_files.SEGMENTATION_FOLDER}/segmentation-{number}"),
         ):
-            nib.save(nib.Nifti1Image(voxels, affine), folder / (place + suffix))
+            lits_files.write_nifti(folder / (place + suffix), nib.Nifti1Image(voxels, affine))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ same names (FACTS.md section 2).
 """
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from common.cli import ENCODER, Run
 from common.errors import UserError
 from common.files import atomic_path
 from common.model import build_network
-from common.patches import CANVAS
+from common.patches import CANVAS, check_canvas
 from common.recipe import METHODS, PROTOCOLS, Method, Protocol
 from common.weights import load_tensors
 
@@ -55,7 +56,7 @@ class Checkpoint:
 
     state: dict[str, Tensor]
     recipe: dict[str, Any]
-    """Empty for a released checkpoint."""
+    """Plain values, as JSON has them; empty for a released checkpoint."""
 
     @property
     def method(self) -> str:
@@ -80,12 +81,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"the checkpoint {path} does not exist; train it first, or pass --checkpoint PATH")
     content = load_tensors(path)
     state = content.get("model_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()):
         raise UserError(f"{path} is not a checkpoint of this project: it has no model_dict of tensors")
     if not any(name.endswith("encoder.conv1.weight") or ".encoder." in f".{name}" for name in state):
         raise UserError(f"{path} is not a checkpoint of this project: it holds no encoder")
-    recipe = content.get("recipe", {})
-    return Checkpoint(state, recipe if isinstance(recipe, dict) else {})
+    if _CLUSTER_WEIGHT in state and not state[_CLUSTER_WEIGHT].dim():
+        raise UserError(f"{path} is not a checkpoint of this project: its cluster head has no clusters")
+    return Checkpoint(state, _plain(content.get("recipe")))
+
+
+def _plain(recipe: Any) -> dict[str, Any]:
+    """A recipe as JSON would give it back; an empty one in place of what JSON can't hold."""
+    try:
+        told = json.loads(json.dumps(recipe))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -141,16 +152,26 @@ def open_trained(
         checkpoint: the file's content where it has been read already.
 
     Raises:
-        UserError: as `load_checkpoint`; or the tensors are not those of the encoder.
+        UserError: as `load_checkpoint`; a setting of the recipe is none; the tensors are not those of the encoder, or
+            not finite.
     """
     checkpoint = checkpoint or load_checkpoint(path)
     own, method = checkpoint.recipe, METHODS[checkpoint.method]
-    encoder = encoder or str(own.get("encoder", ENCODER))
+    encoder = encoder or own.get("encoder", ENCODER)
+    protocol = protocol or own.get("protocol", PROTOCOLS[0])
+    try:
+        canvas = check_canvas(canvas or own.get("canvas", CANVAS))
+    except ValueError as error:
+        raise UserError(f"{path} gives a canvas that is none ({error}); pass --canvas") from error
+    if not isinstance(encoder, str):
+        raise UserError(f"{path} gives an encoder that is none ({encoder!s:.40}); pass --encoder")
+    if protocol not in PROTOCOLS:
+        raise UserError(f"{path} gives a protocol that is none ({protocol!s:.40}); pass --protocol")
     network = build_network(method, encoder, checkpoint.clusters or 1)
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         raise UserError(f"the tensors of {path} are not those of the encoder {encoder}; pass --encoder") from error
-    rows, columns = canvas or own.get("canvas", CANVAS)
-    protocol = protocol or own.get("protocol", PROTOCOLS[0])
-    return Trained(network, method, encoder, (int(rows), int(columns)), checkpoint.clusters, protocol, own)
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise UserError(f"{path} holds weights that are NaN or infinite; train it again")
+    return Trained(network, method, encoder, canvas, checkpoint.clusters, protocol, own)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError, run_script
-from common.patches import CANVAS, CANVAS_MULTIPLE, PATCH, SMALL_CANVAS
+from common.patches import CANVAS, SMALL_CANVAS, check_canvas
 from common.recipe import PROTOCOLS, Dataset, Protocol, Recipe
 
 ENCODER = "resnet101"
@@ -52,18 +52,15 @@ def canvas_size(text: str) -> tuple[int, int]:
     """Parse "HxW" in px, e.g. "384x480".
 
     Raises:
-        argparse.ArgumentTypeError: not two whole numbers, smaller than the patch, or not multiples of 16.
+        argparse.ArgumentTypeError: not two whole numbers, or as `check_canvas`.
     """
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in px, such as 384x480")
-    height, width = map(int, parts)
-    if min(height, width) < PATCH or height % CANVAS_MULTIPLE or width % CANVAS_MULTIPLE:
-        raise argparse.ArgumentTypeError(
-            f"{text} must be at least the {PATCH}x{PATCH} patch and multiples of {CANVAS_MULTIPLE}; "
-            "the smallest is 128x128"
-        )
-    return height, width
+    try:
+        return check_canvas([int(part) for part in parts])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

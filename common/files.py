@@ -98,10 +98,12 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UserError names the file when it is damaged."""
+    """Read a JSON object; UserError names the file when it is damaged, or no file."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file; remove it and make it again")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of 5000 digits, 1000 brackets deep
         raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} does not hold a JSON object; delete it and make it again")

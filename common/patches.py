@@ -3,7 +3,7 @@
 Points are (x, y), arrays (row, column). See FACTS.md section 1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,25 @@ CANVAS = (384, 480)
 
 CANVAS_MULTIPLE = 16
 """The encoder's output stride: a canvas must be a multiple of it."""
+LARGEST_CANVAS = 4096
+"""Rows or columns; one image of this size takes some 100 GB in training, so that more can only be an error."""
+
+
+def check_canvas(canvas: Any) -> tuple[int, int]:
+    """A canvas as (rows, columns), once it is known to be one.
+
+    Raises:
+        ValueError: not two whole numbers, smaller than the patch, too large, or not multiples of 16; the text says so.
+    """
+    match canvas:
+        case [int(rows), int(columns)]:
+            if all(PATCH <= side <= LARGEST_CANVAS and side % CANVAS_MULTIPLE == 0 for side in (rows, columns)):
+                return rows, columns
+    told = "x".join(map(str, canvas)) if isinstance(canvas, list | tuple) else canvas
+    raise ValueError(
+        f"{told!s:.40} is not a canvas: rows and columns must be multiples of {CANVAS_MULTIPLE}, from "
+        f"{SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}, which holds the {PATCH}x{PATCH} patch, to {LARGEST_CANVAS} each way"
+    )
 
 
 def resize_image(image: np.ndarray) -> np.ndarray:

@@ -41,6 +41,9 @@ ROW_SETTINGS = {
 """Settings that part the rows of a block. The methods' recipes differ in them, so they are told only where the rows of
 one method do."""
 _TYPES = {"dataset": str, "label": str, "split": str, "truth": str, "settings": dict, "lesions": int}
+"""What every evaluation tells."""
+_OPTIONAL = ("training", "published", "checkpoint", "versions")
+"""Objects that it may tell besides, or null."""
 
 
 @dataclass
@@ -89,10 +92,35 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
     Raises:
         UserError: the file is damaged.
     """
-    content = read_json(path)
+    content = {name: value for name, value in read_json(path).items() if name not in _OPTIONAL or value is not None}
     told = all(isinstance(content.get(name), kind) for name, kind in _TYPES.items())
-    scored = all(isinstance(content.get(name, ""), int | float | None) for name in FIGURES)
-    return content | {"path": path} if told and scored else None
+    scored = all(value is None or _is_number(value) for value in (content.get(name, "") for name in FIGURES))
+    if not (told and scored):
+        return None
+    if strange := _strange_part(content):
+        raise UserError(f"{path} is damaged: its {strange} is not as an eval script writes it; run that again")
+    return content | {"path": path}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e9  # false for NaN
+
+
+def _strange_part(content: Mapping[str, Any]) -> str | None:
+    """The part of an evaluation that is not in the form which the rest of this module and the reports count on."""
+    for name in _OPTIONAL:
+        if not isinstance(content.get(name, {}), dict):
+            return name
+    told = content.get("training", {}) | content["settings"]
+    published, checkpoint = content.get("published", {}), content.get("checkpoint", {})
+    pairs = [published.get(name) for name in FIGURES] if published else []
+    wrong = {
+        "seed": not isinstance(told.get("seed"), int | None),
+        "target": not isinstance(told.get("target"), str | None),
+        "checkpoint": not all(isinstance(text, str) for text in checkpoint.values()),
+        "published": not all(isinstance(it, list) and len(it) == 2 and all(map(_is_number, it)) for it in pairs),
+    }
+    return next((name for name, it in wrong.items() if it), None)
 
 
 def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -150,7 +178,7 @@ def _texts(told: Mapping[str, Any], formats: Mapping[str, str]) -> dict[str, str
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " + ".join(f"{weight:g} {name}" for name, weight in value.items())
+        return " + ".join(f"{_text(weight)} {name}" for name, weight in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """Is it real? Paired differences between methods over the same lesions."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,13 +67,21 @@ def read_lesions(result: Mapping[str, Any], figure: str) -> dict[str, float]:
     """A figure by lesion, from the CSV beside an evaluation's JSON; empty where it is not there.
 
     Raises:
-        UserError: the CSV is damaged.
+        UserError: the CSV is damaged, or its lesions are not as many as the JSON says.
     """
     path = result["path"].with_suffix(".csv")
+    if not path.is_file():
+        return {}
+    rows, remedy = read_csv(path), "delete it and run the eval script again"
     try:
-        return {row["lesion"]: float(row[figure]) for row in read_csv(path) if row[figure]} if path.is_file() else {}
+        values = {row["lesion"]: float(row[figure]) if row[figure] != "" else math.nan for row in rows}
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the eval script again") from error
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+    if not len(values) == len(rows) == result["lesions"]:
+        raise UserError(
+            f"{path} is damaged: it has {len(values)} lesions in {len(rows)} rows, not {result['lesions']}; {remedy}"
+        )
+    return {name: value for name, value in values.items() if not math.isnan(value)}  # an undefined figure is empty
 
 
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:

@@ -37,16 +37,22 @@ def load_tensors(path: Path) -> Any:
     except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is truncated or not a PyTorch file; make or download it again") from error
     for tensor in _tensors(content):
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+            raise UserError(f"{path} is refused: it holds tensors that are not plain numbers; use a file you trust")
         _check_size(path, tensor.nbytes, size)  # steps of 0 let one number stand for a tensor of any size
     return content
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:
-    if isinstance(content, Tensor):
-        yield content
-    elif isinstance(content, Mapping | list | tuple):
-        for item in content.values() if isinstance(content, Mapping) else content:
-            yield from _tensors(item)
+    """Every tensor in what was unpickled, which may be nested as deep as it likes and hold itself."""
+    waiting, seen = [content], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, Mapping | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(item.values() if isinstance(item, Mapping) else item)
 
 
 def _check_size(path: Path, claimed: int, size: int) -> None:

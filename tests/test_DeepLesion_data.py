@@ -360,7 +360,7 @@ def test_prepare(tmp_path, monkeypatch, capsys):
     }
     dropped = {row["lesion"]: row["reason"] for row in read_csv(prepared / "dropped.csv")}
     assert dropped == {
-        "row 2 (line 4)": "DICOM_windows has zero width or is upside down",
+        "row 2 (line 4)": "DICOM_windows is under 1 HU wide or upside down",
         "000002_01_01_010": "the key slice is missing",
     }
     assert read_json(prepared / "prepared.json")["splits"] == {"train": 1, "val": 1, "test": 1}

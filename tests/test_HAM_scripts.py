@@ -46,7 +46,7 @@ def test_prepare_runs_from_anywhere(folder, phantom_ham, tmp_path):
     [
         ("HAM_data.py", ["--data", "nowhere"], "is missing"),
         ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py --data nowhere first"),
-        ("HAM_A1_train.py", ["--canvas", "100x100"], "the smallest is 128x128"),
+        ("HAM_A1_train.py", ["--canvas", "100x100"], "multiples of 16, from 128x128"),
         ("HAM_A1_eval.py", ["--checkpoint", "nowhere.pt"], "train it first"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
-from common.checkpoint import load_checkpoint, load_trained, save_checkpoint
+from common.checkpoint import load_checkpoint, load_trained, open_trained, save_checkpoint
 from common.cli import parse_eval
 from common.errors import UserError
 from common.model import build_network
@@ -97,12 +97,55 @@ def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
 
 
 @pytest.mark.parametrize(
-    "content", [{"state": 1}, {"model_dict": 1}, {"model_dict": {"a": torch.ones(1)}}, [1], torch.ones(2)]
+    "content",
+    [
+        {"state": 1},
+        {"model_dict": 1},
+        {"model_dict": {"a": torch.ones(1)}},
+        {"model_dict": {"encoder.conv1.weight": torch.ones(1), 5: torch.ones(1)}},
+        {"model_dict": {"encoder.conv1.weight": torch.ones(1), "classification_head.3.weight": torch.ones(())}},
+        [1],
+        torch.ones(2),
+    ],
 )
 def test_what_is_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(UserError, match="is not a checkpoint of this project"):
         load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("recipe", [[1], {"canvas": torch.ones(2)}, {"canvas": {1, 2}}, {1: {2: {}}}])
+def test_a_recipe_of_other_than_plain_values_counts_as_none(tmp_path, recipe):
+    torch.save({"model_dict": {"encoder.conv1.weight": torch.ones(1)}, "recipe": recipe}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt").recipe in ({}, {"1": {"2": {}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"canvas": [16, 16]}, "canvas"),
+        ({"canvas": [10**9, 10**9]}, "canvas"),
+        ({"canvas": "large"}, "canvas"),
+        ({"encoder": ["resnet18"]}, "encoder"),
+        ({"protocol": "newest"}, "protocol"),
+        ({"protocol": {}}, "protocol"),
+    ],
+)
+def test_settings_of_a_recipe_are_checked_unless_given(tmp_path, change, flag):
+    network = build_network(A1, "resnet18", 4)
+    save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18", "canvas": [128, 128]} | change)
+    with pytest.raises(UserError, match=rf"a\.pt gives an? {flag} that is none .*; pass --{flag}"):
+        open_trained(tmp_path / "a.pt")
+    given = {"canvas": (128, 128), "encoder": "resnet18", "protocol": "released"}
+    assert open_trained(tmp_path / "a.pt", **given).canvas == (128, 128)
+
+
+def test_weights_must_be_finite(tmp_path):
+    network = build_network(A1, "resnet18", 4)
+    next(network.parameters()).data[0] = float("inf")
+    save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18"})
+    with pytest.raises(UserError, match=r"a\.pt holds weights that are NaN or infinite; train it again"):
+        open_trained(tmp_path / "a.pt")
 
 
 def test_missing_and_truncated(tmp_path, small):

@@ -75,7 +75,7 @@ def test_bad_input_is_told_before_anything_runs(arguments, sentence, tmp_path):
 
 @pytest.mark.parametrize("text", ["0", "a", "", "1,,2", "-1"])
 def test_seeds_that_are_none(text):
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="neither a number of seeds above 0 nor a list"):
         experiment.parse(["ham", f"--seeds={text}"])
 
 

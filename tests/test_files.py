@@ -63,6 +63,13 @@ def test_damaged_json_is_named(tmp_path, content):
         read_json(tmp_path / "a.json")
 
 
+def test_json_that_is_no_file_is_named(tmp_path):
+    (tmp_path / "a.json").symlink_to("a.json")
+    for path in (tmp_path, tmp_path / "a.json", tmp_path / "none.json"):
+        with pytest.raises(UserError, match=f"{path} is not a file"):
+            read_json(path)
+
+
 def test_csv_round_trip(tmp_path):
     write_csv(tmp_path / "a.csv", [{"a": "1,5", "b": "é"}, {"a": 2}], ["a", "b"])
     assert read_csv(tmp_path / "a.csv") == [{"a": "1,5", "b": "é"}, {"a": "2", "b": ""}]

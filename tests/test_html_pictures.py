@@ -43,7 +43,7 @@ def scored(folder, lesions, values):
     names = [lesions.prepared.lesions[row]["lesion"] for row in rows]
     scores = [{"lesion": name, "dice": value} for name, value in zip(names, values, strict=True)]
     write_csv(folder / "a.csv", [*scores, {"lesion": "gone", "dice": 0.0}], ["lesion", "dice"])
-    return result() | {"path": folder / "a.json"}, names, rows
+    return result(lesions=len(scores) + 1) | {"path": folder / "a.json"}, names, rows
 
 
 def test_worst_and_best_in_turn_each_with_its_panels(lesions, checkpoint, tmp_path):
@@ -106,7 +106,8 @@ def test_dice_against_size_shows_every_lesion_of_every_network(lesions, tmp_path
     run, names, _ = scored(tmp_path, lesions, (0.7, 0.2, 0.9, 0.5))
     shown = []
     monkeypatch.setattr(Axes, "scatter", lambda _, x, y, **style: shown.append((sorted(x), sorted(y), style)))
-    block = group([run, result("A1+L") | {"path": tmp_path / "none.json"}, floor() | {"path": tmp_path / "a.json"}])
+    ellipse = floor(lesions=run["lesions"]) | {"path": run["path"]}
+    block = group([run, result("A1+L") | {"path": tmp_path / "none.json"}, ellipse])
     assert decode(html_pictures.size_plot(block, lesions)).shape[1] > 1000
     sizes = sorted(lesions.diameters()[name] for name in names)
     # The ellipse behind A1, A1; the ellipse behind A1+L, and A1+L without a CSV.

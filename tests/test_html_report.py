@@ -97,10 +97,11 @@ def report(phantom_ham, tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     save_checkpoint(folder / "a.pt", build_network(A1, "resnet18", 4), {"encoder": "resnet18", "canvas": [128, 128]})
-    checkpoint = {"checkpoint": {"file": "a.pt", "sha256": sha256(folder / "a.pt")}, "dataset": EVIL}
+    about = {"dataset": EVIL, "lesions": len(tests)}
+    checkpoint = {"checkpoint": {"file": "a.pt", "sha256": sha256(folder / "a.pt")}}
     history = [{"epoch": e, "train_total": 1 / e, "val_mask": 1 / e, "val_dice": 0.5, "best": 1} for e in (1, 2)]
     write_csv(folder / "a.history.csv", history, list(history[0]))
-    runs = {"a1": result(**checkpoint), "a1l": result("A1+L", dataset=EVIL), "floor": floor(EVIL, dataset=EVIL)}
+    runs = {"a1": result(**about, **checkpoint), "a1l": result("A1+L", **about), "floor": floor(EVIL, **about)}
     (folder / "results").mkdir()
     for place, (name, run) in enumerate(runs.items()):
         (folder / "results" / f"{name}.json").write_text(json.dumps(run))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.patches import canvas_index, mirror_index, patch_offset, resize_mask, shrink_mask
+from common.patches import canvas_index, check_canvas, mirror_index, patch_offset, resize_mask, shrink_mask
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,33 @@ def test_the_published_canvas_puts_the_patch_at_132_180():
     rows, columns = canvas_index((384, 480))
     assert (len(rows), len(columns)) == (384, 480)
     assert rows[132:252].tolist() == columns[180:300].tolist() == list(range(120))
+
+
+@pytest.mark.parametrize("canvas", [(128, 128), [4096, 144]])
+def test_canvases_are_told_from_what_is_none(canvas):
+    assert check_canvas(canvas) == tuple(canvas)
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        [112, 128],
+        [128, 130],
+        [-128, 128],
+        [10**9, 10**9],
+        [128],
+        [128, 128, 128],
+        [128.0, 128],
+        "ab",
+        None,
+        {},
+        [[], 128],
+    ],
+)
+def test_what_is_no_canvas_is_told_briefly(canvas):
+    with pytest.raises(ValueError, match="is not a canvas: rows and columns must be multiples of 16") as told:
+        check_canvas(canvas)
+    assert len(str(told.value)) < 200
 
 
 def test_shrink_mask_keeps_only_pixels_that_are_wholly_inside():

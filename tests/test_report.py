@@ -132,7 +132,7 @@ def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
 
 
 def test_paired_differences_stand_under_the_table(tmp_path, capsys):
-    write(tmp_path, result(), result("A1+L"), result(seed=1), result("A1+L", seed=1))
+    write(tmp_path, *(result(label, seed=seed, lesions=8) for seed in (0, 1) for label in ("A1", "A1+L")))
     for number, shift in ((0, 0.0), (1, 0.05), (2, 0.0), (3, 0.05)):
         rows = [{"lesion": name, "dice": 0.5 + shift, "iou": 0.4 + shift} for name in "abcdefgh"]
         write_csv(tmp_path / f"{number}.csv", rows, ["lesion", "dice", "iou"])

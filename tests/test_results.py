@@ -120,11 +120,33 @@ def test_what_is_no_evaluation_is_passed_over(content, tmp_path):
         results.read_results([tmp_path])
 
 
-def test_a_damaged_file_is_named_and_the_rest_goes_on(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"dataset"',
+        *(json.dumps(result() | {part: "x"}) for part in ("training", "published", "checkpoint", "versions")),
+        json.dumps(result(published={"dice": [80, 1]})),
+        json.dumps(result(published=dict.fromkeys(FIGURES, (80, "x")))),
+        json.dumps(result(checkpoint={"file": "a.pt", "sha256": 5})),
+        json.dumps(result(seed=[1])),
+        json.dumps(result(settings={"target": {}})),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_goes_on(content, tmp_path, capsys):
     (tmp_path / "a.json").write_text(json.dumps(result()))
-    (tmp_path / "bad.json").write_text('{"dataset"')
+    (tmp_path / "bad.json").write_text(content)
     (found,) = results.read_results([tmp_path])
     assert found["path"] == tmp_path / "a.json"
     assert "bad.json is damaged" in capsys.readouterr().err
+    assert results.group([found])
+
+
+def test_what_may_be_told_may_be_null(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result() | {"training": None, "published": None, "checkpoint": None}))
+    (row,) = results.group(results.read_results([tmp_path]))
+    assert row.own == {}
+
+
+def test_no_evaluation_at_all(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         results.read_results([tmp_path / "nowhere"])

@@ -47,7 +47,7 @@ def test_mean_over_seeds_by_lesion():
 def scored(folder, name, values, made):
     rows = [{"lesion": lesion, "dice": value, "iou": value} for lesion, value in zip("abcd", values, strict=True)]
     write_csv(folder / f"{name}.csv", rows, ["lesion", "dice", "iou"])
-    return made | {"path": folder / f"{name}.json"}
+    return made | {"path": folder / f"{name}.json", "lesions": len(rows)}
 
 
 def test_ours_is_compared_with_every_row_of_its_block(tmp_path):
@@ -73,8 +73,13 @@ def test_ours_is_compared_with_every_row_of_its_block(tmp_path):
 
 
 def test_a_damaged_csv_is_named(tmp_path):
-    assert read_lesions({"path": tmp_path / "a.json"}, "dice") == {}
-    for content in ("lesion,dice\na,nine\n", "lesion\na\n"):
-        (tmp_path / "a.csv").write_text(content)
+    made = {"path": tmp_path / "a.json", "lesions": 2}
+    assert read_lesions(made, "dice") == {}
+    (tmp_path / "a.csv").write_text("lesion,dice\na,0.5\nb,\n")
+    assert read_lesions(made, "dice") == {"a": 0.5}  # what is undefined is left out
+    for content in ("a,nine\nb,1\n", "a,1\n", "a,1\nb\n", "a,1\na,1\n", "a,1\nb,1\nc,1\n"):
+        (tmp_path / "a.csv").write_text(f"lesion,dice\n{content}")
         with pytest.raises(UserError, match=r"a\.csv is damaged"):
-            read_lesions({"path": tmp_path / "a.json"}, "dice")
+            read_lesions(made, "dice")
+    with pytest.raises(UserError, match=r"a\.csv is damaged"):
+        read_lesions(made, "iou")

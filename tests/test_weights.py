@@ -61,6 +61,35 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, how):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch has its doubts about these kinds itself
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(9).to_sparse(),
+        lambda: torch.eye(9).to_sparse_csr(),
+        lambda: torch.empty(9, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.ones(9), 0.1, 0, torch.qint8),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    ],
+)
+def test_tensors_of_other_kinds_are_refused(tmp_path, make):
+    torch.save({"a": [make()]}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt (is refused: it holds tensors that are not plain|.*holds code)"):
+        load_tensors(tmp_path / "a.pt")
+
+
+def test_what_holds_itself_is_searched_once(tmp_path):
+    content = {"a": torch.ones(3)}
+    content["self"] = [content]
+    torch.save(content, tmp_path / "a.pt")
+    loaded = load_tensors(tmp_path / "a.pt")
+    assert loaded["self"][0] is loaded
+    content["large"] = torch.ones(1).expand(10**6, 10**6)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="claims tensors of 4000000000000"):
+        load_tensors(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 half a zip"])
 def test_damaged_files_are_told(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
