@@ -75,5 +75,14 @@ SEEDS   ?= 3
 experiment: $(VENV)/installed
 	$(BIN)/python common/experiment.py $(DATASET) --seeds $(SEEDS) $(FLAGS)
 
+# Speed and memory against the published way of doing it; DATA is a prepared HAM10000, by default a synthetic one.
+BENCH ?= bench
+bench: $(VENV)/installed
+ifndef DATA
+	$(BIN)/python code_ham/HAM_phantom.py $(BENCH)/data
+	$(BIN)/python code_ham/HAM_data.py --data $(BENCH)/data --clusters 8
+endif
+	$(BIN)/python common/bench.py ham --data $(or $(DATA),$(BENCH)/data) --out $(BENCH) $(FLAGS)
+
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(BENCH) .pytest_cache .mypy_cache .ruff_cache

@@ -1,10 +1,12 @@
 """Fixtures the test modules share: the real data beside the checkout, and phantoms drawn once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import faults
 import pytest
 import toy
+from threadpoolctl import threadpool_limits
 
 import DeepLesion_data
 import DeepLesion_phantom
@@ -82,11 +84,13 @@ def _fault_worlds(tmp_path_factory: pytest.TempPathFactory) -> faults.Harness:
 @pytest.fixture
 def harness(
     _fault_worlds: faults.Harness, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> faults.Harness:
+) -> Iterator[faults.Harness]:
     """The fault harness, which keeps what is slow to make for all its cases."""
     monkeypatch.chdir(ROOT)  # comes back here after the case
     _fault_worlds.capture = capfd
-    return _fault_worlds
+    with threadpool_limits(1):  # on work this small, threads only wait for each other
+        yield _fault_worlds
+    _fault_worlds.remove_worlds()
 
 
 @pytest.fixture

@@ -58,8 +58,10 @@ CASES = [
     malformed(ENDS, ENDS.replace("135", "167"),
               "Measurement_coordinates: a diameter has no length, or the two are parallel"),
     malformed(BOX, "172, 245, 130, 277", "Bounding_boxes are not left, top, right, bottom"),
-    Case(DEEP, "one-pixel lesion", edit(INFO, ENDS, "150.7, 261, 151.3, 261, 151, 260.7, 151, 261.3"), right=kept(NAME)),
-    *(Case(DEEP, f"lesion at the border: {name}", shifted(*place), right=kept(NAME)) for name, place in BORDERS.items()),
+    Case(DEEP, "one-pixel lesion", edit(INFO, ENDS, "150.7, 261, 151.3, 261, 151, 260.7, 151, 261.3"),
+         right=kept(NAME)),
+    *(Case(DEEP, f"lesion at the border: {where}", shifted(*place), right=kept(NAME))
+      for where, place in BORDERS.items()),
     Case(DEEP, "lesion outside the slice", shifted(600, 600), right=dropped(NAME, "the box lies outside the slice")),
     Case(DEEP, "the same row twice", edit(INFO, "000003_01_01_010.png", f"{NAME}.png"), right=kept(f"{NAME}-3")),
     Case(DEEP, "lines end as on Windows, with a byte order mark",

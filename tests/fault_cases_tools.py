@@ -20,6 +20,7 @@ from fault_worlds import (
 from faults import FULL, Case, Harness, Outcome
 
 REPORT, PAGE, FLOORS, FIGURES = "common/report", "common/html_report", "common/floors", "common/figures"
+EXPERIMENT, DONE = "common/experiment", "out/results/A1_ellipse_seed0"
 HAM, LITS, DEEP = "code_ham/HAM_predict", "code_lits/lits_predict", "code_deeplesion/deeplesion_predict"
 JSON, CSV = "results/HAM_A1_eval.json", "results/HAM_A1_eval.csv"
 JPG = "data/HAM10000_images_part_1/ISIC_0000000.jpg"
@@ -56,6 +57,10 @@ RESULTS = [
              lambda world: put(CSV, world.path(CSV).read_bytes() + b"ISIC_0000003,test,1,1,1,1,1,1,1,1\n")(world),
              r"HAM_A1_eval\.csv is damaged"),
     *of_both("unreadable JSON", closed(JSON), r"no permission for .*HAM_A1_eval\.json"),
+    *of_both("JSON a hundred thousand brackets deep", put("results/x.json", "[" * 100_000)),
+    *of_both("a number of 5000 digits", put("results/x.json", f'{{"dice": {"9" * 5000}}}')),
+    *of_both("a figure of 400 digits", json_cell(JSON, "dice", value=10**400)),
+    *of_both("the seed is a list", json_cell(JSON, "settings", "seed", value=[1])),
     *of_both("folder named like a result", folder("results/x.json")),
     *of_both("link to itself named like a result", loop("results/x.json")),
     Case(REPORT, "file in place of the folder to write to", put("out", "x"), "out"),
@@ -117,4 +122,17 @@ PHANTOMS = [
         ("disk full", small_disk("out", 100_000), FULL),
     )
 ]
-CASES = [*RESULTS, *FLOOR, *PICTURES, *PREDICTIONS, *PHANTOMS]
+EXPERIMENTS = [
+    Case(EXPERIMENT, *DAMAGED[2]),
+    Case(EXPERIMENT, "no such method", sentence="code_ham has no method A2", flags="--methods A2"),
+    Case(EXPERIMENT, "a flag for the training that is none", sentence="'nan' is not a number above 0",
+         flags="--train '--lr nan'"),
+    Case(EXPERIMENT, "other settings than what is there", sentence="was made with .*, not", flags="--train ''"),
+    Case(EXPERIMENT, "truncated checkpoint that was not scored",
+         several(cut("out/checkpoints/A1_ellipse_seed0.pt"), gone(f"{DONE}.json")), r"seed0\.pt is truncated"),
+    Case(EXPERIMENT, "truncated CSV of results", cut(f"{DONE}.csv"), r"seed0\.csv is damaged"),
+    Case(EXPERIMENT, "file in place of the results' folder", put("file", "x"), "file", "--out file"),
+    Case(EXPERIMENT, "read-only folder of results", read_only("out"), "no permission for out"),
+    Case(EXPERIMENT, "folder in place of the page", folder("out/report.html"), r"out/report\.html"),
+]  # fmt: skip
+CASES = [*RESULTS, *FLOOR, *PICTURES, *PREDICTIONS, *PHANTOMS, *EXPERIMENTS]

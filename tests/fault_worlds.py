@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ class World:
         self._aside = root.with_name(f"{root.name}.aside")
         self._mending = ExitStack()
         if base:
-            shutil.copytree(base, root, copy_function=_copy)
+            copy(base, root)
 
     def path(self, name: str) -> Path:
         return self.root / name
@@ -56,6 +57,15 @@ class World:
         self._mending.callback(lambda: path.chmod(before))
         path.chmod(mode)
 
+    def stamps(self) -> dict[str, tuple[int, ...]]:
+        """What tells whether anything in the folder was touched: inodes, times and sizes of files, modes of folders."""
+        found = {}
+        for path in self.root.rglob("*"):
+            at = path.lstat()
+            about = (at.st_mode,) if stat.S_ISDIR(at.st_mode) else (at.st_mode, at.st_ino, at.st_mtime_ns, at.st_size)
+            found[str(path.relative_to(self.root))] = about
+        return found
+
     def later(self, mend: Callable[[], object]) -> None:
         """Note what else mends the fault."""
         self._mending.callback(mend)
@@ -65,8 +75,14 @@ class World:
         self._mending.close()
 
 
-def _copy(source: str, target: str) -> str:
-    return os.link(source, target) or target if os.path.getsize(source) > _LARGE else shutil.copy2(source, target)
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder, with its times."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=lambda *names: copy(*map(Path, names)))
+    elif source.stat().st_size > _LARGE:
+        target.hardlink_to(source)
+    else:
+        shutil.copy2(source, target)
 
 
 def remove(path: Path) -> None:

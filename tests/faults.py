@@ -4,7 +4,8 @@ What a case (`Case`) must show, checked by `Harness.check`:
 
 1. the run ends in the right result, or in one sentence on stderr and exit status 2; it neither hangs nor warns;
 2. whatever lies there afterwards is whole, and what was there before a refused run is still there;
-3. once the fault is mended, the same command gives the right result, byte for byte but for times.
+3. once the fault is mended, the same command gives the right result, byte for byte but for times. Where nothing in the
+   folder was touched, that is the run which has shown what the right result is, and is not done again.
 """
 
 import os
@@ -18,41 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fault_run import Outcome, check_whole, differences, results, run
-from fault_worlds import Fault, World, nothing
-from tiny import draw_deeplesion, draw_ham, draw_lits
+from fault_scripts import DRAW, PLACES, needs, usual
+from fault_worlds import Fault, World, copy, nothing, remove
 
 from common.files import read_csv
 
 TALLY: Counter[str] = Counter()
 """How many cases ended how; told at the end of the test run."""
-PREDICT = "--checkpoint a.pt --precision fp32 --out out"
-USUAL = {
-    "phantom": "out",
-    "data": "--data data --clusters 2 --no-grabcut --workers 1",
-    # The encoder with the smallest checkpoints: writing them is what takes time here.
-    "train": "--data data --checkpoint a.pt --clusters 2 --precision fp32 --encoder mobilenet_v2 --encoder-weights none "
-    "--canvas 128x128 --epochs 1",
-    "eval": "--data data --checkpoint a.pt --results results --split all --limit 4 --precision fp32",
-    "HAM_predict": f"{PREDICT} data/HAM10000_images_part_1/ISIC_0000000.jpg data/HAM10000_images_part_1/ISIC_0000001.jpg",
-    "lits_predict": f"{PREDICT} data/volume/volume-0.nii --lesions boxes.csv",
-    "deeplesion_predict": f"{PREDICT} data/Images_png/000001_01_01/010.png --lesions boxes.csv",
-    "floors": "data/prepared --results results --split all",
-    "figures": "results data/prepared a.pt --out out/a.png --rows 1",
-    "report": "results --out out",
-    "html_report": "results --out out/report.html",
-}
-NEEDS_OF_TOOLS = {
-    "floors": ("code_ham/HAM_data",),
-    "figures": ("code_ham/HAM_A1_train",),
-    "report": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
-    "html_report": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
-}
-DRAW = {"code_ham": draw_ham, "code_lits": draw_lits, "code_deeplesion": draw_deeplesion}
-DATA_SCRIPT = {"code_ham": "HAM_data", "code_lits": "lits_data", "code_deeplesion": "DeepLesion_data"}
 FULL = "the disk is full|File too large"
 """The sentence on a full disk, and that on a limit where no small disk can be mounted."""
-NOTES = re.compile("left out$|^left out: |malformed rows|^Corrupt JPEG data")
-"""Lines on stderr beside the one sentence: what is left out, and what libjpeg says by itself."""
 Right = Callable[["Harness", "Case", World, Outcome], None]
 
 
@@ -125,6 +100,7 @@ class Harness:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._bases: dict[tuple[str, tuple[str, ...]], Path] = {}
+        self._finished: dict[str, Path] = {}
         self._references: dict[str, dict[str, object]] = {}
         self._worlds = 0
         self.capture: pytest.CaptureFixture[str] | None = None
@@ -133,54 +109,64 @@ class Harness:
         """A new folder with what the script needs in it; it becomes the current one."""
         self._worlds += 1
         world = World(self._store / f"world {self._worlds}", self._base(*needs(script)))
+        for old, new in PLACES.get(script, {}).items():
+            world.path(new).parent.mkdir(parents=True, exist_ok=True)
+            world.path(old).rename(world.path(new))
         os.chdir(world.root)
         return world
+
+    def remove_worlds(self) -> None:
+        """Make room: what worlds are copied from, and the references, are kept."""
+        os.chdir(self._store)
+        for path in self._store.glob("world *"):
+            remove(path)
 
     def _base(self, raw: str, scripts: tuple[str, ...]) -> Path:
         """The folder that worlds are copied from: with a dataset's raw files, and with what these scripts make."""
         base = self._bases.get((raw, scripts))
         if base is None:
+            made = [(script, self.finished(script)) for script in scripts]
             base = self._bases[raw, scripts] = self._store / f"base {len(self._bases)}"
             base.mkdir()
             if raw:
                 DRAW[raw](base / "data")
                 (base / "boxes.csv").write_text("lesion,x,y,slice\nfirst,26,30,1\n")
-            for script in scripts:
-                self._add(script, base)
+            for script, root in made:
+                keep = {name: name for name in ("data/prepared", "a.pt", "a.history.csv")}
+                for suffix in (".json", ".csv"):
+                    keep[f"results/a.all{suffix}"] = f"results/{script.partition('/')[2]}{suffix}"
+                for old, new in keep.items():
+                    if (root / old).exists() and not (base / new).exists():
+                        (base / new).parent.mkdir(parents=True, exist_ok=True)
+                        copy(root / old, base / new)
         return base
 
-    def _add(self, script: str, base: Path) -> None:
-        """Run a script and keep what later ones need: arrays, checkpoint, results under the script's own name."""
-        made = self.world(script).root
-        self.succeed(script)
-        self._references.setdefault(script, results(made))
-        name = script.partition("/")[2]
-        keep = {"data/prepared": "data/prepared", "a.pt": "a.pt"}
-        keep |= {f"results/a.all{suffix}": f"results/{name}{suffix}" for suffix in (".json", ".csv")}
-        for old, new in keep.items():
-            if (made / old).exists() and not (base / new).exists():
-                (base / new).parent.mkdir(parents=True, exist_ok=True)
-                (made / old).rename(base / new)
+    def finished(self, script: str) -> Path:
+        """The folder in which a script's usual command has succeeded, without any fault."""
+        if script not in self._finished:
+            here, world = Path.cwd(), self.world(script)
+            self.succeed(script)
+            os.chdir(here)
+            self._finished[script] = world.root.rename(self._store / f"finished {len(self._finished)}")
+        return self._finished[script]
+
+    def reference(self, script: str) -> dict[str, object]:
+        """What lies there then."""
+        if script not in self._references:
+            self._references[script] = results(self.finished(script))
+        return self._references[script]
 
     def succeed(self, script: str) -> Outcome:
         """Run a script's usual command, which must succeed without a word on stderr."""
         outcome = run(script, usual(script), self.capture)
-        assert (outcome.status, outcome.err) == (0, ""), outcome
+        assert (outcome.status, outcome.told) == (0, []), outcome
         return outcome
-
-    def reference(self, script: str) -> dict[str, object]:
-        """What lies there after the script's usual command."""
-        if script not in self._references:
-            here, world = Path.cwd(), self.world(script)
-            self.succeed(script)
-            self._references[script] = results(world.root)
-            os.chdir(here)
-        return self._references[script]
 
     def check(self, case: Case) -> None:
         """Run a case: with its fault, then mended."""
-        want = self.reference(case.script)
+        self.reference(case.script)
         world = self.world(case.script)
+        untouched = world.stamps()
         try:
             case.fault(world)
             before = results(world.root) if case.sentence else {}
@@ -195,46 +181,28 @@ class Harness:
         finally:
             world.mend()
         check_whole(world.root)
-        self.succeed(case.script)
-        found = results(world.root)
+        if world.stamps() != untouched:
+            self.check_next(case.script, world)
+        self.count(case.script, "right result" if case.sentence is None else "one sentence")
+
+    def check_next(self, script: str, world: World) -> None:
+        """The next run gives the right result, and nothing is left of the one before."""
+        self.succeed(script)
+        want, found = self.reference(script), results(world.root)
         assert found == want, differences(found, want)
-        TALLY["right result" if case.sentence is None else "one sentence"] += 1
-        TALLY[case.script] += 1
+        check_whole(world.root)
+
+    def count(self, script: str, ending: str) -> None:
+        """Note how a case has ended."""
+        TALLY[ending] += 1
+        TALLY[script] += 1
 
     def _check_sentence(self, case: Case, outcome: Outcome) -> None:
-        lines = [line for line in outcome.err.splitlines() if not NOTES.search(line)]
         assert outcome.status == 2, outcome
-        assert len(lines) == 1, outcome
-        assert lines[0].startswith(f"{case.script.rpartition('/')[2]}.py: "), outcome
-        assert re.search(case.sentence, lines[0]), outcome
-
-
-def needs(script: str) -> tuple[str, tuple[str, ...]]:
-    """The dataset whose raw files a script needs, if any, and the scripts that must have run before it."""
-    where, _, name = script.partition("/")
-    kind = name.rpartition("_")[2]
-    if where == "common":
-        return "", NEEDS_OF_TOOLS[name]
-    return {
-        "phantom": ("", ()),
-        "data": (where, ()),
-        "train": ("", (f"{where}/{DATA_SCRIPT[where]}",)),
-        "eval": ("", (f"{where}/{name.removesuffix('_eval')}_train",)),
-        "predict": (where, (f"{where}/{name.removesuffix('_predict')}_A1_train",)),
-    }[kind]
-
-
-def usual(script: str) -> list[str]:
-    """The flags of a script's usual command."""
-    where, _, name = script.partition("/")
-    kind = name if where == "common" or name.endswith("_predict") else name.rpartition("_")[2]
-    flags = USUAL[kind].split()
-    if kind == "train":
-        least = "4" if "coseg" in name else "2"
-        flags += ["--batch-size", least, "--limit", least]
-    if (where, kind) == ("code_deeplesion", "eval"):
-        flags += ["--truth", "ellipse"]
-    return flags
+        assert len(outcome.told) == 1, outcome
+        (line,) = outcome.told
+        assert line.startswith(f"{case.script.rpartition('/')[2]}.py: "), outcome
+        assert re.search(case.sentence, line), outcome
 
 
 def summary() -> str:
@@ -244,5 +212,5 @@ def summary() -> str:
     return (
         f"fault harness: {sum(ended.values())} cases over {scripts} scripts and tools ended as they must: "
         f"{ended['right result']} in the right result, {ended['one sentence']} in one sentence; "
-        "after each of them the next run succeeded"
+        "after each of them the folder was as before or the next run succeeded"
     )

@@ -1,4 +1,4 @@
-"""The three datasets at their smallest, in the original file layouts: a second is enough to prepare and train on them."""
+"""The three datasets at their smallest, in the original file layouts, prepared and trained on in a second."""
 
 import csv
 from pathlib import Path

@@ -1,0 +1,27 @@
+"""Fuzz a parser of text from outside, guided by coverage; `tests/parsers.py` says what must hold.
+
+    pip install atheris==3.0.0          # not among the requirements: it has no wheels for every machine
+    python tests/fuzz/fuzz_parsers.py tests/fuzz/corpus/dl_info -max_total_time=60
+
+The folder's name is the parser's; what reaches new code is added to it. Flags are libFuzzer's. Afterwards, keep only
+what is needed: python tests/fuzz/fuzz_parsers.py NEW_FOLDER/dl_info tests/fuzz/corpus/dl_info -merge=1. A crash is
+written to the current folder: mend it, and put the file into the corpus, which `tests/test_fuzz_corpus.py` replays.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion")]
+
+import atheris  # noqa: E402 - what it instruments is imported from the folders above
+
+OURS = ("common", "lits_data", "lits_split", "DeepLesion_info", "csv", "argparse")
+
+with atheris.instrument_imports(include=OURS):
+    import parsers
+
+if __name__ == "__main__":
+    folder = next(word for word in sys.argv[1:] if not word.startswith("-"))
+    atheris.Setup(sys.argv, parsers.PARSERS[Path(folder).name])
+    atheris.Fuzz()

@@ -1,0 +1,137 @@
+"""What must hold of every parser of text from outside, whatever the text.
+
+Shared by the properties (hypothesis), the fuzzer (atheris) and the replay of its corpus. Each function takes the bytes
+that a file or a command line's word consists of, and fails if the parser neither refuses them as documented nor gives
+a value that the rest of the project can use; it tells whether they were taken.
+"""
+
+import argparse
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from common.boxes import read_boxes
+from common.cli import canvas_size
+from common.errors import UserError
+from common.files import read_csv
+from common.patches import LARGEST_CANVAS, PATCH, canvas_index
+from common.prepared import SPLITS
+from common.recist import ellipse_from_diameters
+from DeepLesion_data import window_image
+from DeepLesion_info import LEAST_INTERVAL, find_channels, read_marks, slice_path
+from lits_data import grey, parse_window
+from lits_split import read_split_file
+
+HU = np.array([-1024, -1, 0, 1, 3071], np.int16)
+SHAPE = (64, 96, 4)
+VOLUMES = {"volume-0", "volume-12"}
+_FOLDER = TemporaryDirectory()
+
+
+@contextlib.contextmanager
+def file(content: bytes) -> Iterator[Path]:
+    """A file with this content; what is printed is dropped, and a warning fails."""
+    path = Path(_FOLDER.name) / "a.csv"
+    path.write_bytes(content)
+    with warnings.catch_warnings(action="error"), contextlib.redirect_stderr(io.StringIO()):
+        yield path
+
+
+def dl_info(content: bytes) -> bool:
+    """A table `DL_info.csv`."""
+    with file(content) as path:
+        try:
+            marks, dropped = read_marks(path)
+        except UserError as error:
+            assert str(path) in str(error)
+            return False
+        assert len(marks) + len(dropped) == len(read_csv(path))
+        assert len({mark.name for mark in marks}) == len(marks)
+        images = Path("/data/Images_png")
+        for mark in marks:
+            place = slice_path(images, mark.series, mark.slice)
+            assert (place.parent.parent, ".." in place.parts) == (images, False)
+            assert mark.split in SPLITS
+            left, top, right, bottom = mark.box
+            assert left <= right
+            assert top <= bottom
+            assert np.isfinite(ellipse_from_diameters(np.reshape(mark.ends, (4, 2)))).all()
+            assert mark.interval is None or mark.interval >= LEAST_INTERVAL
+            for channel in find_channels(mark.slice, mark.interval, lambda number: number % 2 == 0):
+                assert math.isclose(sum(weight for weight, _ in channel), 1)
+            grey_levels = window_image(HU.astype(np.float32), *mark.window)
+            assert (np.diff(grey_levels) >= 0).all()
+            assert grey_levels[0] >= 0
+            assert grey_levels[-1] <= 255
+    return True
+
+
+def split_file(content: bytes) -> bool:
+    """A LiTS split file."""
+    with file(content) as path:
+        try:
+            chosen = read_split_file(path, VOLUMES)
+        except UserError as error:
+            assert str(path) in str(error)
+            return False
+    assert chosen.keys() == VOLUMES
+    assert set(chosen.values()) <= set(SPLITS)
+    return True
+
+
+def boxes(content: bytes) -> bool:
+    """A prediction's CSV of lesions, in a volume and in an image."""
+    taken = False
+    for shape in (SHAPE, SHAPE[:2]):
+        with file(content) as path:
+            try:
+                found = read_boxes(path, shape)
+            except UserError as error:
+                assert str(path) in str(error)
+                continue
+        taken = True
+        assert len({(box.lesion, box.slice) for box in found}) == len(found) > 0
+        for box in found:
+            assert box.lesion.strip()
+            assert 0 <= box.slice < SHAPE[2]
+            assert 0 <= box.left <= box.right <= SHAPE[1] - 1
+            assert 0 <= box.top <= box.bottom <= SHAPE[0] - 1
+    return taken
+
+
+def canvas(content: bytes) -> bool:
+    """The word after ``--canvas``."""
+    try:
+        rows, columns = canvas_size(content.decode(errors="surrogateescape"))
+    except argparse.ArgumentTypeError:
+        return False
+    assert canvas_size(f"{rows}x{columns}") == (rows, columns)
+    for side, index in zip((rows, columns), canvas_index((rows, columns)), strict=True):
+        assert PATCH <= side <= LARGEST_CANVAS
+        assert len(index) == side
+        assert set(index) == set(range(PATCH))  # every pixel of the patch is on the canvas
+    return True
+
+
+def window(content: bytes) -> bool:
+    """The word after ``--window``."""
+    try:
+        centre, width = parse_window(content.decode(errors="surrogateescape"))
+    except argparse.ArgumentTypeError:
+        return False
+    assert parse_window(f"{centre!r},{width!r}") == (centre, width)
+    with warnings.catch_warnings(action="error"):
+        assert (np.diff(grey(HU, (centre, width)).astype(int)) >= 0).all()
+        assert grey(np.array([centre]), (centre, width))[0] in (127, 128)
+    return True
+
+
+PARSERS: dict[str, Callable[[bytes], bool]] = {
+    check.__name__: check for check in (dl_info, split_file, boxes, canvas, window)
+}
