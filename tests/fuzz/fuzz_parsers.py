@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion")]
+sys.path.extend(str(ROOT / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion"))
 
-import atheris  # noqa: E402 - what it instruments is imported from the folders above
+import atheris
 
 OURS = ("common", "lits_data", "lits_split", "DeepLesion_info", "csv", "argparse")
 

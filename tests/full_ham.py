@@ -1,0 +1,78 @@
+"""The whole of HAM10000 at 120x120, packed as it lies beside the checkout, as a prepared folder for experiments.
+
+    python tests/full_ham.py ../shared/data/ham10000_full120 full_ham
+    python common/experiment.py ham --prepared full_ham/prepared
+
+The second is the paper's experiment and wants a GPU; --train "--encoder resnet50 --canvas 128x128 --epochs 3" makes it
+one for a CPU.
+
+Ellipses and truth are those of the package; GrabCut masks are made, inside the package's ellipses.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "code_ham"))
+
+import cv2
+import numpy as np
+
+import HAM_data
+from common.patches import PATCH
+from common.prepare import Request, prepare
+from common.prepared import Lesion, Outcome
+from common.recist import Ellipse
+from common.weak_masks import grabcut_mask
+
+IMAGES, MASKS = "ham10000_full120.npz", "masks.npz"
+_CHUNK = 500
+
+
+def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
+    """The lesions from row ``start`` on, as many as make a job."""
+    with np.load(package / IMAGES) as packed, np.load(package / MASKS) as masks:
+        rows = range(start, min(start + _CHUNK, limit or len(packed["names"])))
+        pixels = PATCH * PATCH
+        truth, ellipse = (
+            np.unpackbits(masks[name][rows.start * pixels // 8 : rows.stop * pixels // 8]).reshape(-1, PATCH, PATCH)
+            for name in ("truth", "ellipse")
+        )
+        names, offset, recist, jpeg = (packed[name] for name in ("names", "offset", "recist", "jpeg"))
+        lesions: list[Outcome] = []
+        for place, row in enumerate(rows):
+            image = cv2.imdecode(jpeg[offset[row] : offset[row + 1]], cv2.IMREAD_COLOR)
+            lesions.append(
+                Lesion(
+                    name=str(names[row]),
+                    image=image,
+                    ellipse=ellipse[place],
+                    recist=Ellipse(*recist[row].tolist()),
+                    grabcut=grabcut_mask(image, ellipse[place]),
+                    truth=truth[place],
+                    info={"source": f"{names[row]}.jpg"},
+                )
+            )
+        return lesions
+
+
+def unpack(package: Path, folder: Path, clusters: int = HAM_data.DATASET.clusters, limit: int | None = None) -> None:
+    """Write ``folder``/prepared; ``limit`` takes only the first lesions."""
+    with np.load(package / IMAGES) as packed:
+        splits = dict(zip(packed["names"].tolist(), packed["split"].tolist(), strict=True))
+    args = SimpleNamespace(data=package, protocol="released", clusters=clusters, seed=0, grabcut=True)
+    request = Request.of(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
+
+    def split(rows: list[dict[str, Any]]) -> list[str]:
+        return [splits[row["lesion"]] for row in rows]
+
+    jobs = range(0, limit or len(splits), _CHUNK)
+    prepare(request, folder / "prepared", jobs, partial(make_lesions, package=package, limit=limit), split)
+
+
+if __name__ == "__main__":
+    unpack(*map(Path, sys.argv[1:3]))

@@ -1,0 +1,30 @@
+"""The packed full-size HAM10000, as experiments on it use it."""
+
+import full_ham
+import numpy as np
+from helpers import golden_masks, iou
+
+import HAM_data
+from common.prepared import Prepared
+
+
+def test_the_package_is_what_preparing_gives(shared, tmp_path, ham_prepared):
+    full_ham.unpack(shared / "data" / "ham10000_full120", tmp_path, clusters=20, limit=600)
+    prepared = Prepared.open(tmp_path / "prepared", HAM_data.DATASET, "released", 20)
+    names = {row["lesion"]: number for number, row in enumerate(prepared.lesions)}
+    both = [(names[row["lesion"]], number) for number, row in enumerate(ham_prepared.lesions) if row["lesion"] in names]
+    assert len(names) == 600
+    assert len(both) > 10
+    packed, made = map(list, zip(*both, strict=True))
+    assert (prepared.array("truth")[packed] == ham_prepared.array("truth")[made]).all()
+    assert iou(prepared.array("ellipse")[packed], golden_masks(shared, "ham10000", "ellipse")[made]).min() > 0.985
+    assert iou(prepared.array("grabcut")[packed], ham_prepared.array("grabcut")[made]).mean() > 0.95
+    assert np.abs(prepared.array("recist")[packed][:, :4] - ham_prepared.array("recist")[made][:, :4]).max() < 0.05
+    apart = prepared.array("images")[packed].astype(int) - ham_prepared.array("images")[made]
+    assert np.abs(apart).mean() < 5  # both were recompressed
+
+
+def test_the_published_split(shared):
+    with np.load(shared / "data" / "ham10000_full120" / full_ham.IMAGES) as packed:
+        rows = [{"lesion": name} for name in packed["names"]]
+        assert HAM_data.split_by_image(rows) == packed["split"].tolist()
