@@ -15,14 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "code_ham"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "code_ham"))
 
 import cv2
 import numpy as np
 
-import HAM_data
+import HAM_data  # also puts the project's root on the path
 from common.patches import PATCH
 from common.prepare import Request, prepare
 from common.prepared import Lesion, Outcome

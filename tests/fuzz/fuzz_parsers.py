@@ -11,8 +11,9 @@ written to the current folder: mend it, and put the file into the corpus, which 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.extend(str(ROOT / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion"))
+sys.path.extend(
+    str(Path(__file__).resolve().parents[2] / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion")
+)
 
 import atheris
 
