@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 sys.path.extend(
-    str(Path(__file__).resolve().parents[2] / name) for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion")
+    str(Path(__file__).resolve().parents[2] / name)
+    for name in ("", "tests", "code_ham", "code_lits", "code_deeplesion")
 )
 
 import atheris
