@@ -46,6 +46,7 @@ def start(script: str, flags: list[str], log: Path, kill_at: int | None = None) 
         log: gets both of its streams.
         kill_at: SIGKILL comes before this step on disk, counted from 0.
     """
+    log.write_text("")
     process = _FORKS.Process(target=_child, args=(script, flags, Path.cwd(), log, kill_at))
     process.start()
     return Running(process, log)

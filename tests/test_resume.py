@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fault_processes
 import pytest
 import torch
 
@@ -84,22 +85,33 @@ def _start(checkpoint: Path, data: Path) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path):
-    whole, killed = tmp_path / "whole.pt", tmp_path / "killed.pt"
-    process = _start(whole, phantom_ham)
-    start = time.monotonic()
-    assert process.wait() == 0, process.stderr.read()
-    length = time.monotonic() - start
-    rng = random.Random(4)
-    for _ in range(4):
-        process = _start(killed, phantom_ham)
-        time.sleep(rng.uniform(0.3, 0.9) * length)
-        process.kill()
-        process.wait()
-    process = _start(killed, phantom_ham)
-    assert process.wait() == 0, process.stderr.read()
-    assert _same(killed, whole)
-    assert {path.suffix for path in tmp_path.iterdir() if "killed" in path.name} <= {".pt", ".csv", ".tmp"}
+def test_killed_at_ten_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def begin(name: str) -> fault_processes.Running:
+        flags = ["--data", str(phantom_ham), "--checkpoint", f"{name}.pt", *FLAGS, "--resume"]
+        # A step an epoch, quickly saved, and more epochs than ten kills let be done.
+        flags += "--encoder mobilenet_v2 --limit 8 --epochs 24 --patience 24".split()
+        return fault_processes.start("code_ham/HAM_A1class_train", flags, tmp_path / f"{name}.log")
+
+    running = begin("whole")
+    assert running.wait() == 0, running.told
+    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "whole.history.csv")) / 24
+    rng, seen = random.Random(4), set()
+    for _ in range(10):
+        running = begin("killed")
+        epochs, until = rng.randrange(3), time.monotonic() + 60
+        while running.told.count("epoch ") < epochs and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 2 * epoch))
+        running.process.kill()
+        assert running.wait() == -signal.SIGKILL, running.told
+        seen.add(len(read_csv(tmp_path / "killed.history.csv")) if (tmp_path / "killed.history.csv").exists() else 0)
+    assert len(seen) > 3  # the kills came at different places
+    running = begin("killed")
+    assert running.wait() == 0, running.told
+    assert _same(tmp_path / "killed.pt", tmp_path / "whole.pt")
+    assert {path.suffix for path in tmp_path.iterdir() if "killed" in path.name} <= {".pt", ".csv", ".log", ".tmp"}
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
