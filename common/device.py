@@ -1,7 +1,7 @@
 """Where and in what precision a network runs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -52,6 +52,24 @@ def memory_told(batch_size: int, canvas: tuple[int, int]) -> Iterator[None]:
         raise UserError(
             f"out of memory at --batch-size {batch_size} and --canvas {canvas[0]}x{canvas[1]}; try {smaller}"
         ) from error
+
+
+def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Start copying a tensor off its device.
+
+    Returns:
+        A function that waits for this copy alone, not for what the device was asked to do after it.
+    """
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    copied = tensor.to("cpu", non_blocking=True)
+    done = torch.cuda.current_stream(tensor.device).record_event()
+
+    def wait() -> torch.Tensor:
+        done.synchronize()
+        return copied
+
+    return wait
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:

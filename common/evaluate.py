@@ -1,26 +1,32 @@
 """Score a checkpoint: one CSV row per lesion, one JSON of means."""
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.checkpoint import Trained, load_trained, open_trained
 from common.cli import TARGETS, Run
 from common.dataset import LesionBatches, centre
-from common.device import autocast, memory_told, pick_device, pick_precision, tune
+from common.device import autocast, fetch, memory_told, pick_device, pick_precision, tune
 from common.distributed import Share, processes
 from common.errors import UserError
 from common.files import sha256, write_csv, write_json
-from common.metrics import EXTRA, FIGURES, FRACTIONS, bootstrap_interval, fill_undefined, lesion_figures
+from common.metrics import EXTRA, FIGURES, FRACTIONS, batch_figures, bootstrap_interval, fill_undefined
+from common.parallel import parallel_map
 from common.prepared import Prepared
 from common.progress import progress
 from common.recipe import Protocol
+
+_MOST_SCORERS = 4
 
 
 def evaluate(run: Run) -> None:
@@ -123,23 +129,42 @@ def score(
     batches = predictions(trained, lesions, batch_size, precision)
     if lesions.share.first:
         batches = progress(batches, "evaluating", lesions.count(batch_size * lesions.share.size), "batch")
-    return [
-        (int(row), lesion_figures(truth[row], mask))
-        for rows, masks in batches
-        for row, mask in zip(rows, masks, strict=True)
-    ]
+    rows: list[int] = []
+
+    def pairs() -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        for of_batch, masks in batches:
+            rows.extend(of_batch.tolist())
+            yield [(truth[row], mask) for row, mask in zip(of_batch, masks, strict=True)]
+
+    scored = parallel_map(batch_figures, pairs(), _scorers(lesions.device))
+    figures = [of_lesion for of_batch in scored for of_lesion in of_batch]
+    return list(zip(rows, figures, strict=True))
+
+
+def _scorers(device: torch.device) -> int:
+    """Processes that score: a GPU predicts faster than one can, while a CPU has no core to spare for them."""
+    return min(os.cpu_count() or 1, _MOST_SCORERS) if device.type == "cuda" else 1
 
 
 @torch.inference_mode()
 def predictions(
     trained: Trained, lesions: LesionBatches, batch_size: int, precision: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A network's masks, batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1."""
+    """A network's masks, batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1.
+
+    A batch is handed out when the device has been given the next one, so that it never waits for who uses the masks.
+    """
+    waiting: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
     for images, rows in lesions.images(batch_size):
         with autocast(lesions.device, precision):
             logits = trained.network(images)["mask"]
         # Probability 0.5 is logit 0.
-        yield rows, (centre(logits)[:, 0] > 0).to(torch.uint8).cpu().numpy()
+        waiting.append((rows, fetch((centre(logits)[:, 0] > 0).to(torch.uint8))))
+        if len(waiting) > 1:
+            done, masks = waiting.popleft()
+            yield done, masks().numpy()
+    for done, masks in waiting:
+        yield done, masks().numpy()
 
 
 def predict_rows(checkpoint: Path, prepared: Prepared, rows: np.ndarray) -> tuple[str, np.ndarray]:

@@ -4,7 +4,7 @@ Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. What is und
 prediction) is NaN until the reduction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -40,6 +40,11 @@ def lesion_figures(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float
     figures["perimeter_error"] = abs(_edge_pixels(truth) - _edge_pixels(prediction)) / 2
     figures.update(_border_distances(truth, prediction))
     return {name: float(figures[name]) for name in (*FIGURES, *EXTRA)}
+
+
+def batch_figures(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
+    """`lesion_figures` of each pair of truth and prediction: a job for a process of its own."""
+    return [lesion_figures(truth, prediction) for truth, prediction in pairs]
 
 
 def _overlaps(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -80,9 +85,9 @@ def _border(mask: np.ndarray) -> np.ndarray:
     return mask - cv2.erode(mask, cross, borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
 
 
-def _distance_to(border: np.ndarray) -> np.ndarray:
-    """Euclidean distance of every pixel to the border, in px."""
-    distance = cv2.distanceTransform(1 - border, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+def _distances(pixels: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each pixel of one 0/1 mask to the nearest of another, in px."""
+    distance = cv2.distanceTransform(1 - border, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[pixels > 0]
     # OpenCV computes in float32; squared distances between pixels are whole numbers, so rounding makes it exact.
     return np.sqrt(np.rint(distance.astype(np.float64) ** 2))
 
@@ -98,7 +103,7 @@ def _border_distances(truth: np.ndarray, prediction: np.ndarray) -> dict[str, fl
     x, y, width, height = cv2.boundingRect(truth | prediction)
     box = np.s_[y : y + height, x : x + width]
     ours, theirs = _border(prediction[box]), _border(truth[box])
-    there, back = _distance_to(theirs)[ours > 0], _distance_to(ours)[theirs > 0]
+    there, back = _distances(ours, theirs), _distances(theirs, ours)
     return {
         "avd": max(there.max(), back.max()),
         "hausdorff95": np.percentile(np.concatenate([there, back]), 95),

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -16,9 +16,17 @@ Result = TypeVar("Result")
 _WAITING = 3  # jobs under way or waiting for each process: enough to keep it busy, few enough for memory to stay flat
 
 
-def parallel_map(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None = None) -> Iterator[Result]:
-    """``work`` over ``jobs`` in processes, in order, with a bounded number of results waiting."""
-    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int | None = None) -> Iterator[Result]:
+    """``work`` over ``jobs`` in processes, in order, with a bounded number of results waiting.
+
+    Args:
+        work: must be picklable, and jobs and results too.
+        jobs: may be made one by one, as they are taken.
+        workers: processes; None means one for each core. No more are started than there are jobs, if that is known.
+    """
+    workers = workers or os.cpu_count() or 1
+    if isinstance(jobs, Sized):
+        workers = min(workers, max(len(jobs), 1))
     if workers == 1:
         yield from map(work, jobs)
         return

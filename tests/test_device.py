@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.device import autocast, memory_told, pick_device, pick_precision, tune
+from common.device import autocast, fetch, memory_told, pick_device, pick_precision, tune
 from common.errors import UserError
 
 
@@ -59,3 +59,7 @@ def test_tuning_leaves_the_cpu_alone():
     before = torch.get_float32_matmul_precision()
     tune(torch.device("cpu"), "bf16")
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_fetching_gives_the_tensor():
+    assert fetch(torch.arange(3))().tolist() == [0, 1, 2]

@@ -12,7 +12,7 @@ import HAM_A1_train
 import HAM_Acoseg_train
 import HAM_data
 from common import evaluate as module
-from common.checkpoint import save_checkpoint
+from common.checkpoint import open_trained, save_checkpoint
 from common.cli import parse_eval
 from common.dataset import LesionBatches
 from common.errors import UserError
@@ -126,7 +126,7 @@ def test_a_truth_that_is_none_is_refused(checkpoints, phantom_ham, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_figures_are_kept(checkpoints, phantom_ham):
+def test_only_figures_are_kept_and_processes_give_the_same(checkpoints, phantom_ham, monkeypatch):
     run = parse_eval(
         HAM_A1_train.RECIPE, None, ["--checkpoint", str(checkpoints / "A1.pt"), "--data", str(phantom_ham)]
     )
@@ -137,3 +137,21 @@ def test_only_figures_are_kept(checkpoints, phantom_ham):
     scores = module.score(trained, lesions, prepared.array("truth"), 3, "fp32")
     assert [row for row, _ in scores] == list(lesions.rows)
     assert len(json.dumps(scores[0])) < 400
+    monkeypatch.setattr(module, "_scorers", lambda device: 2)
+    shared_out = module.score(trained, lesions, prepared.array("truth"), 3, "fp32")
+    assert json.dumps(shared_out) == json.dumps(scores)  # NaN is not equal to itself
+
+
+def test_a_batch_is_handed_out_once_the_next_is_under_way(checkpoints, phantom_ham):
+    prepared = Prepared.open(phantom_ham / "prepared", HAM_data.DATASET, "released")
+    trained = open_trained(checkpoints / "A1.pt")
+    lesions = LesionBatches(prepared, prepared.rows("val"), "ellipse", (128, 128), torch.device("cpu"))
+    asked = []
+    trained.network.eval().register_forward_hook(lambda *_: asked.append(1))
+    begun, rows = [], []
+    for of_batch, masks in module.predictions(trained, lesions, 3, "fp32"):
+        begun.append(len(asked))
+        rows += of_batch.tolist()
+        assert masks.shape == (len(of_batch), 120, 120)
+    assert begun == [2, 3, 3]
+    assert rows == lesions.rows.tolist()
