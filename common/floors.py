@@ -18,6 +18,7 @@ from common.errors import UserError, run_script
 from common.metrics import lesion_figures
 from common.prepared import SPLITS, Prepared
 from common.progress import progress
+from common.scores import print_figures, write_scores
 
 FLOORS = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}
 
@@ -35,8 +36,6 @@ def score_floor(prepared: Prepared, name: str, truth: str, split: str, results: 
     Raises:
         UserError: the folder has no truth, or not this mask.
     """
-    from common.evaluate import print_figures, write_scores  # torch is imported only once it is needed
-
     rows = prepared.rows(split)
     masks, reference = prepared.array(name), prepared.array(truth)
     scores = [lesion_figures(reference[row], masks[row]) for row in progress(rows, FLOORS[name], len(rows))]

@@ -101,18 +101,6 @@ def test_released_coseg_scores_a_multiple_of_8_and_corrected_all(checkpoints, ph
     assert read_json(tmp_path / "Acoseg.train.json")["lesions"] % 8 != 0
 
 
-def test_an_empty_prediction_stays_empty_in_the_csv(checkpoints, phantom_ham, tmp_path, monkeypatch):
-    def score(trained, lesions, truth, batch_size, precision):
-        first = dict.fromkeys((*FIGURES, *EXTRA), 0.5)
-        empty = first | dict.fromkeys(("avd", "centre_error", *EXTRA), np.nan)
-        return [(row, empty if row == lesions.rows[0] else first) for row in lesions.rows[::-1]]
-
-    monkeypatch.setattr(module, "score", score)
-    _evaluate(HAM_A1_train.RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path)
-    assert read_csv(tmp_path / "A1.csv")[0]["avd"] == ""
-    assert read_json(tmp_path / "A1.json")["avd"] == 0.5
-
-
 @pytest.mark.parametrize("name", ["ellipse", "grabcut"])
 def test_other_truths_are_named(checkpoints, phantom_ham, tmp_path, capsys, name):
     _evaluate(HAM_A1_train.RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path, "--truth", name, "--limit", "2")
