@@ -32,6 +32,7 @@ from common.files import atomic_path, write_json
 from common.patches import CANVAS, SMALL_CANVAS
 from common.prepared import Prepared
 from common.recipe import A1CLASS
+from common.report import pipes
 
 # This module must not import torch: preparing's own processes import it again, and memory is measured.
 
@@ -126,16 +127,10 @@ GROUPS = tuple(dict.fromkeys(line.group for line in (*against_published(CANVAS),
 """What --only takes."""
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def report(lines: Sequence[Line], outcomes: Mapping[str, Sequence[Outcome]], peer: str) -> str:
     """The table of some lines; empty where none of them was measured."""
     rows = [line.cells(ratio) for line in lines if (ratio := line.compare(outcomes))]
-    return table(["", peer, "this project", "ratio", "over the rounds"], rows) if rows else ""
+    return pipes(["", peer, "this project", "ratio", "over the rounds"], rows) if rows else ""
 
 
 def machine() -> dict[str, Any]:

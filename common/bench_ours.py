@@ -14,7 +14,6 @@ from common.prepared import Prepared
 
 if TYPE_CHECKING:  # preparing and scoring do without torch, and its memory would be counted as theirs
     import torch
-    from torch import nn
 
     from common.checkpoint import Trained
     from common.dataset import LesionBatches
@@ -115,13 +114,14 @@ def load(setup: Setup) -> Work:
 
 def train(setup: Setup) -> Work:
     """Training steps with the loading of their batches."""
+    from common.model import count_flops
     from common.resume import Standing
 
     trainer, lesions = make_trainer(setup), lesion_batches(setup)
     size, warm = trainer.recipe.batch_size, warm_steps(trainer.device)
     order = np.arange((warm + setup.steps) * size) % len(lesions)
     batches = lesions.batches(size, order)
-    flops = count_flops(trainer.network, lesions)
+    flops = count_flops(trainer.network, setup.canvas)
     trainer.epoch(islice(batches, warm), Standing(), lambda: False)
     start = clock(trainer.device)
     trainer.epoch(batches, Standing(), lambda: False)
@@ -144,17 +144,6 @@ def train_network(setup: Setup) -> Work:
     start = clock(trainer.device)
     trainer.epoch(repeat(batch, setup.steps), Standing(), lambda: False)
     return Work(clock(trainer.device) - start, setup.steps * len(batch.rows))
-
-
-def count_flops(network: "nn.Module", lesions: "LesionBatches") -> float:
-    """Floating-point operations of an image in training, where going back takes twice those of going forth."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # Its own count of going back is wrong for convolutions in groups.
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(next(lesions.batches(1)).images)
-    return 3 * counter.get_total_flops()
 
 
 def multiply(setup: Setup) -> Work:

@@ -1,20 +1,25 @@
 """What a canvas's size gives and costs: Dice, seconds and FLOPs over its area."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.curves import log_scale, style
+from common.curves import HISTORY, log_scale, style
 from common.drawing import NAVY
 from common.errors import UserError
 from common.files import read_csv
 from common.page import FAINT, SMALL, WIDTH, rgb, save_figure
 from common.patches import CANVAS
+from common.recipe import METHODS
+from common.results import Row, group, read_results
+from common.statistics import mean_by_lesion, paired_difference, read_lesions
+
+HEADER = ["canvas", "runs", "lesions", "Dice %", "minus the largest", "95 % of resamples", "ms an image", "GFLOPs"]
 
 
 @dataclass(frozen=True)
@@ -23,40 +28,69 @@ class Measured:
 
     canvas: tuple[int, int]
     """(rows, columns) in px."""
-    dice_mean: float
-    dice_spread: float
-    """Both fractions."""
+    row: Row
+    """The runs on it."""
     seconds: float
-    """A training image."""
+    """A training image's."""
     flops: float
-    """An image."""
+    """A training image's."""
 
     @property
     def area(self) -> int:
         """In px²."""
         return self.canvas[0] * self.canvas[1]
 
+    @property
+    def lesions(self) -> dict[str, float]:
+        """Each lesion's Dice, averaged over the runs."""
+        return mean_by_lesion([read_lesions(run, "dice") for run in self.row.runs])
 
-def read_canvases(path: Path) -> list[Measured]:
-    """Read measurements, the smallest canvas first.
+
+def read_canvases(folders: Sequence[Path]) -> list[Measured]:
+    """Read experiments that differ in nothing but the canvas, the smallest canvas first.
+
+    Args:
+        folders: what `experiment` wrote, one for each canvas, with one method in each.
 
     Raises:
-        UserError: there are none, a column is missing, or a cell is no number.
+        UserError: no results or histories in a folder, several kinds of runs, or two folders of one canvas.
     """
-    measured = []
-    for line, row in enumerate(read_csv(path), 2):
-        try:
-            rows, columns = re.fullmatch(r"(\d+)x(\d+)", row["canvas"]).groups()  # type: ignore[union-attr]
-            figures = [float(row[name]) for name in ("dice_mean", "dice_spread", "seconds", "flops")]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"line {line} of {path} lacks a canvas such as 384x480, or a number in dice_mean, dice_spread, "
-                "seconds or flops; mend it"
-            ) from error
-        measured.append(Measured((int(rows), int(columns)), *figures))
-    if not measured:
-        raise UserError(f"{path} has no measurements; give it a line for each canvas")
-    return sorted(measured, key=lambda one: one.area)
+    measured = sorted(map(_read, folders), key=lambda one: one.area)
+    for one, other in pairwise(measured):
+        if one.canvas == other.canvas:
+            raise UserError(f"two folders hold runs on {one.row.block['canvas']}; name each canvas once")
+    return measured
+
+
+def _read(folder: Path) -> Measured:
+    rows = [row for row in group(read_results([folder])) if row.target is not None]
+    if len(rows) != 1:
+        kinds = ", ".join(row.name for row in rows) or "none"
+        raise UserError(f"{folder} must hold runs of one method with the same settings, and holds {kinds}")
+    (row,) = rows
+    epochs = [1 / float(line["images_per_second"]) for path in folder.rglob(f"*{HISTORY}") for line in read_csv(path)]
+    if not epochs:
+        raise UserError(f"{folder} holds no *{HISTORY}, which tells how long training took")
+    from common.model import build_network, count_flops  # torch takes seconds to import
+
+    told = row.runs[0]["settings"]
+    canvas = told["canvas"][0], told["canvas"][1]
+    network = build_network(METHODS[row.runs[0]["method"]], told["encoder"], told["clusters"])
+    return Measured(canvas, row, float(np.median(epochs)), count_flops(network, canvas))
+
+
+def tell_canvases(measured: Sequence[Measured]) -> list[list[str]]:
+    """A line of cells for each canvas, as `HEADER`; differences are paired by lesion, in percentage points."""
+    lines = []
+    for one in measured:
+        difference = paired_difference(one.lesions, measured[-1].lesions) if one is not measured[-1] else None
+        gap = f"{100 * difference.mean:+.2f}" if difference else ""
+        interval = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
+        spread = one.row.spread("dice")
+        dice = f"{one.row.mean('dice'):.2f}" + (f"±{spread:.2f}" if spread is not None else "")
+        head = [one.row.block["canvas"], str(len(one.row.runs)), str(one.row.lesions), dice]
+        lines.append([*head, gap, interval, f"{1e3 * one.seconds:.0f}", f"{one.flops / 1e9:.1f}"])
+    return lines
 
 
 def draw_canvases(path: Path, measured: Sequence[Measured]) -> None:
@@ -66,19 +100,19 @@ def draw_canvases(path: Path, measured: Sequence[Measured]) -> None:
     areas = np.array([one.area for one in measured], float)
     look: dict[str, Any] = {"color": rgb(NAVY), "marker": "o", "markersize": 5, "linewidth": 1.6}
     style(gain, "Dice, %: mean ± spread")
-    spread = [100 * one.dice_spread for one in measured]
-    gain.errorbar(areas, [100 * one.dice_mean for one in measured], spread, capsize=3, **look)
+    spread = [one.row.spread("dice") or 0 for one in measured]
+    gain.errorbar(areas, [one.row.mean("dice") for one in measured], spread, capsize=3, **look)
 
     guide: dict[str, Any] = {"color": rgb(FAINT), "linestyle": "--", "label": "in proportion to the area"}
     seconds, gigaflops = [one.seconds for one in measured], [one.flops / 1e9 for one in measured]
-    titled = (("seconds a training image", seconds), ("GFLOPs an image", gigaflops))
+    titled = (("seconds a training image", seconds), ("GFLOPs a training image", gigaflops))
     for axis, (title, values) in zip(costs, titled, strict=True):
         style(axis, title)
         axis.plot(areas, values[0] * areas / areas[0], **guide)
         axis.plot(areas, values, **look)
         log_scale(axis)
         axis.legend(fontsize=SMALL, frameon=False, loc="upper left")
-    names = [f"{one.canvas[0]}x{one.canvas[1]}" for one in measured]
+    names = [one.row.block["canvas"] for one in measured]
     for axis in panels:
         axis.set_xscale("log")
         axis.xaxis.minorticks_off()

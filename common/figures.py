@@ -4,7 +4,7 @@
     python common/figures.py clusters PREPARED [PREPARED ...] --out FILE.png
     python common/figures.py results PREPARED CHECKPOINT ... [PREPARED CHECKPOINT ...] --out FILE.png
     python common/figures.py curves HISTORY.csv ... --out FILE.png
-    python common/figures.py canvas FILE.csv --out FILE.png
+    python common/figures.py canvas EXPERIMENT ... --out FILE.png
 
 Each has a --help of its own.
 """
@@ -18,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhe
 
 import numpy as np
 
-from common.canvases import draw_canvases, read_canvases
+from common.canvases import HEADER, draw_canvases, read_canvases, tell_canvases
 from common.cli import Parser
 from common.curves import draw_histories, read_history
 from common.errors import UserError, run_script
 from common.galleries import Predicted, draw_clusters, draw_results, rows_by_size
 from common.overview import draw_overview, find_example
 from common.prepared import SPLITS, Prepared
+from common.report import pipes
 
 
 def overview(args: argparse.Namespace) -> str:
@@ -87,13 +88,13 @@ def curves(args: argparse.Namespace) -> str:
 
 
 def canvas(args: argparse.Namespace) -> str:
-    """Dice, seconds and FLOPs of an image against the canvas.
+    """Dice, seconds and FLOPs of a training image against the canvas, and a table of them.
 
-    The CSV has the columns canvas (384x480), dice_mean and dice_spread (fractions), seconds (per training image) and
-    flops (per image).
+    Give the folders that experiment.py wrote (--out), one for each canvas, with the same single method in each.
     """
-    measured = read_canvases(args.table)
+    measured = read_canvases(args.experiments)
     draw_canvases(args.out, measured)
+    print(pipes(HEADER, tell_canvases(measured)))
     return f"{len(measured)} canvases"
 
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sub = command(curves)
     sub.add_argument("histories", type=Path, nargs="+", metavar="HISTORY.csv", help="written beside checkpoints")
     sub = command(canvas)
-    sub.add_argument("table", type=Path, metavar="FILE.csv")
+    sub.add_argument("experiments", type=Path, nargs="+", metavar="EXPERIMENT", help="folders of experiment.py")
 
     args = parser.parse_args(arguments)
     for name in ("rows", "members"):

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhe
 
 import numpy as np
 
-from common.bench import machine, table
+from common.bench import machine
 from common.bench_ours import clock, lesion_batches, make_trainer
 from common.cli import _positive as positive
 from common.cli import canvas_size
@@ -35,6 +35,7 @@ from common.files import write_csv, write_json
 from common.patches import SMALL_CANVAS
 from common.prepared import Prepared
 from common.recipe import A1CLASS
+from common.report import pipes
 
 _CHUNK = 256
 _STEPS = 5
@@ -129,7 +130,7 @@ def measure_starts(setup: Setup, numbers: Sequence[int]) -> list[dict[str, float
 
 def tell(rows: Sequence[dict[str, float]]) -> str:
     """Measurements as a Markdown table."""
-    return table(
+    return pipes(
         [name.replace("_", " ") for name in rows[0]], [[f"{value:,.5g}" for value in row.values()] for row in rows]
     )
 

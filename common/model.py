@@ -5,7 +5,9 @@ Every network here maps a canvas of images to named outputs, {"mask": (B, 1, H, 
 """
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from common.coseg import CosegNet
 from common.errors import UserError
@@ -46,3 +48,15 @@ def build_network(method: Method, encoder: str, clusters: int) -> nn.Module:
     if method.paired:
         return CosegNet(encoder)
     return LesionNet(encoder, clusters if method.cluster_head else None)
+
+
+def count_flops(network: nn.Module, canvas: tuple[int, int]) -> float:
+    """Floating-point operations of training on one image of (rows, columns), where going back takes twice going forth.
+
+    The network is left in eval mode.
+    """
+    image = torch.zeros(1, 3, *canvas, device=next(network.parameters()).device)
+    # The counter's own count of going back is wrong for convolutions in groups.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(image)
+    return 3.0 * counter.get_total_flops()

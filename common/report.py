@@ -141,12 +141,13 @@ def shared_settings(rows: Sequence[Row]) -> list[str]:
 def markdown(rows: Sequence[Row]) -> str:
     """The table and the differences in Markdown."""
     notes = " ".join([*map(_escape_markdown, shared_settings(rows)), NOTES[0]])
-    text = f"{_pipes(HEADER, table(rows, MARKDOWN))}\n{notes}\n"
+    text = f"{pipes(HEADER, table(rows, MARKDOWN))}\n{notes}\n"
     compared = difference_table(rows, MARKDOWN)
-    return text + (f"\n{_pipes(DIFFERENCES, compared)}\n{NOTES[1]}\n" if compared else "")
+    return text + (f"\n{pipes(DIFFERENCES, compared)}\n{NOTES[1]}\n" if compared else "")
 
 
-def _pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of cells."""
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
 
 

@@ -1,35 +1,61 @@
-"""Measurements on canvases are read as they stand, smallest first, and drawn."""
+"""What canvases give and cost, read from experiments that differ in nothing else."""
+
+import json
+from pathlib import Path
 
 import cv2
 import pytest
+from test_results import floor, result
+from test_statistics import scored
 
-from common.canvases import Measured, draw_canvases, read_canvases
+from common.canvases import HEADER, draw_canvases, read_canvases, tell_canvases
 from common.errors import UserError
+from common.files import write_csv
 
-HEADER = "canvas,dice_mean,dice_spread,seconds,flops\n"
+
+def experiment(folder: Path, rows: int, columns: int, dice: float) -> Path:
+    """As experiment.py leaves it: two seeds, and a floor."""
+    results = folder / "results"
+    results.mkdir(parents=True)
+    for seed in (0, 1):
+        made = result(
+            "A1+L", dice + seed / 100, seed, settings={"canvas": [rows, columns]}, method="A1class", **changes
+        )
+        values = [dice + seed / 100 + add for add in (0.03, 0.01, -0.01, -0.03)]
+        made = {key: cell for key, cell in scored(results, f"run{seed}", values, made).items() if key != "path"}
+        (results / f"run{seed}.json").write_text(json.dumps(made))
+        history = [{"epoch": 1, "images_per_second": 100 / columns}, {"epoch": 2, "images_per_second": 200 / columns}]
+        write_csv(folder / "checkpoints" / f"run{seed}.history.csv", history, list(history[0]))
+    (results / "floor.json").write_text(json.dumps(floor()))
+    return folder
 
 
-def test_smallest_first(tmp_path):
-    (tmp_path / "a.csv").write_text(f"{HEADER}384x480,0.9,0.01,2,6e10\n128x256,0.8,nan,0.5,1e10\n")
-    small, large = read_canvases(tmp_path / "a.csv")
-    assert (small.canvas, small.area, small.seconds) == ((128, 256), 32768, 0.5)
-    assert large == Measured((384, 480), 0.9, 0.01, 2, 6e10)
+def test_by_hand(tmp_path):
+    large, small = experiment(tmp_path / "b", 384, 480, 0.8), experiment(tmp_path / "a", 128, 128, 0.79)
+    measured = read_canvases([large, small])
+    assert [one.canvas for one in measured] == [(128, 128), (384, 480)]
+    assert measured[1].seconds == pytest.approx(3.6)  # the median of 4.8 and 2.4, twice
+    assert measured[1].flops / measured[0].flops == pytest.approx(384 * 480 / 128**2, rel=0.01)
+    lines = [dict(zip(HEADER, line, strict=True)) for line in tell_canvases(measured)]
+    assert lines[0]["Dice %"] == "79.50±0.71"
+    assert lines[1]["Dice %"] == "80.50±0.71"
+    assert (lines[0]["minus the largest"], lines[0]["95 % of resamples"]) == ("-1.00", "-1.00 to -1.00")
+    assert (lines[1]["minus the largest"], lines[1]["ms an image"], lines[1]["runs"]) == ("", "3600", "2")
     for name in ("a.png", "b.png"):
-        draw_canvases(tmp_path / name, [small, large])
+        draw_canvases(tmp_path / name, measured)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert cv2.imread(str(tmp_path / "a.png")).std() > 10
 
 
-@pytest.mark.parametrize(
-    "row", ["128,0.8,0,1,1", "128x,0.8,0,1,1", "128x128,,0,1,1", "128x128,0.8", "128x128,0.8,0,1,many"]
-)
-def test_a_bad_line_is_named(tmp_path, row):
-    (tmp_path / "a.csv").write_text(f"{HEADER}128x128,0.8,0,1,1\n{row}\n")
-    with pytest.raises(UserError, match=r"line 3 of .*a\.csv"):
-        read_canvases(tmp_path / "a.csv")
-
-
-def test_nothing_measured(tmp_path):
-    (tmp_path / "a.csv").write_text(HEADER)
-    with pytest.raises(UserError, match="no measurements"):
-        read_canvases(tmp_path / "a.csv")
+def test_what_can_not_be_compared(tmp_path):
+    one = experiment(tmp_path / "a", 128, 128, 0.8)
+    same = experiment(tmp_path / "b", 128, 128, 0.8)
+    with pytest.raises(UserError, match="two folders hold runs on 128x128"):
+        read_canvases([one, same])
+    (one / "results" / "other.json").write_text(json.dumps(result()))
+    with pytest.raises(UserError, match=r"runs of one method .* holds A1, A1\+L|holds A1\+L, A1"):
+        read_canvases([one])
+    for path in (same / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no \*\.history\.csv"):
+        read_canvases([same])

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from test_canvases import experiment
 
 from common import figures
 from common.checkpoint import save_checkpoint
@@ -59,16 +60,15 @@ def test_networks_of_one_method_are_told_apart(phantom_ham, networks):
     assert all(masks.shape == (2, 120, 120) for masks in predicted.masks.values())
 
 
-def test_the_other_pictures(phantom_ham, folder, networks, tmp_path):
+def test_the_other_pictures(phantom_ham, folder, networks, tmp_path, capsys):
     prepared = phantom_ham / "prepared"
     draw(tmp_path / "a.png", "overview", prepared, networks / "A1class.pt")
     draw(tmp_path / "a.png", "clusters", prepared, folder, "--rows", 2, "--members", 2)
     row = {"epoch": 1, "best": 1, "train_total": 2, "val_mask": 0.5, "val_dice": 0.7}
     write_csv(tmp_path / "x.history.csv", [row], list(row))
     draw(tmp_path / "a.png", "curves", tmp_path / "x.history.csv")
-    row = {"canvas": "128x128", "dice_mean": 0.9, "dice_spread": 0, "seconds": 1, "flops": 1e9}
-    write_csv(tmp_path / "canvas.csv", [row], list(row))
-    draw(tmp_path / "a.png", "canvas", tmp_path / "canvas.csv")
+    draw(tmp_path / "a.png", "canvas", experiment(tmp_path / "small", 128, 128, 0.8))
+    assert "| 128x128 | 2 | 4 | 80.50±0.71 |" in capsys.readouterr().out
 
 
 def test_bad_input(phantom_ham, networks, tmp_path):

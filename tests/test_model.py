@@ -9,7 +9,7 @@ from helpers import formula_network
 
 from common.dataset import LesionBatches
 from common.errors import UserError
-from common.model import build_network
+from common.model import build_network, count_flops
 from common.recipe import A1, A1CLASS, ACOSEG
 
 
@@ -45,3 +45,17 @@ def test_tensors_bear_the_published_names_and_shapes(key, method, clusters, shar
 def test_an_unknown_encoder_is_told():
     with pytest.raises(UserError, match="resnet7 is not an encoder"):
         build_network(A1, "resnet7", 4)
+
+
+@pytest.mark.parametrize("method", [A1CLASS, ACOSEG])
+def test_floating_point_operations_are_those_of_the_convolutions(method):
+    network, done = build_network(method, "resnet18", 4), []
+
+    def count(module: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+        inputs = module.weight[0].numel()  # of one output: channels of its group, times the kernel's area
+        done.append(2 * inputs * output.numel())
+
+    for module in set(network.modules()):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    assert count_flops(network, (128, 144)) == 3 * sum(done)
