@@ -18,9 +18,7 @@ def experiment(folder: Path, rows: int, columns: int, dice: float) -> Path:
     results = folder / "results"
     results.mkdir(parents=True)
     for seed in (0, 1):
-        made = result(
-            "A1+L", dice + seed / 100, seed, settings={"canvas": [rows, columns]}, method="A1class", **changes
-        )
+        made = result("A1+L", dice + seed / 100, seed, settings={"canvas": [rows, columns]}, method="A1class")
         values = [dice + seed / 100 + add for add in (0.03, 0.01, -0.01, -0.03)]
         made = {key: cell for key, cell in scored(results, f"run{seed}", values, made).items() if key != "path"}
         (results / f"run{seed}.json").write_text(json.dumps(made))
