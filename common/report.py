@@ -62,14 +62,9 @@ def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def _escape_csv(text: str) -> str:
-    # A spreadsheet takes such a text for a formula.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
 MARKDOWN = Style("**{}**", _escape_markdown)
 LATEX = Style(r"\textbf{{{}}}", _escape_latex)
-CSV = Style("{}", _escape_csv)
+CSV = Style("{}", str)  # `write_csv` sees to formulas
 HTML = Style("<b>{}</b>", html.escape)
 
 
