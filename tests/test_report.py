@@ -108,7 +108,7 @@ def test_text_from_files_is_harmless_in_every_format(tmp_path, capsys):
     assert all(
         line.count(" & ") == 9 for line in tex.replace(r"\&", "").splitlines() if "1+1" in line and "% =" not in line
     )
-    assert (tmp_path / "table.csv").read_text().count(f"\n\"'{evil}\",A1") == 2  # no spreadsheet's formula
+    assert (tmp_path / "table.csv").read_text().count(f'\n"\'{evil}",A1') == 2  # no spreadsheet's formula
     assert [row["data"] for row in read_csv(tmp_path / "table.csv")] == [evil] * 2
 
 
