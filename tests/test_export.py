@@ -47,6 +47,11 @@ def test_onnxruntime_gives_what_torch_gives(recipe, phantom_ham, tmp_path):
     assert "channels" not in about  # only the prepared folder knows them
 
 
+def test_onnxruntime_gives_what_torch_gives_on_real_patches(ham_prepared, tmp_path):
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
+    check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
+
+
 def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data: Path) -> None:
     """Compare with torch on lesions of a data folder, one at a time and three together."""
     patches = np.load(data / "prepared" / "images.npy")[:3].astype(np.float32)
