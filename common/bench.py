@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from anywhere, from a bare clone
 
-from common.cli import ENCODER, canvas_size
-from common.cli import _positive as positive
+from common.cli import ENCODER, Parser, canvas_size, positive
 from common.contest import Outcome, Ratio, Setup, compare, run_alone, take_turns
 from common.discover import find_folder, find_methods
 from common.errors import UserError, run_script
@@ -153,7 +152,7 @@ def machine() -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("dataset", help="ham, or a folder of scripts")
     add("--data", type=Path, metavar="DIR", help="data folder, prepared (default the dataset's)")

@@ -63,7 +63,12 @@ def canvas_size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Parse a whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
@@ -114,7 +119,7 @@ def prepare_parser(dataset: Dataset, description: str | None) -> argparse.Argume
     parser.add_argument("--protocol", choices=PROTOCOLS, default="released", help="default released")
     parser.add_argument(
         "--clusters",
-        type=_positive,
+        type=positive,
         default=dataset.clusters,
         metavar="K",
         help=f"shape clusters (default {dataset.clusters}, as published)",
@@ -122,7 +127,7 @@ def prepare_parser(dataset: Dataset, description: str | None) -> argparse.Argume
     parser.add_argument("--seed", type=_seed, default=0, help="of k-means (default 0, as published)")
     parser.add_argument("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
     parser.add_argument("--force", action="store_true", help="make the arrays again even if they are there")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default one a core)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default one a core)")
     return parser
 
 
@@ -142,13 +147,13 @@ def _run_parser(recipe: Recipe, description: str | None, note: str) -> argparse.
     add("--encoder", metavar="NAME", help=f"default {note}{ENCODER}")
     sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
     add("--canvas", type=canvas_size, metavar="HxW", help=f"px the network sees (default {note}{sizes})")
-    add("--clusters", type=_positive, metavar="K", help=f"default {note}{recipe.dataset.clusters}")
+    add("--clusters", type=positive, metavar="K", help=f"default {note}{recipe.dataset.clusters}")
     add("--protocol", choices=PROTOCOLS, help=f"default {note}released")
-    add("--batch-size", type=_positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
+    add("--batch-size", type=positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
     add("--seed", type=_seed, default=0, help="default 0")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
-    add("--limit", type=_positive, metavar="N", help="only the first N lesions of each split, for a quick look")
+    add("--limit", type=positive, metavar="N", help="only the first N lesions of each split, for a quick look")
     return parser
 
 
@@ -164,11 +169,11 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help="what the encoder starts from; PATH is a torchvision-keyed state dict (default imagenet)",
     )
     add("--target", choices=TARGETS, default="ellipse", help="mask to train on (default ellipse)")
-    add("--epochs", type=_positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
+    add("--epochs", type=positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
     add("--lr", type=_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add(
         "--patience",
-        type=_positive,
+        type=positive,
         default=recipe.patience,
         metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})",

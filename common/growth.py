@@ -8,7 +8,6 @@ is told as Linux counts it: the process's own pages, and mapped pages of the arr
 something else needs the room. Prints a table and writes growth.json to --out.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -26,8 +25,7 @@ import numpy as np
 
 from common.bench import machine
 from common.bench_ours import clock, lesion_batches, make_trainer
-from common.cli import _positive as positive
-from common.cli import canvas_size
+from common.cli import Parser, canvas_size, positive
 from common.contest import Setup, resident, run_alone
 from common.discover import find_folder
 from common.errors import run_script
@@ -137,7 +135,7 @@ def tell(rows: Sequence[dict[str, float]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, or a folder of scripts")
     add("--prepared", type=Path, required=True, metavar="DIR", help="a prepared folder of the dataset")
