@@ -5,8 +5,8 @@ python deeplesion_A1class_train.py --encoder resnet18 --encoder-weights none --c
 """
 
 import DeepLesion_data  # also puts the project's root on the path
-from common.cli import train_script
 from common.recipe import A1CLASS, Recipe
+from common.scripts import train_script
 
 RECIPE = Recipe(
     dataset=DeepLesion_data.DATASET,

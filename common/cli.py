@@ -4,11 +4,10 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import UserError, run_script
+from common.errors import UserError
 from common.patches import CANVAS, SMALL_CANVAS, check_canvas
 from common.recipe import PROTOCOLS, Dataset, Protocol, Recipe
 
@@ -207,31 +206,3 @@ def _run(recipe: Recipe, args: argparse.Namespace) -> Run:
     }
     chosen = {field.name: given[field.name] for field in fields(Run) if field.name in given}
     return Run(recipe=replace(recipe, **changed), **chosen)
-
-
-def train_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
-    """Train as a command line says; see --help."""
-    run = parse_train(recipe, description, arguments)
-    from common.train import train  # torch is imported only once the command line is understood
-
-    train(run)
-
-
-def eval_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
-    """Score or export a checkpoint as a command line says; see --help."""
-    run = parse_eval(recipe, description, arguments)
-    if run.export:
-        from common.export import export as work
-    else:
-        from common.evaluate import evaluate as work
-    work(run)
-
-
-def train_script(recipe: Recipe, description: str | None) -> None:
-    """What a training script does when it is run."""
-    run_script(partial(train_main, recipe, description))
-
-
-def eval_script(recipe: Recipe, description: str | None) -> None:
-    """What an evaluation script does when it is run."""
-    run_script(partial(eval_main, recipe, description))

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from common.boxes import ENDS
-from common.cli import eval_main, train_main
 from common.errors import UserError, run_script
 from common.files import read_csv, read_image
 from common.recipe import A1, A1CLASS, ACOSEG, METHODS, Dataset, Recipe
+from common.scripts import eval_main, train_main
 
 
 def recipes(dataset: Dataset) -> dict[str, Recipe]:

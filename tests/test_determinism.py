@@ -10,7 +10,7 @@ import HAM_Acoseg_train
 import HAM_data
 import lits_data
 from common.checkpoint import load_checkpoint
-from common.cli import eval_main, train_main
+from common.scripts import eval_main, train_main
 
 SMALL = "--encoder resnet18 --canvas 128x128 --clusters 4"
 

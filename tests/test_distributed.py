@@ -15,10 +15,10 @@ import together
 import torch
 
 from common.checkpoint import load_checkpoint
-from common.cli import eval_main
 from common.distributed import WHOLE, Share, SharedBatchNorm
 from common.errors import UserError
 from common.files import read_csv, read_json
+from common.scripts import eval_main
 from common.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +144,7 @@ def test_a_process_that_fails_is_the_cause_that_is_told(phantom_ham, tmp_path):
         "    return step(self, groups)\n"
         "trainer.Trainer.step = fail\n"
         "import HAM_A1class_train as script\n"
-        "from common.cli import train_script\n"
+        "from common.scripts import train_script\n"
         "train_script(script.RECIPE, None)\n"
     )
     (tmp_path / "fail.py").write_text(code)

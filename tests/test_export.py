@@ -12,12 +12,12 @@ import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
 from common.checkpoint import open_trained, save_checkpoint
-from common.cli import eval_main
 from common.dataset import ToCanvas
 from common.errors import UserError
 from common.files import sha256
 from common.model import build_network
 from common.recipe import Recipe
+from common.scripts import eval_main
 
 CANVAS = (128, 144)
 
