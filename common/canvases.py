@@ -17,9 +17,12 @@ from common.page import FAINT, SMALL, WIDTH, rgb, save_figure
 from common.patches import CANVAS
 from common.recipe import METHODS
 from common.results import Row, group, read_results
-from common.statistics import mean_by_lesion, paired_difference, read_lesions
+from common.statistics import Difference, compare_runs
 
-HEADER = ["canvas", "runs", "lesions", "Dice %", "minus the largest", "95 % of resamples", "ms an image", "GFLOPs"]
+HEADER = [
+    *("canvas", "runs", "lesions", "Dice %", "minus the largest", "95 % over lesions", "95 % over seeds"),
+    *("ms an image", "GFLOPs"),
+]
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,6 @@ class Measured:
     def area(self) -> int:
         """In px²."""
         return self.canvas[0] * self.canvas[1]
-
-    @property
-    def lesions(self) -> dict[str, float]:
-        """Each lesion's Dice, averaged over the runs."""
-        return mean_by_lesion([read_lesions(run, "dice") for run in self.row.runs])
 
 
 def read_canvases(folders: Sequence[Path]) -> list[Measured]:
@@ -80,17 +78,26 @@ def _read(folder: Path) -> Measured:
 
 
 def tell_canvases(measured: Sequence[Measured]) -> list[list[str]]:
-    """A line of cells for each canvas, as `HEADER`; differences are paired by lesion, in percentage points."""
+    """A line of cells for each canvas, as `HEADER`; differences as in `statistics`, in percentage points.
+
+    Raises:
+        UserError: a CSV of lesions is damaged.
+    """
     lines = []
     for one in measured:
-        difference = paired_difference(one.lesions, measured[-1].lesions) if one is not measured[-1] else None
-        gap = f"{100 * difference.mean:+.2f}" if difference else ""
-        interval = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
-        spread = one.row.spread("dice")
+        cells, spread = ["", "", ""], one.row.spread("dice")
+        if one is not measured[-1]:
+            compared = compare_runs(one.row, measured[-1].row, "dice")
+            gap = f"{100 * compared.lesions.mean:+.2f}" if compared.lesions else ""
+            cells = [gap, _interval(compared.lesions), _interval(compared.seeds)]
         dice = f"{one.row.mean('dice'):.2f}" + (f"±{spread:.2f}" if spread is not None else "")
         head = [one.row.block["canvas"], str(len(one.row.runs)), str(one.row.lesions), dice]
-        lines.append([*head, gap, interval, f"{1e3 * one.seconds:.0f}", f"{one.flops / 1e9:.1f}"])
+        lines.append([*head, *cells, f"{1e3 * one.seconds:.0f}", f"{one.flops / 1e9:.1f}"])
     return lines
+
+
+def _interval(difference: Difference | None) -> str:
+    return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
 
 
 def draw_canvases(path: Path, measured: Sequence[Measured]) -> None:

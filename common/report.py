@@ -27,13 +27,14 @@ from common.statistics import comparisons
 ROOT = Path(__file__).resolve().parents[1]
 HEADINGS = dict(zip(FIGURES, ("IoU", "Dice", "VS", "centre", "perimeter", "AVD"), strict=True))
 HEADER = ["data", "model", "runs", "lesions", *HEADINGS.values()]
-DIFFERENCES = ["data", "difference", "figure", "over", "lesions", "points", "95 % of resamples", "Wilcoxon p"]
+DIFFERENCES = ["data", "difference", "figure", "over", "lesions", "points", "95 % interval", "p"]
 NOTES = (
     "IoU, Dice and VS in per cent; centre, perimeter and AVD in px; ± is the sample standard deviation over runs; in "
     "brackets the change against A1 in per cent; in bold the best of the methods compared, floors and full supervision "
     "apart; (paper) is the published row, of the full dataset.",
-    "Differences are paired by lesion, in percentage points. Intervals and p tell the chance of which lesions were "
-    "drawn, not that of the training: how much the seeds differ shows that.",
+    "Differences are in percentage points. Over lesions, which are paired: bootstrap interval and Wilcoxon's p, which "
+    "tell the chance of which lesions were drawn. Over seeds: Student's interval and p of the seeds' mean differences, "
+    "which tell the chance of training. Methods differ where both leave little to chance.",
 )
 
 

@@ -139,9 +139,10 @@ def test_paired_differences_stand_under_the_table(tmp_path, capsys):
         write_csv(tmp_path / f"{number}.csv", rows, ["lesion", "dice", "iou"])
     report.main([str(tmp_path)])
     shown = capsys.readouterr().out
-    for seeds in ("seed 0", "seed 1", "mean of 2 seeds"):
+    for seeds in ("lesions, seed 0", "lesions, seed 1", "lesions, mean of 2 seeds"):
         # p: 2 of the 256 ways to give eight signs.
         assert f"A1+L minus A1 | Dice | {seeds} | 8 | +5.00 | +5.00 to +5.00 | 0.0078 |" in shown
+    assert "A1+L minus A1 | Dice | 2 seeds | 8 | +5.00 | +5.00 to +5.00 |" in shown
 
 
 def test_an_undefined_figure_is_never_the_best():

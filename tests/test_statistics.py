@@ -9,7 +9,7 @@ from test_results import floor, result
 from common.errors import UserError
 from common.files import write_csv
 from common.results import group
-from common.statistics import comparisons, mean_by_lesion, paired_difference, read_lesions
+from common.statistics import Difference, comparisons, mean_by_lesion, paired_difference, read_lesions, seed_difference
 
 
 def test_by_hand():
@@ -39,6 +39,16 @@ def test_nothing_to_compare():
     assert math.isnan(paired_difference({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.0}).p)
 
 
+def test_over_seeds_by_hand():
+    one, two, three = (Difference(mean, 0, 0, 0.5, lesions) for mean, lesions in ((0.01, 40), (0.02, 39), (0.03, 40)))
+    found = seed_difference([one, two, three])
+    # Mean 2, standard error 1/sqrt(3), t of two degrees of freedom 4.3027 (points).
+    assert found == pytest.approx((0.02, 0.02 - 0.0248414, 0.02 + 0.0248414, 0.0741799, 39), rel=1e-4)
+    assert seed_difference([one]) is None
+    same = seed_difference([one, one])
+    assert same[:3] == (0.01, 0.01, 0.01) and math.isnan(same.p)
+
+
 def test_mean_over_seeds_by_lesion():
     assert mean_by_lesion([{"a": 1.0, "b": 0.0}, {"a": 0.5, "c": 1.0}]) == {"a": 0.75}
     assert mean_by_lesion([]) == {}
@@ -66,9 +76,11 @@ def test_ours_is_compared_with_every_row_of_its_block(tmp_path):
     )
     found = [it for it in comparisons(rows) if it.figure == "dice"]
     assert [(it.theirs.name, it.over, round(it.difference.mean, 6)) for it in found] == [
-        ("A1", "seed 1", 0.3),
-        ("ellipse itself", "mean of 2 seeds", 0.0),
-        ("A1 trained on truth", "mean of 2 seeds", -0.2),
+        ("A1", "lesions, seed 1", 0.3),
+        ("ellipse itself", "lesions, mean of 2 seeds", 0.0),
+        ("ellipse itself", "2 seeds", 0.0),
+        ("A1 trained on truth", "lesions, mean of 2 seeds", -0.2),
+        ("A1 trained on truth", "2 seeds", -0.2),
     ]
 
 
