@@ -86,13 +86,17 @@ def table(rows: Sequence[Row], style: Style) -> list[list[str]]:
 
 
 def cells(row: Row, base: Row | None, best: Mapping[str, Row], style: Style) -> list[str]:
-    """One text a figure: mean ± spread, the change against ``base`` in per cent, the ``best`` of a figure in bold."""
+    """One text a figure: mean ± spread, the change against ``base`` in per cent, the ``best`` of a figure in bold.
+
+    A figure that a run leaves undefined, because it found no lesion at all, is nan.
+    """
     texts = []
     for figure in HEADINGS:
         mean, spread = row.mean(figure), row.spread(figure)
-        text = style.escape(f"{mean:.2f}" if spread is None else f"{mean:.2f}±{spread:.2f}")
+        text = style.escape(f"{mean:.2f}" if spread is None or np.isnan(mean) else f"{mean:.2f}±{spread:.2f}")
         text = style.bold.format(text) if best.get(figure) is row else text
-        texts.append(text if base is None else f"{text} ({change(mean, base.mean(figure)):+.1f})")
+        changed = np.nan if base is None else change(mean, base.mean(figure))
+        texts.append(text if np.isnan(changed) else f"{text} ({changed:+.1f})")
     return texts
 
 
