@@ -5,6 +5,7 @@ Without torchrun there is one process and nothing here costs anything.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import UserError
+
+_PAUSE = 0.2  # s
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,9 @@ def processes(device: torch.device) -> Iterator[Share]:
             raise UserError("another process of this run has stopped; its message tells why") from error
         raise
     finally:
+        # A thread of PyTorch lets go of what was exchanged last, and needs the interpreter for it; leaving without
+        # giving it a moment could, in 2.11, make both wait for each other for ever.
+        time.sleep(_PAUSE)
         dist.destroy_process_group()
 
 
