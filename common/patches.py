@@ -19,7 +19,7 @@ CANVAS = (384, 480)
 CANVAS_MULTIPLE = 16
 """The encoder's output stride: a canvas must be a multiple of it."""
 LARGEST_CANVAS = 4096
-"""Rows or columns; one image of this size takes some 100 GB in training, so that more can only be an error."""
+"""Rows or columns: such an image has 90 times the px of the published canvas; more can only be an error."""
 
 
 def check_canvas(canvas: Any) -> tuple[int, int]:
