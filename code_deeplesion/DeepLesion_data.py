@@ -17,19 +17,19 @@ import cv2
 import numpy as np
 
 import DeepLesion_download
-from common.cli import prepare_parser
-from common.errors import UserError, run_script
-from common.files import read_image
+from common.data.dataset import Dropped, Lesion, Outcome
+from common.data.images import read_image
+from common.data.preprocess import PreprocessConfig, prepare
 from common.patches import PATCH, Crop, cut_patch
-from common.prepare import Request, prepare
-from common.prepared import Dropped, Lesion, Outcome
-from common.recipe import Dataset
+from common.recipe import DatasetInfo
 from common.recist import ellipse_from_diameters
+from common.run.cli import prepare_parser
+from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
 from DeepLesion_info import Channel, Mark, Task, find_tasks, read_marks, slice_path
 from DeepLesion_truth import frame_scale, human_truth
 
-DATASET = Dataset(
+DATASET = DatasetInfo(
     name="DeepLesion",
     folder=Path(__file__).resolve().parent,
     data="Data_deep",
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{images} holds none of the {len(marks)} key slices that {INFO} names; see --download")
     corrected = args.protocol == "corrected"
     prepare(
-        Request.of(DATASET, args, inputs(args.data, tasks), channels="slices"),
+        PreprocessConfig.of(DATASET, args, inputs(args.data, tasks), channels="slices"),
         args.prepared,
         make_jobs(tasks),
         partial(make_lesions, images=images, corrected=corrected, grabcut=args.grabcut),

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from common.errors import UserError
-from common.files import read_csv
-from common.progress import progress
+from common.utils.errors import UserError
+from common.utils.files import read_csv
+from common.utils.progress import progress
 from DeepLesion_unpack import gigabytes, unpack
 
 LIST = Path(__file__).resolve().parent / "deeplesion_archives.csv"

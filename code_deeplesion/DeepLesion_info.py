@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.errors import UserError
-from common.files import read_csv
-from common.prepared import Dropped
+from common.data.dataset import Dropped
 from common.recist import ellipse_from_diameters
+from common.utils.errors import UserError
+from common.utils.files import read_csv
 
 COLUMNS = (
     "File_name",

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 import DeepLesion_data
-from common.files import read_csv, write_csv, write_image
-from common.phantom import blob, phantom_script, smooth_noise, soften
+from common.data.images import write_image
+from common.data.phantom import blob, phantom_script, smooth_noise, soften
+from common.utils.files import read_csv, write_csv
 from DeepLesion_info import NEIGHBOUR, slice_path
 
 SIZE = 512  # px

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.errors import UserError
-from common.files import read_image
+from common.data.images import read_image
 from common.patches import Crop, cut_patch
+from common.utils.errors import UserError
 
 FRAME = 512
 """Slices of another size are scaled until their longer side is this many px."""

@@ -6,9 +6,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from common.errors import UserError
-from common.files import atomic_path
-from common.progress import progress
+from common.utils.errors import UserError
+from common.utils.files import atomic_path
+from common.utils.progress import progress
 
 _MOST_SWELLING = 10  # slices are compressed already: an archive that swells more than this is a bomb
 _SMALL = 100e6  # bytes; below this nothing is a bomb

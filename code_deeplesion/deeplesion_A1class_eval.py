@@ -5,7 +5,7 @@ python deeplesion_A1class_eval.py --checkpoint path/to/checkpoint_190.pt
 """
 
 import deeplesion_A1class_train  # also puts the project's root on the path
-from common.scripts import eval_script
+from common.run.scripts import eval_script
 
 if __name__ == "__main__":
     eval_script(deeplesion_A1class_train.RECIPE, __doc__)

@@ -6,7 +6,7 @@ python deeplesion_A1class_train.py --encoder resnet18 --encoder-weights none --c
 
 import DeepLesion_data  # also puts the project's root on the path
 from common.recipe import A1CLASS, Recipe
-from common.scripts import train_script
+from common.run.scripts import train_script
 
 RECIPE = Recipe(
     dataset=DeepLesion_data.DATASET,

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 import DeepLesion_data  # also puts the project's root on the path
-from common.boxes import HELP, LesionBox, read_boxes
-from common.errors import UserError, run_script
-from common.frames import Frame, Patch
+from common.inference.frames import Frame, Patch
+from common.inference.predict import keep_png, load_predictor, output_names, predict, predict_parser
+from common.inference.prompts import HELP, LesionPrompt, read_prompts
 from common.patches import paste_patch
-from common.predict import keep_png, open_segmenter, output_names, predict, predict_parser
+from common.utils.errors import UserError, run_script
 from DeepLesion_info import LEAST_INTERVAL, find_channels, slice_path
 from DeepLesion_truth import frame_scale
 
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     """mm of a pixel."""
 
 
-def read_frame(path: Path, lesions: Sequence[LesionBox], settings: Settings) -> Frame:
+def read_frame(path: Path, lesions: Sequence[LesionPrompt], settings: Settings) -> Frame:
     """A slice, and the patches of its lesions cut as `DeepLesion_data` cuts them.
 
     Raises:
@@ -64,7 +64,7 @@ def read_frame(path: Path, lesions: Sequence[LesionBox], settings: Settings) -> 
     shape = read(key).shape
     scale = frame_scale(shape)
 
-    def cut(lesion: LesionBox) -> Patch:
+    def cut(lesion: LesionPrompt) -> Patch:
         crop = DeepLesion_data.crop_about(np.array(lesion[2:]).reshape(2, 2) * scale, scale)
         image = DeepLesion_data.cut_channels(channels, read, settings.window, crop)
         return Patch(lesion.lesion, image, lambda probability: paste_patch(probability, crop, shape))
@@ -115,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     shape = DeepLesion_data.read_slice(args.slice).shape
     settings = Settings(args.dicom_window, args.interval, args.spacing)
-    frame = read_frame(args.slice, read_boxes(args.lesions, shape), settings)
-    segmenter = open_segmenter(args, DeepLesion_data.DATASET, [args.slice, args.lesions])
-    predict(segmenter, [frame], args.out, keep_png(args.out), total=1, unit="slice")
+    frame = read_frame(args.slice, read_prompts(args.lesions, shape), settings)
+    predictor = load_predictor(args, DeepLesion_data.DATASET, [args.slice, args.lesions])
+    predict(predictor, [frame], args.out, keep_png(args.out), total=1, unit="slice")
 
 
 if __name__ == "__main__":

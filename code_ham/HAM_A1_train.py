@@ -6,7 +6,7 @@ python HAM_A1_train.py --encoder resnet18 --encoder-weights none --canvas 128x12
 
 import HAM_data  # also puts the project's root on the path
 from common.recipe import A1, Recipe
-from common.scripts import train_script
+from common.run.scripts import train_script
 
 RECIPE = Recipe(
     dataset=HAM_data.DATASET,

@@ -5,7 +5,7 @@ python HAM_A1class_eval.py --checkpoint path/to/ham_a1class.pt
 """
 
 import HAM_A1class_train  # also puts the project's root on the path
-from common.scripts import eval_script
+from common.run.scripts import eval_script
 
 if __name__ == "__main__":
     eval_script(HAM_A1class_train.RECIPE, __doc__)

@@ -5,7 +5,7 @@ python HAM_Acoseg_eval.py --checkpoint path/to/ham_coseg.pt
 """
 
 import HAM_Acoseg_train  # also puts the project's root on the path
-from common.scripts import eval_script
+from common.run.scripts import eval_script
 
 if __name__ == "__main__":
     eval_script(HAM_Acoseg_train.RECIPE, __doc__)

@@ -17,18 +17,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from
 import cv2
 import numpy as np
 
-from common.cli import prepare_parser
-from common.errors import UserError, run_script
-from common.files import list_files, read_csv, read_image
+from common.data.dataset import Dropped, Lesion, Outcome
+from common.data.images import read_image
+from common.data.preprocess import PreprocessConfig, prepare, warn_dropped
+from common.data.splits import split_groups
 from common.patches import resize_image, resize_mask, shrink_mask
-from common.prepare import Request, prepare, tell_left_out
-from common.prepared import Dropped, Lesion, Outcome
-from common.recipe import Dataset
+from common.recipe import DatasetInfo
 from common.recist import fit_ellipse
-from common.splits import split_groups
+from common.run.cli import prepare_parser
+from common.utils.errors import UserError, run_script
+from common.utils.files import list_files, read_csv
 from common.weak_masks import ellipse_mask, grabcut_mask
 
-DATASET = Dataset(
+DATASET = DatasetInfo(
     name="HAM10000",
     folder=Path(__file__).resolve().parent,
     data="Data_ham",
@@ -69,7 +70,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     masks = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(data / MASK_FOLDER, f"*{MASK_SUFFIX}")}
     lone = [Dropped(name, "image without mask") for name in sorted(images.keys() - masks.keys())]
     lone += [Dropped(name, "mask without image") for name in sorted(masks.keys() - images.keys())]
-    tell_left_out(lone)
+    warn_dropped(lone)
     if not images.keys() & masks.keys():
         raise UserError(f"no image in {data} has a mask in {MASK_FOLDER}; the names must match")
     ids = read_lesion_ids(data / METADATA)
@@ -172,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs, lone = find_pairs(args.data)
     corrected = args.protocol == "corrected"
     prepare(
-        Request.of(DATASET, args, inputs(args.data, pairs), channels="rgb" if corrected else "bgr"),
+        PreprocessConfig.of(DATASET, args, inputs(args.data, pairs), channels="rgb" if corrected else "bgr"),
         args.prepared,
         pairs,
         partial(make_lesion, rgb=corrected, grabcut=args.grabcut),

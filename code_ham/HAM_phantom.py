@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 import HAM_data
-from common.files import write_csv, write_image
-from common.phantom import blob, phantom_script, smooth_noise, soften
+from common.data.images import write_image
+from common.data.phantom import blob, phantom_script, smooth_noise, soften
+from common.utils.files import write_csv
 
 HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 import HAM_data  # also puts the project's root on the path
-from common.errors import UserError, run_script
-from common.files import read_image
-from common.frames import Frame, Patch
-from common.predict import keep_png, open_segmenter, output_names, predict, predict_parser
+from common.data.images import read_image
+from common.inference.frames import Frame, Patch
+from common.inference.predict import keep_png, load_predictor, output_names, predict, predict_parser
+from common.utils.errors import UserError, run_script
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -72,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     images = find_images(args.inputs)
-    segmenter = open_segmenter(args, HAM_data.DATASET, images)
-    rgb = segmenter.trained.protocol == "corrected"
+    predictor = load_predictor(args, HAM_data.DATASET, images)
+    rgb = predictor.model.protocol == "corrected"
     frames = (read_frame(path, name, rgb=rgb) for path, name in zip(images, output_names(images), strict=True))
-    predict(segmenter, frames, args.out, keep_png(args.out), total=len(images), unit="image")
+    predict(predictor, frames, args.out, keep_png(args.out), total=len(images), unit="image")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python lits_A1class_eval.py --checkpoint path/to/LiTS_A1class_40.pt
 """
 
 import lits_A1class_train  # also puts the project's root on the path
-from common.scripts import eval_script
+from common.run.scripts import eval_script
 
 if __name__ == "__main__":
     eval_script(lits_A1class_train.RECIPE, __doc__)

@@ -6,7 +6,7 @@ python lits_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 1
 
 import lits_data  # also puts the project's root on the path
 from common.recipe import ACOSEG, Recipe
-from common.scripts import train_script
+from common.run.scripts import train_script
 
 RECIPE = Recipe(
     dataset=lits_data.DATASET,

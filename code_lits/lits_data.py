@@ -19,18 +19,18 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from common.cli import prepare_parser
-from common.errors import UserError, run_script
+from common.data.dataset import Dropped, Lesion, Outcome
+from common.data.preprocess import PreprocessConfig, prepare
 from common.patches import PATCH, resize_image, resize_mask, shrink_mask
-from common.prepare import Request, prepare
-from common.prepared import Dropped, Lesion, Outcome
-from common.recipe import Dataset
+from common.recipe import DatasetInfo
 from common.recist import fit_ellipse
+from common.run.cli import prepare_parser
+from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
 from lits_files import Pair, Scan, find_pairs
 from lits_split import read_split_file, split_by_volume
 
-DATASET = Dataset(
+DATASET = DatasetInfo(
     name="LiTS",
     folder=Path(__file__).resolve().parent,
     data="data",
@@ -222,7 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = read_split_file(args.split_file, {pair.name for pair in pairs}) if args.split_file else None
     files = [path for pair in pairs for path in (pair.volume, pair.segmentation)]
     prepare(
-        Request.of(DATASET, args, files, channels="bgr", window=args.window and list(args.window), split=chosen),
+        PreprocessConfig.of(
+            DATASET, args, files, channels="bgr", window=args.window and list(args.window), split=chosen
+        ),
         args.prepared,
         [Part(pair, number) for pair in pairs for number in range(PARTS)],
         partial(make_lesions, window=args.window, grabcut=args.grabcut),

@@ -10,10 +10,10 @@ from typing import Any, cast
 import nibabel as nib
 import numpy as np
 
-from common.errors import UserError
-from common.files import atomic_path, list_files
-from common.prepare import tell_left_out
-from common.prepared import Dropped
+from common.data.dataset import Dropped
+from common.data.preprocess import warn_dropped
+from common.utils.errors import UserError
+from common.utils.files import atomic_path, list_files
 
 VOLUME_FOLDER, SEGMENTATION_FOLDER = "volume", "segmentations"
 TUMOUR = 2  # 0 is background, 1 liver
@@ -51,7 +51,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
         Dropped(f"segmentation-{n}", "segmentation without volume")
         for n in sorted(segmentations.keys() - volumes.keys())
     ]
-    tell_left_out(lone)
+    warn_dropped(lone)
     both = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as the names sort
     if not both:
         raise UserError(f"no volume-N.nii[.gz] in {data / VOLUME_FOLDER} has a segmentation-N; the numbers must match")

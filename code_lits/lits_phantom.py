@@ -11,7 +11,7 @@ import numpy as np
 
 import lits_data  # noqa: F401 - puts the project's root on the path
 import lits_files
-from common.phantom import blob, phantom_script, smooth_noise, soften
+from common.data.phantom import blob, phantom_script, smooth_noise, soften
 
 SIDE, DEPTH = 256, 16  # px, slices
 SPACING = (1.2, 1.2, 4.0)  # mm

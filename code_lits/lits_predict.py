@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 
 import lits_data  # also puts the project's root on the path
-from common.boxes import VOLUME_HELP, LesionBox, read_boxes
-from common.errors import UserError, run_script
-from common.frames import Frame, Patch
-from common.predict import open_segmenter, output_names, predict, predict_parser
+from common.inference.frames import Frame, Patch
+from common.inference.predict import load_predictor, output_names, predict, predict_parser
+from common.inference.prompts import VOLUME_HELP, LesionPrompt, read_prompts
+from common.utils.errors import UserError, run_script
 from lits_files import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
 
 
-def cut_lesion(pixels: np.ndarray, lesion: LesionBox) -> Patch:
+def cut_lesion(pixels: np.ndarray, lesion: LesionPrompt) -> Patch:
     """A lesion's patch, cut as `lits_data` cuts a component's.
 
     Args:
@@ -44,7 +44,7 @@ def cut_lesion(pixels: np.ndarray, lesion: LesionBox) -> Patch:
 
 
 def read_frames(
-    scan: Scan, lesions: Iterable[LesionBox], name: str, window: tuple[float, float] | None
+    scan: Scan, lesions: Iterable[LesionPrompt], name: str, window: tuple[float, float] | None
 ) -> Iterator[Frame]:
     """The slices that hold lesions, in their order, read one by one.
 
@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not args.volume.name.endswith(SUFFIXES):
         raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
     scan = Scan(args.volume)
-    lesions = read_boxes(args.lesions, scan.shape)
-    segmenter = open_segmenter(args, lits_data.DATASET, [args.volume, args.lesions])
+    lesions = read_prompts(args.lesions, scan.shape)
+    predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions])
     mask = np.zeros(scan.shape, np.uint8, order="F")  # a slice is one piece; untouched ones take no memory
 
     def keep(frame: Frame, found: np.ndarray) -> None:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (name,) = output_names([args.volume])
     frames = read_frames(scan, lesions, name, args.window)
     slices = len({lesion.slice for lesion in lesions})
-    predict(segmenter, frames, args.out, keep, total=slices, unit="slice")
+    predict(predictor, frames, args.out, keep, total=slices, unit="slice")
     scan.write_mask(args.out / f"{name}_mask.nii.gz", mask)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from common.files import read_csv
-from common.prepared import SPLITS
-from common.splits import split_groups
+from common.data.dataset import SPLITS
+from common.data.splits import split_groups
+from common.utils.errors import UserError
+from common.utils.files import read_csv
 
 PUBLISHED_RUNS = """
 E20 T772 V45 T2456 V356 T87 E276 V117 E381 T1447 V596 T134 E9 T15 V3 T1601 E91 V12 E7 V486 T68 E95 T51 V89 E12 T36 V6

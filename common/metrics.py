@@ -1,11 +1,11 @@
-"""The paper's six figures, one value per lesion, reduced last (FACTS.md section 5).
+"""The paper's six metrics, one value per lesion, reduced last (FACTS.md section 5).
 
 Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. What is undefined (a distance to an empty
 prediction) is NaN until the reduction.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,37 +14,53 @@ from skimage.feature import canny
 from common.patches import PATCH
 from common.recipe import Protocol
 
-FIGURES = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")
+METRICS = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")
 """The six, in the order of the paper's table."""
-EXTRA = ("average_hausdorff", "hausdorff95")
+EXTRA_METRICS = ("average_hausdorff", "hausdorff95")
 """Border distances that the paper's text names or that others report."""
 FRACTIONS = ("iou", "dice", "vs")
-"""Figures in 0..1, which the paper prints in per cent; the others are px."""
-DISTANCES = ("centre_error", "avd", *EXTRA)
-"""Figures that an empty mask leaves undefined."""
+"""Metrics in 0..1, which the paper prints in per cent; the others are px."""
+DISTANCES = ("centre_error", "avd", *EXTRA_METRICS)
+"""Metrics that an empty mask leaves undefined."""
 
 
-def lesion_figures(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """All figures of one lesion.
+def lesion_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """All metrics of one lesion.
 
     Args:
         truth: (H, W) 0/1.
         prediction: (H, W) 0/1.
 
     Returns:
-        `FIGURES` and `EXTRA`; the distances are NaN when either mask is empty, the overlaps when both are.
+        `METRICS` and `EXTRA_METRICS`; the distances are NaN when either mask is empty, the overlaps when both are.
     """
     truth, prediction = np.ascontiguousarray(truth, np.uint8), np.ascontiguousarray(prediction, np.uint8)
-    figures = _overlaps(truth, prediction)
-    figures["centre_error"] = _centre_error(truth, prediction)
-    figures["perimeter_error"] = abs(_edge_pixels(truth) - _edge_pixels(prediction)) / 2
-    figures.update(_border_distances(truth, prediction))
-    return {name: float(figures[name]) for name in (*FIGURES, *EXTRA)}
+    values = _overlaps(truth, prediction)
+    values["centre_error"] = _centre_error(truth, prediction)
+    values["perimeter_error"] = abs(_edge_pixels(truth) - _edge_pixels(prediction)) / 2
+    values.update(_border_distances(truth, prediction))
+    return {name: float(values[name]) for name in (*METRICS, *EXTRA_METRICS)}
 
 
-def batch_figures(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
-    """`lesion_figures` of each pair of truth and prediction: a job for a process of its own."""
-    return [lesion_figures(truth, prediction) for truth, prediction in pairs]
+def dice(prediction: Any, truth: Any) -> Any:
+    """Dice overlap of masks, NaN where both are empty.
+
+    Args:
+        prediction: (..., H, W) booleans or 0/1 integers, an array or a tensor.
+        truth: the same shape and kind.
+
+    Returns:
+        (...) values in 0..1, of the same library.
+    """
+    both = (prediction & truth).sum((-2, -1))
+    total = prediction.sum((-2, -1)) + truth.sum((-2, -1))
+    with np.errstate(invalid="ignore"):
+        return 2 * both / total
+
+
+def batch_metrics(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
+    """`lesion_metrics` of each pair of truth and prediction: a job for a process of its own."""
+    return [lesion_metrics(truth, prediction) for truth, prediction in pairs]
 
 
 def _overlaps(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -55,7 +71,7 @@ def _overlaps(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         return dict.fromkeys(FRACTIONS, np.nan)
     return {
         "iou": both / (both + missed + extra),
-        "dice": 2 * both / total,
+        "dice": dice(prediction, truth),
         "vs": 1 - abs(missed - extra) / total,
     }
 
@@ -111,17 +127,17 @@ def _border_distances(truth: np.ndarray, prediction: np.ndarray) -> dict[str, fl
     }
 
 
-def fill_undefined(figures: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, np.ndarray]:
+def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, np.ndarray]:
     """Give empty predictions a distance, as the reduction needs one (FACTS.md 4.8).
 
     Args:
-        figures: (N,) values by name, NaN where undefined.
+        values: (N,) values by name, NaN where undefined.
         protocol: `released` takes the worst of the other lesions in the set, `corrected` the patch's diagonal.
 
     Returns:
         The same, with the distances filled; still NaN under `released` when every prediction is empty.
     """
-    filled = {name: np.asarray(values, np.float64).copy() for name, values in figures.items()}
+    filled = {name: np.array(column, np.float64) for name, column in values.items()}
     for name in DISTANCES:
         undefined = np.isnan(filled[name])
         if undefined.any():
@@ -139,16 +155,20 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = 2000) -> Interval:
+def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
     """Percentile bootstrap of the mean over lesions.
 
     Args:
         values: (N,) one value per lesion.
         seed: of the resampling.
-        draws: resamples.
+        resamples: how many.
     """
-    rng = np.random.default_rng(seed)
-    # One resample at a time: memory must not grow with draws times lesions.
-    means = [rng.choice(values, len(values)).mean() for _ in range(draws)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
+    from scipy.stats import bootstrap  # slow to import
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, mean, mean)
+    interval = bootstrap(
+        (values,), np.mean, n_resamples=resamples, batch=1, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return Interval(mean, float(interval.low), float(interval.high))

@@ -1,7 +1,7 @@
-"""The networks: DeepLabV3+ with or without the cluster head, or with attention (coseg.py).
+"""The networks of the three methods, and how a 120x120 patch passes through one of them.
 
-Every network here maps a canvas of images to named outputs, {"mask": (B, 1, H, W) logits} and, with the head,
-{"cluster": (B, K) logits}.
+Every network maps a canvas of images to named logits: {"mask": (B, 1, H, W)} and, with the cluster head,
+{"cluster": (B, K)}.
 """
 
 import segmentation_models_pytorch as smp
@@ -9,18 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.coseg import CosegNet
-from common.errors import UserError
+from common.patches import PATCH, canvas_index, patch_offset
 from common.recipe import Method
+from common.utils.errors import UserError
 
 HEAD_DROPOUT = 0.2
-"""Of the cluster head (FACTS.md section 1)."""
+"""Dropout of the cluster head (FACTS.md section 1)."""
+ATTENTION_WIDTH = 4096
+"""Hidden units of ACoseg's attention (FACTS.md section 1)."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class LesionNet(smp.DeepLabV3Plus):
     """DeepLabV3+ at output stride 16, one class, with the cluster head when ``clusters`` is given (A1, A1+L).
 
-    Its tensors bear the released checkpoints' names.
+    Tensor names are those of the released checkpoints.
     """
 
     def __init__(self, encoder: str, clusters: int | None = None) -> None:
@@ -34,6 +38,43 @@ class LesionNet(smp.DeepLabV3Plus):
         if self.classification_head is not None:
             outputs["cluster"] = self.classification_head(features[-1])
         return outputs
+
+
+class CosegNet(nn.Module):
+    """ACoseg (Agarwal et al. 2020): DeepLabV3+ with channel attention on its deepest and its stride-4 features.
+
+    In the released code nothing passes between the two images of a pair, so the network takes one batch of images like
+    any other; only training feeds it in pairs (FACTS.md sections 1 and 2). The released class registers the network's
+    parts a second time under other names, so its checkpoints hold most tensors twice; the same is done here.
+    """
+
+    def __init__(self, encoder: str) -> None:
+        super().__init__()
+        self.deeplab_model = smp.DeepLabV3Plus(encoder, encoder_weights=None, encoder_output_stride=16, classes=1)
+        self.deeplab_encoder = self.deeplab_model.encoder
+        deep, shallow = self.deeplab_encoder.out_channels[-1], self.deeplab_encoder.out_channels[2]
+        self.mlp1a, self.mlp2a = nn.Linear(deep, ATTENTION_WIDTH), nn.Linear(ATTENTION_WIDTH, deep)
+        self.mlp1b, self.mlp2b = nn.Linear(shallow, ATTENTION_WIDTH), nn.Linear(ATTENTION_WIDTH, shallow)
+        self.deeplab_decoder = self.deeplab_model.decoder
+        self.deeplab_seghead = self.deeplab_model.segmentation_head
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder, under the name that it has in `LesionNet`."""
+        return self.deeplab_encoder
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map (B, 3, H, W) normalised images to {"mask": (B, 1, H, W) logits}."""
+        features = list(self.deeplab_encoder(images))
+        features[-1] = _attend(features[-1], self.mlp1a, self.mlp2a)
+        features[2] = _attend(features[2], self.mlp1b, self.mlp2b)
+        return {"mask": self.deeplab_seghead(self.deeplab_decoder(features))}
+
+
+def _attend(features: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
+    """Scale each channel of (B, C, h, w) features by a weight in 0..1 computed from the means of all channels."""
+    weights = excite(squeeze(features.mean(dim=(2, 3))).tanh()).sigmoid()
+    return features * weights[:, :, None, None]
 
 
 def build_network(method: Method, encoder: str, clusters: int) -> nn.Module:
@@ -50,13 +91,69 @@ def build_network(method: Method, encoder: str, clusters: int) -> nn.Module:
     return LesionNet(encoder, clusters if method.cluster_head else None)
 
 
+class CanvasTransform(nn.Module):
+    """Normalise patches and mirror-pad them to the canvas (FACTS.md section 1)."""
+
+    rows: Tensor
+    columns: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, canvas: tuple[int, int]) -> None:
+        super().__init__()
+        rows, columns = (torch.from_numpy(index) for index in canvas_index(canvas))
+        constants = {
+            "rows": rows,
+            "columns": columns,
+            "mean": torch.tensor(IMAGENET_MEAN),
+            "std": torch.tensor(IMAGENET_STD),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Map (B, 120, 120, 3) intensities 0..255 to (B, 3, H, W) float32 images, channels last in memory."""
+        patches = patches.float()
+        # Published: divided by 255 only where the image's maximum exceeds 1.
+        brightest = patches.amax(dim=(1, 2, 3), keepdim=True)
+        patches = (torch.where(brightest > 1, patches / 255, patches) - self.mean) / self.std
+        return self._pad(patches).permute(0, 3, 1, 2)
+
+    def masks(self, masks: Tensor) -> Tensor:
+        """Map (B, 120, 120) masks of 0/1 to (B, 1, H, W) float32."""
+        return self._pad(masks)[:, None].float()
+
+    def _pad(self, patches: Tensor) -> Tensor:
+        return patches[:, self.rows][:, :, self.columns]
+
+
+def centre_crop(canvas: Tensor) -> Tensor:
+    """Cut the 120x120 patch out of (B, C, H, W) canvases: [132:252, 180:300] at the published size."""
+    row, column = patch_offset((canvas.shape[-2], canvas.shape[-1]))
+    return canvas[..., row : row + PATCH, column : column + PATCH]
+
+
+class PatchNet(nn.Module):
+    """A network with what happens before and after it: from patches to logits of the same pixels."""
+
+    def __init__(self, network: nn.Module, canvas: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.transform = CanvasTransform(canvas)
+
+    def forward(self, patches: Tensor) -> dict[str, Tensor]:
+        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, {"cluster": (B, K)}."""
+        logits = self.network(self.transform(patches))
+        return logits | {"mask": centre_crop(logits["mask"])[:, 0]}
+
+
 def count_flops(network: nn.Module, canvas: tuple[int, int]) -> float:
-    """Floating-point operations of training on one image of (rows, columns), where going back takes twice going forth.
+    """Floating-point operations of training on one image of (rows, columns); backward counts as twice forward.
 
     The network is left in eval mode.
     """
     image = torch.zeros(1, 3, *canvas, device=next(network.parameters()).device)
-    # The counter's own count of going back is wrong for convolutions in groups.
+    # The counter's own count of the backward pass is wrong for grouped convolutions.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(image)
     return 3.0 * counter.get_total_flops()

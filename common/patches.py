@@ -3,6 +3,7 @@
 Points are (x, y), arrays (row, column). See FACTS.md section 1.
 """
 
+import argparse
 from typing import Any, NamedTuple
 
 import cv2
@@ -37,6 +38,21 @@ def check_canvas(canvas: Any) -> tuple[int, int]:
         f"{told!s:.40} is not a canvas: rows and columns must be multiples of {CANVAS_MULTIPLE}, from "
         f"{SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}, which holds the {PATCH}x{PATCH} patch, to {LARGEST_CANVAS} each way"
     )
+
+
+def parse_canvas(text: str) -> tuple[int, int]:
+    """Parse "HxW" in px, e.g. "384x480".
+
+    Raises:
+        argparse.ArgumentTypeError: not two whole numbers, or as `check_canvas`.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in px, such as 384x480")
+    try:
+        return check_canvas([int(part) for part in parts])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def resize_image(image: np.ndarray) -> np.ndarray:
@@ -81,26 +97,19 @@ def paste_patch(patch: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.nda
     return image if crop.scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def mirror_index(length: int, before: int, after: int) -> np.ndarray:
-    """Indices into an axis of ``length`` px that pad it by reflection (``BORDER_REFLECT_101``, repeated).
-
-    >>> mirror_index(3, 2, 3).tolist()
-    [2, 1, 0, 1, 2, 1, 0, 1]
-    """
-    period = max(2 * (length - 1), 1)
-    position = np.abs(np.arange(-before, length + after)) % period
-    return np.minimum(position, period - position) if length > 1 else np.zeros_like(position)
-
-
 def patch_offset(canvas: tuple[int, int]) -> tuple[int, int]:
     """(row, column) of the patch's first pixel on a canvas of (rows, columns): (132, 180) as published."""
     return (canvas[0] - PATCH) // 2, (canvas[1] - PATCH) // 2
 
 
 def canvas_index(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column indices that spread a 120x120 patch over ``canvas`` (rows, columns)."""
+    """Row and column indices that spread a 120x120 patch over ``canvas`` (rows, columns) by reflection.
+
+    The edge is not repeated (``BORDER_REFLECT_101``), and where the canvas asks for it the reflection is.
+    """
     row, column = patch_offset(canvas)
+    pixels = np.arange(PATCH)
     return (
-        mirror_index(PATCH, row, canvas[0] - PATCH - row),
-        mirror_index(PATCH, column, canvas[1] - PATCH - column),
+        np.pad(pixels, (row, canvas[0] - PATCH - row), mode="reflect"),
+        np.pad(pixels, (column, canvas[1] - PATCH - column), mode="reflect"),
     )

@@ -1,18 +1,22 @@
-"""What a dataset declares about itself, the three methods, and a recipe's fields."""
+"""What a dataset declares about itself, the three methods, a recipe's fields, and the configuration of a run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 Protocol = Literal["released", "corrected"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
+ENCODER = "resnet101"
+"""The published encoder (FACTS.md section 1)."""
+TARGETS = ("ellipse", "grabcut", "truth")
+"""Masks that a network can be trained on or scored against, by the name of their array."""
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetInfo:
     """What `common/` must know of a dataset; everything else stands in the dataset's own folder."""
 
     name: str
@@ -65,7 +69,7 @@ METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG)}
 class Recipe:
     """One row of FACTS.md section 2. No field has a default: forgetting one would change the experiment."""
 
-    dataset: Dataset
+    dataset: DatasetInfo
     method: Method
     checkpoint: str
     """The published checkpoint's file name."""
@@ -87,3 +91,91 @@ class Recipe:
     published: tuple[tuple[float, float], ...]
     """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
+
+
+HISTORY = ".history.csv"
+"""What takes the place of a checkpoint's suffix in the name of its training's history."""
+
+
+def history_path(checkpoint: Path) -> Path:
+    """The history of the training that makes ``checkpoint``: a CSV file with a row per epoch."""
+    return checkpoint.with_suffix(HISTORY)
+
+
+def state_path(checkpoint: Path) -> Path:
+    """The state from which the training that makes ``checkpoint`` resumes; it exists until the training is complete."""
+    return checkpoint.with_suffix(".state")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What training and evaluation share: a recipe with the command line's changes, and where and how it runs."""
+
+    recipe: Recipe
+    prepared: Path
+    """The folder of prepared arrays."""
+    checkpoint: Path
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    limit: int | None
+    """Only the first lesions of each split; None means all."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """One training."""
+
+    encoder: str
+    """A name of segmentation-models-pytorch."""
+    encoder_weights: str
+    """What the encoder starts from: "imagenet", "none" or the path of a state dict."""
+    canvas: tuple[int, int]
+    """(rows, columns) in px that the network sees."""
+    clusters: int
+    """K."""
+    protocol: Protocol
+    target: str
+    """The mask that is trained on, one of `TARGETS`."""
+    seed: int
+    resume: bool
+    compile: bool
+    """Run ``torch.compile`` on the network first."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint records of its training, as plain values: all that changes the result."""
+        recipe = self.recipe
+        return {
+            "dataset": recipe.dataset.name,
+            "method": recipe.method.name,
+            "clusters": self.clusters,
+            "encoder": self.encoder,
+            "encoder_weights": self.encoder_weights if self.encoder_weights in ("imagenet", "none") else "file",
+            "canvas": list(self.canvas),
+            "protocol": self.protocol,
+            "target": self.target,
+            "loss_weights": dict(recipe.loss_weights),
+            "lr": recipe.lr,
+            "batch_size": recipe.batch_size,
+            "epochs": recipe.epochs,
+            "patience": recipe.patience,
+            "watch": recipe.watch,
+            "seed": self.seed,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True)
+class EvalConfig(RunConfig):
+    """One evaluation. ``None`` means: as the checkpoint's own settings say, else as published."""
+
+    results: Path
+    """The folder that metrics are written to."""
+    encoder: str | None
+    canvas: tuple[int, int] | None
+    clusters: int | None
+    protocol: Protocol | None
+    split: Literal["train", "val", "test", "all"]
+    truth: str
+    """What predictions are scored against: one of `TARGETS`, or a folder of human masks."""
+    export: Literal["onnx"] | None
+    """Write the checkpoint in this format and score nothing."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from common.errors import UserError
+from common.utils.errors import UserError
 
 _PARALLEL = 1e-6  # sine of the angle between two diameters under which they count as parallel
 

@@ -14,8 +14,8 @@ import HAM_data
 import HAM_phantom
 import lits_data
 import lits_phantom
-from common.prepare import prepare
-from common.prepared import Prepared
+from common.data.dataset import LesionDataset
+from common.data.preprocess import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -42,11 +42,11 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ham_prepared(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def ham_prepared(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> LesionDataset:
     """The 400 real HAM10000 lesions, prepared with the golden files' K=20."""
     folder = tmp_path_factory.mktemp("ham") / "prepared"
     HAM_data.main(["--data", str(shared / "data" / "ham10000"), "--prepared", str(folder), "--clusters", "20"])
-    return Prepared.open(folder, HAM_data.DATASET, "released", 20)
+    return LesionDataset.open_for(folder, HAM_data.DATASET, "released", 20)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 import HAM_data  # also puts the project's root on the path
+from common.data.dataset import Lesion, Outcome
+from common.data.preprocess import PreprocessConfig, prepare
 from common.patches import PATCH
-from common.prepare import Request, prepare
-from common.prepared import Lesion, Outcome
 from common.recist import Ellipse
 from common.weak_masks import grabcut_mask
 
@@ -63,7 +63,7 @@ def unpack(package: Path, folder: Path, clusters: int = HAM_data.DATASET.cluster
     with np.load(package / IMAGES) as packed:
         splits = dict(zip(packed["names"].tolist(), packed["split"].tolist(), strict=True))
     args = SimpleNamespace(data=package, protocol="released", clusters=clusters, seed=0, grabcut=True)
-    request = Request.of(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
+    request = PreprocessConfig.of(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
 
     def split(rows: list[dict[str, Any]]) -> list[str]:
         return [splits[row["lesion"]] for row in rows]

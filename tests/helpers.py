@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli import parse_eval, parse_train
-from common.evaluate import evaluate
-from common.files import read_json
+from common.evaluation.evaluate import evaluate
 from common.model import build_network
 from common.recipe import Method, Recipe
-from common.train import train
+from common.run.cli import parse_eval, parse_train
+from common.training.train import train
+from common.utils.files import read_json
 
 FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8 --clusters 4 --batch-size 8"
 SMALL = FLAGS.split()

@@ -16,13 +16,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from common.boxes import read_boxes
-from common.cli import canvas_size
-from common.errors import UserError
-from common.files import read_csv
-from common.patches import LARGEST_CANVAS, PATCH, canvas_index
-from common.prepared import SPLITS
+from common.data.dataset import SPLITS
+from common.inference.prompts import read_prompts
+from common.patches import LARGEST_CANVAS, PATCH, canvas_index, parse_canvas
 from common.recist import ellipse_from_diameters
+from common.utils.errors import UserError
+from common.utils.files import read_csv
 from DeepLesion_data import window_image
 from DeepLesion_info import LEAST_INTERVAL, find_channels, read_marks, slice_path
 from lits_data import grey, parse_window
@@ -91,7 +90,7 @@ def boxes(content: bytes) -> bool:
     for shape in (SHAPE, SHAPE[:2]):
         with file(content) as path:
             try:
-                found = read_boxes(path, shape)
+                found = read_prompts(path, shape)
             except UserError as error:
                 assert str(path) in str(error)
                 continue
@@ -108,10 +107,10 @@ def boxes(content: bytes) -> bool:
 def canvas(content: bytes) -> bool:
     """The word after ``--canvas``."""
     try:
-        rows, columns = canvas_size(content.decode(errors="surrogateescape"))
+        rows, columns = parse_canvas(content.decode(errors="surrogateescape"))
     except argparse.ArgumentTypeError:
         return False
-    assert canvas_size(f"{rows}x{columns}") == (rows, columns)
+    assert parse_canvas(f"{rows}x{columns}") == (rows, columns)
     for side, index in zip((rows, columns), canvas_index((rows, columns)), strict=True):
         assert PATCH <= side <= LARGEST_CANVAS
         assert len(index) == side

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from common.segment import Segmenter
+from common.inference.predictor import Predictor
 
 
 class BrightIsLesion:
@@ -28,5 +28,5 @@ def use(monkeypatch, protocol="released"):
         network.asked = {"checkpoint": checkpoint, "dataset": dataset.name, **settings}
         return network
 
-    monkeypatch.setattr(Segmenter, "open", load)
+    monkeypatch.setattr(Predictor, "open", load)
     return network

@@ -2,7 +2,7 @@
 
 import torch
 
-from common.coseg import CosegNet, _attend
+from common.model import CosegNet, _attend
 
 
 def test_attention_by_hand():

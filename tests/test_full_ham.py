@@ -5,12 +5,12 @@ import numpy as np
 from helpers import golden_masks, iou
 
 import HAM_data
-from common.prepared import Prepared
+from common.data.dataset import LesionDataset
 
 
 def test_the_package_is_what_preparing_gives(shared, tmp_path, ham_prepared):
     full_ham.unpack(shared / "data" / "ham10000_full120", tmp_path, clusters=20, limit=600)
-    prepared = Prepared.open(tmp_path / "prepared", HAM_data.DATASET, "released", 20)
+    prepared = LesionDataset.open_for(tmp_path / "prepared", HAM_data.DATASET, "released", 20)
     names = {row["lesion"]: number for number, row in enumerate(prepared.lesions)}
     both = [(names[row["lesion"]], number) for number, row in enumerate(ham_prepared.lesions) if row["lesion"] in names]
     assert len(names) == 600

@@ -8,7 +8,7 @@ import pytest
 from helpers import golden_masks
 from skimage.feature import canny
 
-from common.metrics import EXTRA, FIGURES, _edge_pixels, bootstrap_interval, fill_undefined, lesion_figures
+from common.metrics import EXTRA_METRICS, METRICS, _edge_pixels, bootstrap_interval, fill_undefined, lesion_metrics
 from common.recist import Ellipse
 from common.weak_masks import ellipse_mask
 
@@ -21,7 +21,7 @@ def _square(top: int, left: int, size: int) -> np.ndarray:
 
 def test_figures_by_hand():
     # Two 10x10 squares, 3 px apart sideways: 70 pixels shared, 30 missed, 30 too many.
-    figures = lesion_figures(_square(20, 20, 10), _square(20, 23, 10))
+    figures = lesion_metrics(_square(20, 20, 10), _square(20, 23, 10))
     assert figures["iou"] == pytest.approx(70 / 130)
     assert figures["dice"] == pytest.approx(0.7)
     assert figures["vs"] == 1
@@ -34,25 +34,25 @@ def test_figures_by_hand():
 
 
 def test_a_perfect_prediction():
-    figures = lesion_figures(_square(5, 5, 30), _square(5, 5, 30))
+    figures = lesion_metrics(_square(5, 5, 30), _square(5, 5, 30))
     assert figures == {"iou": 1, "dice": 1, "vs": 1, "centre_error": 0, "perimeter_error": 0, "avd": 0,
                        "average_hausdorff": 0, "hausdorff95": 0}  # fmt: skip
 
 
 def test_an_empty_prediction_has_overlaps_but_no_distances():
-    figures = lesion_figures(_square(5, 5, 30), np.zeros((120, 120), np.uint8))
+    figures = lesion_metrics(_square(5, 5, 30), np.zeros((120, 120), np.uint8))
     assert (figures["iou"], figures["dice"], figures["vs"]) == (0, 0, 0)
-    assert all(np.isnan(figures[name]) for name in ("centre_error", "avd", *EXTRA))
+    assert all(np.isnan(figures[name]) for name in ("centre_error", "avd", *EXTRA_METRICS))
 
 
 def test_two_empty_masks_are_undefined():
     empty = np.zeros((120, 120), np.uint8)
-    assert all(np.isnan(lesion_figures(empty, empty)[name]) for name in ("iou", "dice", "vs", "avd"))
+    assert all(np.isnan(lesion_metrics(empty, empty)[name]) for name in ("iou", "dice", "vs", "avd"))
 
 
 def test_borders_are_4_connected_and_the_image_edge_counts():
     # A mask that fills the image has its border at the image's edge.
-    figures = lesion_figures(np.ones((120, 120), np.uint8), _square(60, 60, 1))
+    figures = lesion_metrics(np.ones((120, 120), np.uint8), _square(60, 60, 1))
     assert figures["avd"] == pytest.approx(np.hypot(60, 60))
 
 
@@ -67,7 +67,7 @@ def test_edges_are_those_of_the_whole_image():
 
 
 def test_fill_undefined_by_protocol():
-    figures = {name: np.array([1.0, np.nan, 7.0]) for name in ("centre_error", "avd", *EXTRA)}
+    figures = {name: np.array([1.0, np.nan, 7.0]) for name in ("centre_error", "avd", *EXTRA_METRICS)}
     assert fill_undefined(figures, "released")["avd"].tolist() == [1, 7, 7]
     assert fill_undefined(figures, "corrected")["avd"].tolist() == pytest.approx([1, np.hypot(120, 120), 7])
     assert np.isnan(figures["avd"][1])
@@ -104,12 +104,12 @@ def predictions(shared) -> dict[str, np.ndarray]:
 def test_figures_are_the_published_codes(name, predictions, shared):
     golden = json.loads((shared / "golden" / "metrics.json").read_text())[name]
     truth = golden_masks(shared, "ham10000", "truth")
-    ours = [lesion_figures(mask, prediction) for mask, prediction in zip(truth, predictions[name], strict=False)]
+    ours = [lesion_metrics(mask, prediction) for mask, prediction in zip(truth, predictions[name], strict=False)]
     for mine, theirs in zip(ours, golden["per_lesion"], strict=True):
         if theirs is not None:
-            assert [mine[figure] for figure in FIGURES] == pytest.approx(
-                [theirs[figure] for figure in FIGURES], rel=1e-6
+            assert [mine[figure] for figure in METRICS] == pytest.approx(
+                [theirs[figure] for figure in METRICS], rel=1e-6
             )
-    columns = {figure: np.array([lesion[figure] for lesion in ours]) for figure in (*FIGURES, *EXTRA)}
+    columns = {figure: np.array([lesion[figure] for lesion in ours]) for figure in (*METRICS, *EXTRA_METRICS)}
     means = {figure: values.mean() for figure, values in fill_undefined(columns, "released").items()}
-    assert [means[figure] for figure in FIGURES] == pytest.approx([golden["mean"][f] for f in FIGURES], rel=1e-6)
+    assert [means[figure] for figure in METRICS] == pytest.approx([golden["mean"][f] for f in METRICS], rel=1e-6)

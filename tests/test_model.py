@@ -7,16 +7,16 @@ import pytest
 import torch
 from helpers import formula_network
 
-from common.dataset import LesionBatches
-from common.errors import UserError
+from common.data.loader import LesionLoader
 from common.model import build_network, count_flops
 from common.recipe import A1, A1CLASS, ACOSEG
+from common.utils.errors import UserError
 
 
 @pytest.mark.parametrize(("method", "key"), [(A1CLASS, "A1class"), (ACOSEG, "Acoseg")])
 def test_outputs_are_the_published_codes(method, key, shared, ham_prepared):
     order = json.loads((shared / "golden" / "trajectories_resnet18.json").read_text())["order"][:2]
-    batch = next(LesionBatches(ham_prepared, np.array(order), "ellipse", (384, 480), torch.device("cpu")).batches(2))
+    batch = next(LesionLoader(ham_prepared, np.array(order), "ellipse", (384, 480), torch.device("cpu")).batches(2))
     with torch.no_grad():
         outputs = formula_network(method, shared).eval()(batch.images)
     mask = outputs["mask"][..., ::8, ::8].numpy()

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.cli import canvas_size
-from common.patches import LARGEST_CANVAS
+from common.patches import LARGEST_CANVAS, parse_canvas
 from DeepLesion_info import COLUMNS, read_marks
 from lits_data import parse_window
 
@@ -107,7 +106,7 @@ def test_pairs_of_numbers(name, mark):
 @given(st.integers(8, LARGEST_CANVAS // 16), st.integers(8, LARGEST_CANVAS // 16))
 def test_every_canvas_there_is_is_understood(rows, columns):
     text = f"{16 * rows}x{16 * columns}"
-    assert canvas_size(text) == (16 * rows, 16 * columns)
+    assert parse_canvas(text) == (16 * rows, 16 * columns)
     assert parsers.canvas(text.encode())
 
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from common.recist import fit_ellipse, mask_hull, shape_clusters
+from common.utils.errors import UserError
 
 
 def test_hull_of_a_ring_is_that_of_all_its_pixels():

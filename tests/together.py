@@ -13,13 +13,13 @@ import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
 import HAM_data
-from common.cli import Run, parse_train
-from common.dataset import LesionBatches
-from common.distributed import Share, processes
-from common.prepared import Prepared
-from common.recipe import Recipe
-from common.train import build_trainer
-from common.trainer import training_steps
+from common.data.dataset import LesionDataset
+from common.data.loader import LesionLoader
+from common.recipe import Recipe, Run
+from common.run.cli import parse_train
+from common.training.distributed import World, processes
+from common.training.train import build_trainer
+from common.training.trainer import step_groups
 
 RECIPES = {"A1": HAM_A1_train.RECIPE, "A1class": HAM_A1class_train.RECIPE, "Acoseg": HAM_Acoseg_train.RECIPE}
 # Adam's first step moves a weight by lr whatever its gradient, so that rounding decides about those of no gradient:
@@ -35,10 +35,10 @@ def settings(recipe: Recipe, data: Path) -> Run:
     return parse_train(recipe, None, [*FLAGS.split(), "--precision", "fp32", "--device", "cpu", "--data", str(data)])
 
 
-def first_steps(run: Run, share: Share, numbers: str) -> list[dict[str, float]]:
+def first_steps(run: Run, share: World, numbers: str) -> list[dict[str, float]]:
     """The losses of a training's first steps without dropout, each that of the whole batch."""
     run = replace(run, recipe=replace(run.recipe, lr=RATES[numbers]))
-    prepared = Prepared.open(run.prepared, HAM_data.DATASET, "released")
+    prepared = LesionDataset.open_for(run.prepared, HAM_data.DATASET, "released")
     exact = getattr(torch, numbers)
     torch.set_default_dtype(exact)
     try:
@@ -49,12 +49,12 @@ def first_steps(run: Run, share: Share, numbers: str) -> list[dict[str, float]]:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
     trainer.network.train()
-    lesions = LesionBatches(
+    lesions = LesionLoader(
         prepared, prepared.rows("train"), "ellipse", (128, 128), CPU, share, run.recipe.method.paired
     )
     batches = (batch for epoch in range(2) for batch in lesions.batches(8, np.arange(28), "drop"))
     batches = (batch._replace(images=batch.images.to(exact)) for batch in batches)
-    steps = (groups for batch in batches for groups in training_steps(run.recipe.method, batch))
+    steps = (groups for batch in batches for groups in step_groups(run.recipe.method, batch))
     losses = [share.sums(trainer.step(groups)) for groups in islice(steps, STEPS[numbers])]
     return [{name: value / share.size for name, value in step.items()} for step in losses]
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
-from common.prepare import Request
-from common.prepared import Dropped, Lesion
-from common.recipe import Dataset
+from common.data.dataset import Dropped, Lesion
+from common.data.preprocess import PreprocessConfig
+from common.recipe import DatasetInfo
 from common.recist import Ellipse
+from common.utils.errors import UserError
 
-DATASET = Dataset("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
+DATASET = DatasetInfo("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
 
 
 def make(number: int, *, fails_at: int | None = None) -> list:
@@ -31,5 +31,7 @@ def thirds(rows: list) -> list[str]:
     return ["train" if index % 3 == 0 else "val" if index % 3 == 1 else "test" for index in range(len(rows))]
 
 
-def request(**changes) -> Request:
-    return Request(**{"dataset": DATASET, "protocol": "released", "clusters": 2, "seed": 0, "inputs": "abc", **changes})
+def request(**changes) -> PreprocessConfig:
+    return PreprocessConfig(
+        **{"dataset": DATASET, "protocol": "released", "clusters": 2, "seed": 0, "inputs": "abc", **changes}
+    )

@@ -1,0 +1,188 @@
+"""The arrays on disk: written once, mapped many times.
+
+`<data folder>/prepared/` holds, row i always being the same lesion:
+
+    images.npy    (N, 120, 120, 3) uint8 or float32   intensities 0..255 in the channel order that is fed
+    ellipse.npy   (N, 120, 120) uint8 0/1             the approximate target
+    grabcut.npy   (N, 120, 120) uint8 0/1             the GrabCut target (absent with --no-grabcut)
+    truth.npy     (N, 120, 120) uint8 0/1             the test truth (absent where nobody drew one)
+    recist.npy    (N, 5) float32                      cx, cy, width, height in px of the patch, angle in degrees
+    lesions.csv   lesion, split, cluster, source, and whatever else the dataset knows
+    dropped.csv   lesion, reason: nothing leaves the set without a line here
+    prepared.json format, dataset, protocol, K, seed, settings, versions, counts; its presence means the folder is whole
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from common.patches import PATCH
+from common.recipe import DatasetInfo, Protocol
+from common.recist import Ellipse
+from common.utils.errors import UserError
+from common.utils.files import read_csv, read_json
+
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+TABLES = ("lesions.csv", "dropped.csv", "prepared.json")
+_REQUIRED = {"dataset": str, "protocol": str, "channels": str, "clusters": int, "lesions": int, "arrays": list}
+"""Keys of `prepared.json` that are read, and their types."""
+_MASK = ((PATCH, PATCH), "u")
+_ARRAYS = {
+    "images": ((PATCH, PATCH, 3), "uf"),
+    "ellipse": _MASK,
+    "grabcut": _MASK,
+    "truth": _MASK,
+    "recist": ((5,), "f"),
+}
+"""Shape of a row, and NumPy's letters for the kinds of numbers."""
+
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion as a dataset's script yields it: 120x120 arrays, and what the dataset knows of it."""
+
+    name: str
+    image: np.ndarray
+    """(120, 120, 3) uint8 or float32, 0..255."""
+    ellipse: np.ndarray
+    """(120, 120) uint8 0/1."""
+    recist: Ellipse
+    """In px of the patch."""
+    grabcut: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """More cells of `lesions.csv`; "source" tells where the lesion came from."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of one row, by file name, without those the lesion lacks."""
+        rows = {
+            "images": self.image,
+            "ellipse": self.ellipse,
+            "grabcut": self.grabcut,
+            "truth": self.truth,
+            "recist": np.array(self.recist, np.float32),
+        }
+        return {name: row for name, row in rows.items() if row is not None}
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A lesion that can't be used, and why."""
+
+    lesion: str
+    reason: str
+
+
+Outcome = Lesion | Dropped
+
+
+def read_metadata(folder: Path) -> dict[str, Any] | None:
+    """The content of a finished folder's `prepared.json`; None where there is none."""
+    path = folder / "prepared.json"
+    return read_json(path) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class LesionDataset:
+    """A prepared folder, opened: arrays are mapped, not read."""
+
+    folder: Path
+    metadata: Mapping[str, Any]
+    """The content of `prepared.json`."""
+    lesions: list[dict[str, str]]
+
+    @classmethod
+    def open(cls, folder: Path, remedy: str = "prepare it") -> Self:
+        """Open ``folder`` whatever it was made for; ``remedy`` is what messages advise.
+
+        Raises:
+            UserError: missing, unfinished or damaged.
+        """
+        metadata = read_metadata(folder)
+        if metadata is None:
+            raise UserError(f"{folder} is missing or unfinished; {remedy} first")
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{folder} has format {metadata.get('format')}, not {FORMAT}; {remedy} with --force")
+        if missing := [name for name, kind in _REQUIRED.items() if not isinstance(metadata.get(name), kind)]:
+            raise UserError(f"{folder / 'prepared.json'} does not tell {', '.join(missing)}; {remedy} with --force")
+        lesions, table = read_csv(folder / "lesions.csv"), folder / "lesions.csv"
+        if len(lesions) != metadata["lesions"]:
+            raise UserError(f"{table} has {len(lesions)} rows, not {metadata['lesions']}; {remedy} with --force")
+        labels = {str(cluster) for cluster in range(metadata["clusters"])}
+        if not all(
+            row.get("lesion") and row.get("split") in SPLITS and row.get("cluster") in labels for row in lesions
+        ):
+            raise UserError(f"{table} has a row without name, split or cluster; {remedy} with --force")
+        return cls(folder, metadata, lesions)
+
+    @classmethod
+    def open_for(cls, folder: Path, info: DatasetInfo, protocol: Protocol, clusters: int | None = None) -> Self:
+        """Open ``folder``, checking that it is what a recipe needs.
+
+        Args:
+            folder: `<data folder>/prepared`.
+            info: the dataset whose lesions they must be.
+            protocol: under which they must have been made.
+            clusters: the K they must have; None where the recipe has no use for clusters.
+
+        Raises:
+            UserError: missing, damaged, or made with other settings; names the command that mends it.
+        """
+        command = info.prepare_command
+        if folder != info.folder / info.data / "prepared":
+            command += f" --data {folder.parent}" if folder.name == "prepared" else f" --prepared {folder}"
+        dataset = cls.open(folder, f"run {command}")
+        wanted: dict[str, Any] = {"dataset": info.name, "protocol": protocol}
+        if clusters is not None:
+            wanted["clusters"] = clusters
+        for key, value in wanted.items():
+            if dataset.metadata.get(key) != value:
+                raise UserError(
+                    f"{folder} was made with {key} {dataset.metadata.get(key)}, but {value} is asked for; "
+                    f"run {command} --protocol {protocol}" + (f" --clusters {clusters}" if clusters else "")
+                )
+        return dataset
+
+    def array(self, name: str) -> np.ndarray:
+        """Map `<name>.npy` read-only.
+
+        Raises:
+            UserError: this folder has no such array, or it is damaged.
+        """
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: this folder was prepared without it")
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{path} is damaged; prepare the folder again with --force") from error
+        shape, kinds = _ARRAYS[name]
+        if array.shape != (len(self.lesions), *shape) or array.dtype.kind not in kinds:
+            raise UserError(
+                f"{path} holds {array.dtype} numbers of shape {array.shape}, not {(len(self.lesions), *shape)}; "
+                "prepare the folder again with --force"
+            )
+        return array
+
+    def clusters(self) -> np.ndarray:
+        """(N,) int64 shape clusters."""
+        return np.array([int(row["cluster"]) for row in self.lesions], np.int64)
+
+    def rows(self, split: str, limit: int | None = None) -> np.ndarray:
+        """Row numbers of a split ("train", "val", "test" or "all"), the first ``limit`` of each split.
+
+        Raises:
+            UserError: the split is empty.
+        """
+        wanted = SPLITS if split == "all" else (split,)
+        of_split = [[i for i, row in enumerate(self.lesions) if row["split"] == name][:limit] for name in wanted]
+        rows = sorted(row for rows in of_split for row in rows)
+        if not rows:
+            raise UserError(f"{self.folder} has no lesions in the split {split}")
+        return np.array(rows)

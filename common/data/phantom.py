@@ -1,0 +1,82 @@
+"""Shapes and textures from which the datasets' phantoms are drawn: synthetic data for the demo and the tests."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.utils.errors import UserError, run_script
+
+
+def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Random field of mean 0 and standard deviation 1 whose features are about ``scale`` px wide.
+
+    Args:
+        shape: rows and columns.
+        scale: standard deviation in px of the Gaussian that smooths white noise.
+        rng: source of randomness.
+
+    Returns:
+        ``shape`` float32.
+    """
+    # Drawn on a coarser grid where that can't be seen: a wide Gaussian is slow.
+    step = max(int(scale / 4), 1)
+    coarse = rng.standard_normal((-(-shape[0] // step) + 2, -(-shape[1] // step) + 2)).astype(np.float32)
+    field = cv2.GaussianBlur(coarse, (0, 0), max(scale / step, 0.3))
+    field = cv2.resize(field, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
+
+
+def blob(
+    shape: tuple[int, int],
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float,
+    roughness: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """An ellipse whose outline wavers, as lesions' outlines do.
+
+    Args:
+        shape: rows and columns.
+        centre: (x, y) in px.
+        radii: half axes in px.
+        angle: of the first axis, in degrees.
+        roughness: how far the outline strays, as a fraction of the radius; 0 gives the ellipse itself.
+        rng: source of randomness.
+
+    Returns:
+        ``shape`` uint8 0/1.
+    """
+    around = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    waver = np.zeros_like(around)
+    for wave in range(2, 7):
+        amplitude, phase = rng.normal(0, 1 / wave), rng.uniform(0, 2 * np.pi)
+        waver += amplitude * np.cos(wave * around + phase)
+    reach = np.clip(1 + roughness * waver, 0.3, 2)
+    along, across = radii[0] * reach * np.cos(around), radii[1] * reach * np.sin(around)
+    turn = np.deg2rad(angle)
+    x = centre[0] + along * np.cos(turn) - across * np.sin(turn)
+    y = centre[1] + along * np.sin(turn) + across * np.cos(turn)
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.rint(np.stack([x, y], 1)).astype(np.int32)], 1)
+    return mask
+
+
+def soften(mask: np.ndarray, width: float) -> np.ndarray:
+    """A mask as float32 weights 0..1 whose border is blurred over about ``width`` px."""
+    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(width, 0.3))
+
+
+def phantom_script(write: Callable[[Path], None]) -> None:
+    """What a phantom script does when it is run: write its synthetic data to the one folder it is given."""
+
+    def main() -> None:
+        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+            raise UserError("give one folder to write the synthetic data to")
+        write(Path(sys.argv[1]))
+        print(f"synthetic data written to {sys.argv[1]}")
+
+    run_script(main)

@@ -1,0 +1,165 @@
+"""Score a checkpoint on lesions of a prepared folder."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.data.dataset import LesionDataset
+from common.data.loader import LesionLoader
+from common.evaluation.results import print_metrics, write_results
+from common.inference.predictor import Predictor
+from common.metrics import METRICS, batch_metrics
+from common.recipe import TARGETS, EvalConfig, Protocol
+from common.training.checkpoint import load_model_for
+from common.training.device import pick_device
+from common.training.distributed import SINGLE_PROCESS, World, process_group
+from common.utils.errors import UserError
+from common.utils.parallel import parallel_map
+from common.utils.progress import progress
+from common.utils.provenance import sha256
+
+_MOST_SCORERS = 4
+
+
+def evaluate(config: EvalConfig) -> None:
+    """Score a checkpoint; print the six metrics, write `<stem>.json` and `<stem>.csv` into the results folder.
+
+    Splits other than test write `<stem>.<split>.json` and `.csv`.
+
+    Raises:
+        UserError: something asked for is missing or does not fit.
+    """
+    device = pick_device(config.device)
+    with process_group(device) as world:
+        _evaluate(config, device, world)
+
+
+def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
+    model = load_model_for(config)
+    dataset = LesionDataset.open_for(config.prepared, config.recipe.dataset, model.protocol)
+    rows = rows_to_score(dataset, config, model.protocol)
+    truth = read_truth(dataset, config, rows)
+    rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
+    config.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
+    predictor = Predictor(model, device, config.precision)
+    start = time.monotonic()
+    loader = LesionLoader(dataset, rows, "ellipse", model.canvas, device, world.rank, world.size)
+    scored = world.gather(score(predictor, loader, truth, config.recipe.batch_size, world))
+    if not world.is_main:
+        return
+    metrics = [values for _, values in sorted(scored, key=lambda row_and_values: row_and_values[0])]
+    seconds = time.monotonic() - start
+    about = describe_evaluation(config, predictor) | {
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(rows) / seconds, 2),
+    }
+    stem = config.checkpoint.stem if config.split == "test" else f"{config.checkpoint.stem}.{config.split}"
+    lesions = [dataset.lesions[row] for row in rows]
+    summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
+    print_metrics(summary, config.truth)
+    print(f"{config.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
+
+
+def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol) -> np.ndarray:
+    """The lesions that are scored: under `released`, down to the recipe's multiple (FACTS.md 4.4).
+
+    Raises:
+        UserError: none are left.
+    """
+    rows = dataset.rows(config.split, config.limit)
+    multiple = config.recipe.scored_multiple
+    if protocol == "corrected" or len(rows) % multiple == 0:
+        return rows
+    kept = rows[: len(rows) - len(rows) % multiple]
+    if not len(kept):
+        raise UserError(
+            f"the released protocol scores a multiple of {multiple} lesions, and the split {config.split} has "
+            f"{len(rows)}; pass --protocol corrected"
+        )
+    print(f"the released protocol leaves out the last {len(rows) - len(kept)} of {len(rows)} lesions")
+    return kept
+
+
+def read_truth(dataset: LesionDataset, config: EvalConfig, rows: np.ndarray) -> np.ndarray | dict[int, np.ndarray]:
+    """What predictions are scored against, by row: a prepared array, or masks read from a folder.
+
+    Raises:
+        UserError: there is no such array or folder, or it has a mask for none of the lesions.
+    """
+    if config.truth in TARGETS:
+        return dataset.array(config.truth)
+    read = config.recipe.dataset.read_truth
+    if read is None or not Path(config.truth).is_dir():
+        raise UserError(f"--truth {config.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
+    masks = read(Path(config.truth), dataset.lesions)
+    if not any(row in masks for row in rows):
+        raise UserError(f"--truth {config.truth} has a mask for none of the lesions of the split {config.split}")
+    return masks
+
+
+def score(
+    predictor: Predictor,
+    loader: LesionLoader,
+    truth: np.ndarray | Mapping[int, np.ndarray],
+    batch_size: int,
+    world: World = SINGLE_PROCESS,
+) -> list[tuple[int, dict[str, float]]]:
+    """Predict and score one batch after the other, keeping only metrics.
+
+    Args:
+        predictor: the network.
+        loader: what to predict.
+        truth: (120, 120) masks of 0/1 by row.
+        batch_size: images at a time.
+        world: the processes that the lesions are divided among.
+
+    Returns:
+        Row number and metrics of each lesion that this process scores.
+    """
+    batches = predictor.masks(loader, batch_size)
+    if world.is_main:
+        batches = progress(batches, "evaluating", loader.batch_count(batch_size * world.size), "batch")
+    rows: list[int] = []
+
+    def pairs() -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        for batch_rows, masks in batches:
+            rows.extend(batch_rows.tolist())
+            yield [(truth[row], mask) for row, mask in zip(batch_rows, masks, strict=True)]
+
+    scored = parallel_map(batch_metrics, pairs(), _scoring_processes(loader.device))
+    return list(zip(rows, [values for batch in scored for values in batch], strict=True))
+
+
+def _scoring_processes(device: torch.device) -> int:
+    """A GPU predicts faster than one process can score, while a CPU has no core to spare for another."""
+    return min(os.cpu_count() or 1, _MOST_SCORERS) if device.type == "cuda" else 1
+
+
+def describe_evaluation(config: EvalConfig, predictor: Predictor) -> dict[str, Any]:
+    """What was evaluated, and how."""
+    recipe, model = config.recipe, predictor.model
+    return {
+        "dataset": recipe.dataset.name,
+        "method": recipe.method.name,
+        "label": recipe.method.label,
+        "split": config.split,
+        "truth": config.truth if config.truth in TARGETS else "folder",
+        "settings": {
+            "encoder": model.encoder,
+            "canvas": list(model.canvas),
+            "clusters": model.clusters or config.clusters,
+            "protocol": model.protocol,
+            "precision": predictor.precision,
+            "limit": config.limit,
+            "target": model.settings.get("target"),
+            "seed": model.settings.get("seed"),
+        },
+        "training": model.settings,
+        "published": dict(zip(METRICS, recipe.published, strict=True)) if recipe.published else None,
+        "checkpoint": {"file": config.checkpoint.name, "sha256": sha256(config.checkpoint)},
+    }

@@ -1,0 +1,103 @@
+"""A trained network on its device, ready to predict: the one place where a network runs outside training."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.data.dataset import LesionDataset
+from common.data.loader import LesionLoader
+from common.model import PatchNet
+from common.recipe import DatasetInfo, Protocol
+from common.training.checkpoint import TrainedModel, load_model
+from common.training.device import (
+    autocast,
+    copy_to_host,
+    explain_out_of_memory,
+    pick_device,
+    pick_precision,
+    set_math_flags,
+)
+from common.utils.errors import UserError
+
+BATCH_SIZE = 8
+"""Patches that go through the network together where nothing else is asked for."""
+
+
+class Predictor:
+    """A network on its device, from 120x120 patches to logits, masks or probabilities of the same pixels."""
+
+    def __init__(self, model: TrainedModel, device: torch.device, precision: str) -> None:
+        """``precision`` is "fp32", "bf16" or "auto"."""
+        self.model = model
+        self.device = device
+        self.precision = pick_precision(precision, device)
+        set_math_flags(device, self.precision)
+        self._network = PatchNet(model.network, model.canvas).to(device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path,
+        dataset: DatasetInfo | None = None,
+        *,
+        encoder: str | None = None,
+        canvas: tuple[int, int] | None = None,
+        protocol: Protocol | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> Self:
+        """Load a checkpoint; what is None comes from its own settings, else from the published defaults.
+
+        Raises:
+            UserError: as `load_model`, or the checkpoint was not trained on ``dataset``.
+        """
+        where = pick_device(device)
+        model = load_model(checkpoint, encoder, canvas, protocol)
+        trained_on = model.settings.get("dataset")
+        if dataset is not None and trained_on not in (None, dataset.name):
+            raise UserError(
+                f"{checkpoint} was trained on {trained_on}, not on {dataset.name}; use the script for {trained_on}"
+            )
+        return cls(model, where, precision)
+
+    @torch.inference_mode()
+    def logits(self, patches: Tensor) -> dict[str, Tensor]:
+        """Map (B, 120, 120, 3) patches of 0..255, on the device, to named logits; see `PatchNet`."""
+        with explain_out_of_memory(len(patches), self.model.canvas), autocast(self.device, self.precision):
+            return self._network(patches)
+
+    def masks(self, loader: LesionLoader, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1.
+
+        A batch is yielded once the device has been given the next one, so that it never waits for whoever uses the
+        masks.
+        """
+        pending: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
+        for patches, rows in loader.patches(batch_size):
+            # Probability 0.5 is logit 0.
+            pending.append((rows, copy_to_host((self.logits(patches)["mask"] > 0).to(torch.uint8))))
+            if len(pending) > 1:
+                done, masks = pending.popleft()
+                yield done, masks().numpy()
+        for done, masks in pending:
+            yield done, masks().numpy()
+
+    def mask_rows(self, dataset: LesionDataset, rows: np.ndarray) -> np.ndarray:
+        """(N, 120, 120) uint8 masks for rows of a prepared folder."""
+        order = np.argsort(rows, kind="stable")
+        loader = LesionLoader(dataset, rows[order], "ellipse", self.model.canvas, self.device)
+        masks = np.concatenate([masks for _, masks in self.masks(loader, BATCH_SIZE)])
+        return masks[np.argsort(order, kind="stable")]
+
+    def probabilities(self, patches: Sequence[np.ndarray]) -> np.ndarray:
+        """Lesion probabilities of (120, 120, 3) patches of 0..255, as (N, 120, 120) float32."""
+        parts = []
+        for start in range(0, len(patches), BATCH_SIZE):
+            batch = torch.from_numpy(np.stack(patches[start : start + BATCH_SIZE])).to(self.device)
+            parts.append(self.logits(batch)["mask"].float().sigmoid().cpu().numpy())
+        return np.concatenate(parts)

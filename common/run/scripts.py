@@ -1,0 +1,39 @@
+"""What the training and evaluation scripts do when they are run.
+
+Torch is imported only once the command line is understood: --help and bad flags are answered at once.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from common.recipe import Recipe
+from common.run.cli import parse_eval, parse_train
+from common.utils.errors import run_script
+
+
+def train_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
+    """Train as a command line says; see --help."""
+    run = parse_train(recipe, description, arguments)
+    from common.training.train import train
+
+    train(run)
+
+
+def eval_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
+    """Score or export a checkpoint as a command line says; see --help."""
+    run = parse_eval(recipe, description, arguments)
+    if run.export:
+        from common.inference.onnx_export import export as work
+    else:
+        from common.evaluation.evaluate import evaluate as work
+    work(run)
+
+
+def train_script(recipe: Recipe, description: str | None) -> None:
+    """What a training script does when it is run."""
+    run_script(partial(train_main, recipe, description))
+
+
+def eval_script(recipe: Recipe, description: str | None) -> None:
+    """What an evaluation script does when it is run."""
+    run_script(partial(eval_main, recipe, description))

@@ -1,0 +1,177 @@
+"""Checkpoints: weights in the released layout, with the settings of their training.
+
+A file is ``{"model_dict": state_dict, "recipe": {...}}``; the release reads and writes only the first key, under the
+same names (FACTS.md section 2).
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.model import build_network
+from common.patches import CANVAS, check_canvas
+from common.recipe import ENCODER, METHODS, PROTOCOLS, EvalConfig, Method, Protocol
+from common.training.weights import load_tensors
+from common.utils.errors import UserError
+from common.utils.files import atomic_path
+
+_CLUSTER_WEIGHT = "classification_head.3.weight"
+
+
+def save_checkpoint(path: Path, network: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Write a network's weights and the settings of its training, atomically.
+
+    Args:
+        path: the file.
+        network: any of `build_network`'s; its tensors are written plain, on the CPU, in the default memory layout.
+        settings: plain values only, so that the file loads without running code.
+    """
+    plain: dict[int, Tensor] = {}  # a tensor registered under two names is stored once
+    state = {}
+    for name, value in network.state_dict().items():
+        if value.data_ptr() not in plain:
+            plain[value.data_ptr()] = value.detach().cpu().contiguous()
+        state[name] = plain[value.data_ptr()]
+    save_tensors(path, {"model_dict": state, "recipe": dict(settings)})
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """``torch.save``, atomically, and with an OSError where the disk is full."""
+    buffer = io.BytesIO()  # torch.save hides the reason when writing to a file fails
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file's content, checked."""
+
+    state: dict[str, Tensor]
+    settings: dict[str, Any]
+    """Of its training, as JSON has them; empty for a released checkpoint."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method whose network this is, told from the tensors' names."""
+        if "mlp1a.weight" in self.state:
+            return "Acoseg"
+        return "A1class" if _CLUSTER_WEIGHT in self.state else "A1"
+
+    @property
+    def clusters(self) -> int | None:
+        """K of the cluster head; None without one."""
+        return len(self.state[_CLUSTER_WEIGHT]) if _CLUSTER_WEIGHT in self.state else None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, ours or a released one.
+
+    Raises:
+        UserError: missing, truncated, or no checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"the checkpoint {path} does not exist; train it first, or pass --checkpoint PATH")
+    content = load_tensors(path)
+    state = content.get("model_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()):
+        raise UserError(f"{path} is not a checkpoint of this project: it has no model_dict of tensors")
+    if not any(name.endswith("encoder.conv1.weight") or ".encoder." in f".{name}" for name in state):
+        raise UserError(f"{path} is not a checkpoint of this project: it holds no encoder")
+    if _CLUSTER_WEIGHT in state and not state[_CLUSTER_WEIGHT].dim():
+        raise UserError(f"{path} is not a checkpoint of this project: its cluster head has no clusters")
+    return Checkpoint(state, _plain(content.get("recipe")))
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON would give them back; none in place of what JSON can't hold."""
+    try:
+        plain = json.loads(json.dumps(settings))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network ready for use, and the settings that its checkpoint or the command line gave."""
+
+    network: nn.Module
+    method: Method
+    encoder: str
+    canvas: tuple[int, int]
+    clusters: int | None
+    """K of the cluster head; None without one."""
+    protocol: Protocol
+    settings: dict[str, Any]
+    """Of the training; empty for a released checkpoint."""
+
+
+def load_model(
+    path: Path,
+    encoder: str | None = None,
+    canvas: tuple[int, int] | None = None,
+    protocol: Protocol | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> TrainedModel:
+    """Build the network that a checkpoint's tensors belong to, whatever its method, on the CPU.
+
+    What is None comes from the checkpoint's own settings, else from the published defaults.
+
+    Args:
+        path: of the checkpoint.
+        encoder: segmentation-models-pytorch's name.
+        canvas: (height, width) in px.
+        protocol: whose data handling the network was trained under.
+        checkpoint: the file's content where it has been read already.
+
+    Raises:
+        UserError: as `load_checkpoint`; a setting in the file is invalid; the tensors are not those of the encoder, or
+            not finite.
+    """
+    checkpoint = checkpoint or load_checkpoint(path)
+    own, method = checkpoint.settings, METHODS[checkpoint.method]
+    encoder = encoder or own.get("encoder", ENCODER)
+    protocol = protocol or own.get("protocol", PROTOCOLS[0])
+    try:
+        canvas = check_canvas(canvas or own.get("canvas", CANVAS))
+    except ValueError as error:
+        raise UserError(f"{path} gives an invalid canvas ({error}); pass --canvas") from error
+    if not isinstance(encoder, str):
+        raise UserError(f"{path} gives an invalid encoder ({encoder!s:.40}); pass --encoder")
+    if protocol not in PROTOCOLS:
+        raise UserError(f"{path} gives an invalid protocol ({protocol!s:.40}); pass --protocol")
+    network = build_network(method, encoder, checkpoint.clusters or 1)
+    try:
+        network.load_state_dict(checkpoint.state)
+    except RuntimeError as error:
+        raise UserError(f"the tensors of {path} are not those of the encoder {encoder}; pass --encoder") from error
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise UserError(f"{path} holds weights that are NaN or infinite; train it again")
+    return TrainedModel(network, method, encoder, canvas, checkpoint.clusters, protocol, own)
+
+
+def load_model_for(config: EvalConfig) -> TrainedModel:
+    """The network that an evaluation scores.
+
+    Raises:
+        UserError: as `load_model`; or the checkpoint is of another method or K.
+    """
+    path, method = config.checkpoint, config.recipe.method
+    checkpoint = load_checkpoint(path)
+    if checkpoint.method != method.name:
+        raise UserError(
+            f"{path} holds the network of {METHODS[checkpoint.method].label}, not of {method.label}; "
+            f"evaluate it with the {checkpoint.method} script"
+        )
+    if config.clusters and checkpoint.clusters not in (None, config.clusters):
+        raise UserError(
+            f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; pass --clusters {checkpoint.clusters}"
+        )
+    return load_model(path, config.encoder, config.canvas, config.protocol, checkpoint)

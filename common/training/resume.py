@@ -1,0 +1,108 @@
+"""Interrupting and resuming a training: its saved state, and the signals that ask it to stop.
+
+The state is saved after every epoch, and in the middle of one when Ctrl-C or SIGTERM asks for it. It lies beside the
+checkpoint, as `<stem>.state`, and is removed when the training is complete.
+"""
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.recipe import state_path
+from common.training.checkpoint import save_tensors
+from common.training.trainer import Trainer, TrainState
+from common.training.weights import load_tensors
+from common.utils.errors import UserError
+
+_STATE_KEYS = {"network", "gradients", "optimizer", "random", "progress", "settings"}
+
+
+def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: Mapping[str, Any]) -> None:
+    """Write the state, atomically: weights, buffers, gradients, optimizer, random numbers, progress and settings.
+
+    Every process calls this, because each has random numbers of its own; the main one writes.
+    """
+    random = trainer.world.gather([_random_state()])
+    if not trainer.world.is_main:
+        return
+    content = {
+        "network": trainer.network.state_dict(),
+        # The release never zeroes ACoseg's gradients, so they are part of the state (FACTS.md 4.2).
+        "gradients": [None if trainer.zero_grad else weight.grad for weight in trainer.network.parameters()],
+        "optimizer": trainer.optimizer.state_dict(),
+        "random": random,
+        "progress": vars(state),
+        "settings": dict(settings),
+    }
+    save_tensors(state_path(checkpoint), content)
+
+
+def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> TrainState:
+    """Put network, optimizer and random numbers into the saved state.
+
+    Returns:
+        How far the training had come; the beginning where no state was saved.
+
+    Raises:
+        UserError: the state is damaged, or was saved by a training with other settings.
+    """
+    path = state_path(checkpoint)
+    if not path.is_file():
+        return TrainState()
+    content = load_tensors(path)
+    if not isinstance(content, dict) or not content.keys() >= _STATE_KEYS:
+        raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
+    for name, value in settings.items():
+        if name != "epochs" and content["settings"].get(name) != value:
+            raise UserError(
+                f"{path} was saved with {name} {content['settings'].get(name)}, not {value}; "
+                "pass the same flags, or train anew without --resume"
+            )
+    trainer.network.load_state_dict(content["network"])
+    for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
+        weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    cpu, *cuda = content["random"][trainer.world.rank]
+    torch.set_rng_state(cpu)
+    if cuda and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(cuda[0])
+    return TrainState(**content["progress"])
+
+
+def _random_state() -> list[Tensor]:
+    """The states of the generators that this process draws from: the CPU's and, where it uses one, its GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+
+
+class StopRequest:
+    """True once Ctrl-C or SIGTERM has asked the training to stop after the step under way."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Signal handler. A second Ctrl-C stops at once."""
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@contextmanager
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a `StopRequest` while the block runs."""
+    request = StopRequest()
+    previous = {number: signal.signal(number, request.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,188 @@
+"""Training, the same for all methods and datasets: epochs, early stopping, history, interruption."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from common.data.dataset import LesionDataset
+from common.data.loader import LesionLoader, Remainder
+from common.model import build_network
+from common.recipe import Recipe, TrainConfig, history_path, state_path
+from common.training.checkpoint import save_checkpoint
+from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
+from common.training.distributed import World, process_group
+from common.training.resume import StopRequest, catch_stop_signals, load_state, save_state
+from common.training.trainer import Trainer, TrainState
+from common.training.weights import load_encoder_weights
+from common.utils.errors import Interrupted, UserError
+from common.utils.files import write_csv
+from common.utils.progress import progress
+from common.utils.provenance import package_versions
+
+
+def train(config: TrainConfig) -> None:
+    """Train a network; write its checkpoint and, beside it, `<stem>.history.csv`.
+
+    Raises:
+        UserError: something asked for is missing or does not fit; the loss is not a number.
+        Interrupted: by Ctrl-C or SIGTERM, once the state is saved.
+    """
+    recipe, method = config.recipe, config.recipe.method
+    clusters = config.clusters if method.cluster_head else None
+    dataset = LesionDataset.open_for(config.prepared, recipe.dataset, config.protocol, clusters)
+    train_rows, val_rows = dataset.rows("train", config.limit), dataset.rows("val", config.limit)
+    _check_batch_size(recipe, len(train_rows))
+    _check_writable(config.checkpoint)
+    device = pick_device(config.device)
+    with (
+        process_group(device) as world,
+        explain_out_of_memory(recipe.batch_size, config.canvas),
+        catch_stop_signals() as stop,
+    ):
+        _check_world_size(recipe, world)
+        trainer = build_trainer(config, device, world)
+        shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size}
+        train_loader = LesionLoader(
+            dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired
+        )
+        val_loader = LesionLoader(dataset, val_rows, config.target, config.canvas, device, **shared)
+        print(
+            f"{recipe.dataset.name} {method.label}: {len(train_rows)} training and {len(val_rows)} validation lesions, "
+            f"{config.encoder}, {config.canvas[0]}x{config.canvas[1]}, {device.type}, {trainer.precision}, "
+            f"{config.protocol}" + (f", {world.size} processes" if world.size > 1 else "")
+        )
+        _fit(config, trainer, train_loader, val_loader, stop)
+
+
+def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Trainer:
+    """The network of a training with its optimizer, on the device and distributed over the processes."""
+    recipe, method = config.recipe, config.recipe.method
+    precision = pick_precision(config.precision, device)
+    set_math_flags(device, precision)
+    torch.manual_seed(config.seed)
+    network = build_network(method, config.encoder, config.clusters)
+    load_encoder_weights(network, config.encoder, config.encoder_weights)
+    network.to(device).to(memory_format=torch.channels_last)
+    torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
+    forward = world.distribute(network, device)
+    return Trainer(
+        network,
+        torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True),
+        recipe,
+        zero_grad=not (method.accumulates and config.protocol == "released"),
+        device=device,
+        precision=precision,
+        world=world,
+        forward=torch.compile(forward) if config.compile else forward,
+    )
+
+
+def describe_training(config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
+    """The settings that a checkpoint carries: plain values only."""
+    return config.describe() | {
+        "precision": trainer.precision,
+        "processes": trainer.world.size,
+        "versions": package_versions("torch"),
+    }
+
+
+def _fit(
+    config: TrainConfig, trainer: Trainer, train_loader: LesionLoader, val_loader: LesionLoader, stop: StopRequest
+) -> None:
+    """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
+    recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
+    settings = describe_training(config, trainer)
+    if config.resume and checkpoint.exists() and not state_path(checkpoint).exists():
+        print(f"{checkpoint} is complete; there is nothing to resume")
+        return
+    state = load_state(checkpoint, trainer, settings) if config.resume else TrainState()
+
+    def interrupt(where: str) -> NoReturn:
+        save_state(checkpoint, trainer, state, settings)
+        raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
+
+    while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
+        if state.batches == 0:
+            save_state(checkpoint, trainer, state, settings)
+        if not _train_epoch(config, trainer, train_loader, state, stop):
+            interrupt(f"in epoch {state.epoch}")
+        row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader))
+        if world.is_main:
+            if row["best"]:
+                save_checkpoint(checkpoint, trainer.network, settings | {"epoch": row["epoch"]})
+            write_csv(history_path(checkpoint), state.history, list(row))
+        _print_epoch(row, recipe.watch)
+        if world.any(bool(stop)):
+            interrupt(f"after epoch {row['epoch']}")
+    if state.best is None:
+        raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
+    if world.is_main:
+        out_of_patience = state.epochs_without_improvement >= recipe.patience
+        if out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released":
+            save_checkpoint(checkpoint, trainer.network, settings | {"epoch": state.epoch - 1})
+        state_path(checkpoint).unlink(missing_ok=True)
+    print(f"{checkpoint}: {recipe.watch} on validation {state.best:.4f}, {len(state.history)} epochs")
+
+
+def _train_epoch(
+    config: TrainConfig, trainer: Trainer, loader: LesionLoader, state: TrainState, stop: StopRequest
+) -> bool:
+    """Train the rest of the epoch under way; False where it was stopped before its end."""
+    world, batch_size = trainer.world, config.recipe.batch_size
+    remainder: Remainder = "drop" if config.recipe.method.paired else "merge"
+    # An epoch's order follows from the seed and its number alone, so that resuming needs no other state.
+    order = np.random.default_rng([config.seed, state.epoch]).permutation(len(loader))
+    total = loader.batch_count(batch_size, remainder)
+    batches = loader.batches(batch_size, order, remainder, skip=state.batches)
+    if world.is_main:
+        batches = progress(batches, f"epoch {state.epoch}", total - state.batches, "batch")
+    trainer.train_epoch(batches, state, lambda: world.any(bool(stop)))
+    return state.batches == total
+
+
+def _print_epoch(row: dict[str, Any], watch: str) -> None:
+    best = "  best" if row["best"] else ""
+    print(
+        f"epoch {row['epoch']}: loss {row['train_total']:.4f}, validation {watch} {row[f'val_{watch}']:.4f}, "
+        f"Dice {row['val_dice']:.4f}, {row['seconds']:.1f} s ({row['images_per_second']:.2f} images/s){best}",
+        flush=True,
+    )
+
+
+def _check_batch_size(recipe: Recipe, lesions: int) -> None:
+    # Batch normalisation of the network's global branch needs two images at a time, in each half of a pair.
+    halves = 2 if recipe.method.paired else 1
+    if recipe.batch_size < 2 * halves or recipe.batch_size % halves:
+        raise UserError(
+            f"--batch-size {recipe.batch_size} is too small or odd; {recipe.method.label} needs at least "
+            f"{2 * halves} images a step" + (", in two halves" if halves == 2 else "")
+        )
+    least = recipe.batch_size if recipe.method.paired else 2
+    if lesions < least:
+        raise UserError(f"training needs at least {least} lesions, and the training split has {lesions}")
+
+
+def _check_world_size(recipe: Recipe, world: World) -> None:
+    most = recipe.batch_size // (2 if recipe.method.paired else 1)
+    if world.size > most:
+        raise UserError(
+            f"--batch-size {recipe.batch_size} can't be divided among {world.size} processes, each of which needs a "
+            f"lesion; start at most {most}, or pass a larger --batch-size"
+        )
+
+
+def _check_writable(checkpoint: Path) -> None:
+    """Before the first epoch, not after it."""
+    if checkpoint.is_dir():
+        raise UserError(f"--checkpoint {checkpoint} is a folder; pass the path of a file")
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        probe = checkpoint.with_name(f".{checkpoint.name}.probe")
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{checkpoint.parent} can't be written to ({error.strerror}); pass --checkpoint PATH"
+        ) from error

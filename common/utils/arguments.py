@@ -1,0 +1,55 @@
+"""Command-line parsing: types of arguments, and a parser whose errors are one sentence."""
+
+import argparse
+import math
+from typing import Any
+
+from common.utils.errors import UserError
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seed_number(text: str) -> int:
+    """Parse a seed: a whole number of 32 bits.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def learning_rate(text: str) -> float:
+    """Parse a number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose help keeps its lines, and where bad input is one sentence and exit status 2."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> Any:
+        """Without the usage block."""
+        raise UserError(f"{message} (see --help)")

@@ -1,0 +1,153 @@
+"""Reading and writing files: a file is either whole or absent."""
+
+import csv
+import fnmatch
+import glob
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder."""
+
+# Text that a spreadsheet would take for a formula, with or without the apostrophe that keeps it from doing so.
+_FORMULA = re.compile(r"('*)[=+\-@\t\r]")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` and rename it to ``path`` when the block ends well.
+
+    Works for a file or a folder; what stood at ``path`` is replaced. On any error the temporary is removed, and what
+    killed processes left behind is removed by the next one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for pattern in ("tmp", "old"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.{pattern}"):
+            if not _alive(left.suffixes[-2][1:]):
+                _remove(left)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            # A folder can't be renamed onto another that holds files.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            temporary.rename(path)
+            _remove(old)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        # A failed write() carries no file name and a failed rename the temporary's; the user knows neither.
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _alive(process: str) -> bool:
+    """Whether another process with this number is running."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as indented JSON, atomically; NaN is written as null."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(content), indent=1) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return None if not np.isfinite(value) else float(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; UserError names the file when it is damaged, or no file."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file; remove it and make it again")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of 5000 digits, 1000 brackets deep
+        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object; delete it and make it again")
+    return content
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows of named cells under the header ``columns``, atomically; a missing cell stays empty.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_csv` takes off again.
+    """
+    # A file's name need not be UTF-8; what is not is written as \udcNN.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _without_formula(cell) for name, cell in row.items()} for row in rows)
+
+
+def _without_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell  # a number may begin with a sign
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows of a CSV file as text cells."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{path} is not a readable CSV file ({error})") from error
+    for row in rows:
+        for name, cell in row.items():
+            # Missing cells are None, too many cells a list.
+            if isinstance(cell, str) and (formula := _FORMULA.match(cell)) and formula[1]:
+                row[name] = cell[1:]
+    return rows
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder whose names match, sorted.
+
+    Unlike ``Path.glob``, which finds nothing in a folder that it may not read, this raises OSError.
+    """
+    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))

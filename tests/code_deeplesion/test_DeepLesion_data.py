@@ -1,0 +1,403 @@
+import sys
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers import golden_masks
+
+import DeepLesion_data as deep
+from common.patches import Crop
+from common.recist import ellipse_from_diameters
+from common.utils.errors import UserError
+from common.utils.files import read_csv, read_json, write_csv
+from DeepLesion_info import COLUMNS, Mark, Task, find_channels, find_tasks, read_marks
+
+SERIES = "000001_01_01"
+
+
+def mark(box=(200, 200, 240, 230), ends=(205, 215, 235, 215, 220, 205, 220, 225), interval=None, window=(0, 255)):
+    return Mark(f"{SERIES}_010", 0, f"{SERIES}_010.png", SERIES, 10, "train", ends, box, window, 0.8, interval)
+
+
+def write_slice(data: Path, number: int, hu: np.ndarray) -> None:
+    folder = data / deep.IMAGES / SERIES
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / f"{number:03d}.png"), (hu + deep.HU_OFFSET).astype(np.uint16))
+
+
+def flat(hu: float, size: int = 512) -> np.ndarray:
+    return np.full((size, size), hu)
+
+
+def lesion_of(data: Path, lesion: Mark, corrected: bool = False, grabcut: bool = False):
+    tasks, _ = find_tasks(data / deep.IMAGES, [lesion])
+    (outcome,) = deep.make_lesions(tasks, images=data / deep.IMAGES, corrected=corrected, grabcut=grabcut)
+    return outcome
+
+
+def write_table(data: Path, *changes: dict[str, str]) -> None:
+    row = {
+        "File_name": f"{SERIES}_010.png",
+        "Measurement_coordinates": "205, 215, 235, 215, 220, 205, 220, 225",
+        "Bounding_boxes": "200, 200, 240, 230",
+        "Spacing_mm_px_": "0.8, 0.8, 1",
+        "DICOM_windows": "0, 255",
+        "Train_Val_Test": "1",
+    }
+    write_csv(data / deep.INFO, [row | change for change in changes], COLUMNS)
+
+
+def run(monkeypatch, data: Path, *flags: str) -> None:
+    arguments = ["DeepLesion_data.py", "--data", str(data), "--workers", "1", "--clusters", "1", *flags]
+    monkeypatch.setattr(sys, "argv", arguments)
+    deep.main()
+
+
+# Golden values
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    data = shared / "data" / "deeplesion"
+    tasks, lost = find_tasks(data / deep.IMAGES, read_marks(data / deep.INFO)[0])
+    assert not lost
+    make = partial(deep.make_lesions, images=data / deep.IMAGES, grabcut=True)
+    return {
+        "tasks": tasks,
+        "released": [lesion for job in deep.make_jobs(tasks) for lesion in make(job, corrected=False)],
+        "corrected": [lesion for job in deep.make_jobs(tasks) for lesion in make(job, corrected=True)],
+    }
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    with np.load(shared / "golden" / "deeplesion.npz") as file:
+        return dict(file)
+
+
+def overlap(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return (masks & others).sum((1, 2)) / (masks | others).sum((1, 2))
+
+
+def test_golden_rows_and_splits(real, golden):
+    assert [lesion.info["source"] for lesion in real["released"]] == golden["names"].tolist()
+    numbers = {"train": 1, "val": 2, "test": 3}
+    assert [numbers[lesion.info["split"]] for lesion in real["released"]] == golden["split"].tolist()
+
+
+def test_golden_images(real, golden):
+    images = np.stack([lesion.image for lesion in real["released"]])
+    assert images.dtype == np.float32
+    assert np.abs(images[:, ::2, ::2] - golden["image"]).max() < 0.01
+    assert np.array_equal(images, np.stack([lesion.image for lesion in real["corrected"]]))
+
+
+def test_golden_end_points(real, golden):
+    ends = [deep.place_patch(task.mark, 1.0)[1].ravel() for task in real["tasks"]]
+    assert np.abs(ends - golden["endpoints"]).max() < 1e-3
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+def test_golden_ellipse_parameters(real, golden, protocol):
+    recist = [lesion.recist for lesion in real[protocol]]
+    assert np.abs(np.array(recist) - golden["ellipse_params"]).max() < 1e-3
+
+
+def test_golden_ellipses(real, shared):
+    ellipses = np.stack([lesion.ellipse for lesion in real["released"]])
+    similar = overlap(ellipses, golden_masks(shared, "deeplesion", "ellipse"))
+    assert similar.mean() >= 0.97 and similar.min() >= 0.92
+    exact = np.stack([lesion.ellipse for lesion in real["corrected"]])
+    assert (exact <= ellipses).all() and (exact.sum((1, 2)) < ellipses.sum((1, 2))).all()
+
+
+def test_released_grabcut_gives_back_the_ellipse_and_corrected_does_not(real, shared):
+    released, golden = real["released"], golden_masks(shared, "deeplesion", "grabcut_released")
+    assert np.array_equal(golden, golden_masks(shared, "deeplesion", "ellipse"))
+    assert all(np.array_equal(lesion.grabcut, lesion.ellipse) for lesion in released)
+    # Many real lesions look like their own rim to GrabCut, and an empty result falls back to the ellipse.
+    assert sum(not np.array_equal(lesion.grabcut, lesion.ellipse) for lesion in real["corrected"]) >= 5
+
+
+# The ellipse of two diameters
+
+
+def test_crossing_of_diameters():
+    ends = np.array([(0, 0), (10, 0), (4, -3), (4, 3)], float)
+    assert ellipse_from_diameters(ends) == pytest.approx((4, 0, 6, 10, 90))
+    # 45 degrees down on the screen, off the middle of both
+    ends = np.array([(0, 6), (6, 0), (1, 1), (4, 4)], float)
+    assert ellipse_from_diameters(ends) == pytest.approx((3, 3, 18**0.5, 72**0.5, 45))
+
+
+def test_diameters_that_cross_only_when_extended():
+    ends = np.array([(0, 0), (10, 0), (4, 2), (4, 5)], float)
+    assert ellipse_from_diameters(ends) == pytest.approx((4, 0, 3, 10, 90))
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [(0, 0), (0, 0), (4, -3), (4, 3)],
+        [(0, 0), (10, 0), (4, 3), (4, 3)],
+        [(0, 0), (10, 0), (2, 1), (8, 1)],
+    ],
+)
+def test_no_ellipse_without_length_or_angle(ends):
+    assert ellipse_from_diameters(np.array(ends, float)) is None
+
+
+# Where the patch lies; boxes and end points are 1-based, patches 0-based
+
+
+def test_patch_in_the_middle():
+    crop, ends = deep.place_patch(mark(), 1.0)
+    # 0-based box 199..239 x 199..229, centre (219, 214)
+    assert crop == Crop(1.0, 159, 154)
+    assert ends.tolist() == [[45, 60], [75, 60], [60, 50], [60, 70]]
+
+
+@pytest.mark.parametrize("right, left", [(242, 160), (244, 162)])
+def test_a_centre_between_pixels_is_rounded_to_the_even_one(right, left):
+    # 0-based centres 220.5 and 221.5
+    assert deep.place_patch(mark(box=(201, 200, right, 230)), 1.0)[0].left == left
+    assert 0.5 * (200 + right - 1) - 60 - left in (0.5, -0.5)
+
+
+def test_end_points_of_a_lesion_wider_than_the_patch():
+    # 0-based box 100..240 x 199..229, centre (170, 214): the corner would be at -10, and is put at 0
+    wide = mark(box=(101, 200, 241, 230), ends=(111, 215, 231, 215, 171, 205, 171, 225))
+    crop, ends = deep.place_patch(wide, 1.0)
+    assert crop == Crop(1.0, 110, 154)
+    assert ends.tolist() == [[10, 60], [130, 60], [70, 50], [70, 70]]
+
+
+def test_end_points_are_scaled_with_the_slice():
+    # 1024 px: 0-based box 400..420 x 600..620 becomes 200..210 x 300..310, centre (205, 305)
+    crop, ends = deep.place_patch(mark((401, 601, 421, 621), (407, 611, 415, 611, 411, 609, 411, 613)), 0.5)
+    assert crop == Crop(0.5, 145, 245)
+    assert ends.tolist() == [[58, 60], [62, 60], [60, 59], [60, 61]]
+    # 768 px: 0-based box 300..360 both ways becomes 200..240, centre 220
+    crop, ends = deep.place_patch(mark((301, 301, 361, 361), (316, 331, 346, 331, 331, 319, 331, 343)), 512 / 768)
+    assert crop == Crop(512 / 768, 160, 160)
+    assert ends.ravel() == pytest.approx([50, 60, 70, 60, 60, 52, 60, 68])
+
+
+# The image
+
+
+def test_window(tmp_path):
+    hu = np.array([[-300.0, -175, 50, 275, 1000]], np.float32)
+    assert deep.window_image(hu, -175, 275).tolist() == [[0, 0, 127.5, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    "interval, channels",
+    [
+        (1.0, (80, 100, 160)),  # slices 8 and 12
+        (2.0, (90, 100, 130)),  # slices 9 and 11
+        (2.5, (92, 100, 124)),  # 0.8 x 90 + 0.2 x 100, 0.8 x 130 + 0.2 x 100
+        (5.0, (96, 100, 112)),  # 0.4 x 90 + 0.6 x 100, 0.4 x 130 + 0.6 x 100
+        (None, (100, 100, 100)),
+    ],
+)
+def test_channels_are_slices_two_mm_away(tmp_path, interval, channels):
+    for number, hu in {8: 80, 9: 90, 10: 100, 11: 130, 12: 160}.items():
+        write_slice(tmp_path, number, flat(hu))
+    lesion = lesion_of(tmp_path, mark(interval=interval))
+    assert lesion.image.shape == (120, 120, 3) and lesion.image.dtype == np.float32
+    assert lesion.image[7, 100] == pytest.approx(channels, abs=1e-4)
+    assert np.ptp(lesion.image, axis=(0, 1)) == pytest.approx(0)
+
+
+def test_borders_are_replicated(tmp_path):
+    row, column = np.mgrid[:512, :512]
+    write_slice(tmp_path, 10, row + 100 * column)
+    # 0-based box 0..20 x 491..511, centre (10, 501): columns -50..69, rows 441..560
+    lesion = lesion_of(
+        tmp_path, mark((1, 492, 21, 512), (6, 502, 16, 502, 11, 498, 11, 506), window=(0, 51_711)), corrected=True
+    )
+    hu = lesion.image[..., 1] / 255 * 51_711
+    assert hu[0, 0] == pytest.approx(441, abs=0.05)
+    assert hu[70, 49] == pytest.approx(511, abs=0.05)
+    assert hu[119, 0] == pytest.approx(511, abs=0.05)
+    assert hu[119, 119] == pytest.approx(511 + 6900, abs=0.05)
+    assert (lesion.info["left"], lesion.info["top"]) == (-50, 441)
+    assert lesion.recist == pytest.approx((60, 60, 8, 10, 90))
+
+
+@pytest.mark.parametrize("size, scale", [(1024, 0.5), (768, 512 / 768)])
+def test_slices_that_are_not_512_wide(tmp_path, size, scale):
+    column = np.mgrid[:size, :size][1]
+    write_slice(tmp_path, 10, column)
+    centre = size / 2 + 1  # 1-based: the middle pixel of the scaled slice
+    box = (centre - 30, centre - 30, centre + 30, centre + 30)
+    ends = (centre - 15, centre, centre + 15, centre, centre, centre - 12, centre, centre + 12)
+    lesion = lesion_of(tmp_path, mark(box, ends, window=(0, 1024)), corrected=True)
+    assert (lesion.info["scale"], lesion.info["left"], lesion.info["top"]) == (scale, 196, 196)
+    assert lesion.recist == pytest.approx((60, 60, 24 * scale, 30 * scale, 90))
+    # A scaled pixel's centre j lies at (j + 1/2) / scale - 1/2 of the slice.
+    expected = (np.arange(196, 316) + 0.5) / scale - 0.5
+    assert lesion.image[60, :, 1] / 255 * 1024 == pytest.approx(expected, abs=0.01)
+
+
+def test_ellipse_grows_under_released_only(tmp_path):
+    write_slice(tmp_path, 10, flat(100))
+    released, corrected = (lesion_of(tmp_path, mark(), corrected=c) for c in (False, True))
+    # Axes of 20 and 30 px about (60, 60): a row through the centre has 2 x 15 + 1 px, and 2 x 17 + 1 when grown.
+    assert corrected.ellipse[60].sum() == 31 and corrected.ellipse[:, 60].sum() == 21
+    assert released.ellipse[60].sum() == 35 and released.ellipse[:, 60].sum() == 25
+    assert released.recist == corrected.recist == pytest.approx((60, 60, 20, 30, 90))
+    assert released.grabcut is None
+
+
+def test_corrected_grabcut_finds_what_the_ellipse_only_surrounds(tmp_path):
+    hu, inner = np.zeros((512, 512)), np.zeros((512, 512), np.uint8)
+    cv2.ellipse(inner, (219, 214), (12, 7), 0, 0, 360, 1, -1)
+    rng = np.random.default_rng(0)
+    hu = 60 + 140 * inner + rng.normal(0, 4, hu.shape)
+    write_slice(tmp_path, 10, np.rint(hu))
+    corrected = lesion_of(tmp_path, mark(), corrected=True, grabcut=True)
+    inside = inner[154:274, 159:279]
+    assert (corrected.grabcut & inside).sum() / (corrected.grabcut | inside).sum() > 0.9
+    released = lesion_of(tmp_path, mark(), grabcut=True)
+    assert np.array_equal(released.grabcut, released.ellipse)
+
+
+def test_lesions_that_the_patch_does_not_show_are_dropped(tmp_path):
+    write_slice(tmp_path, 10, flat(0))
+    outside = lesion_of(tmp_path, mark(box=(600, 200, 640, 230)))
+    assert outside.reason == "the box lies outside the slice"
+    crossing_far_away = mark(ends=(205, 215, 235, 215, 205, 213, 235, 213.1))
+    assert lesion_of(tmp_path, crossing_far_away).reason == "the ellipse covers no pixel of the patch"
+
+
+def test_jobs_keep_the_order_and_are_bounded():
+    def task(series: str) -> Task:
+        return Task(Mark("", 0, "", series, 1, "train", (), (), (), None, None), find_channels(1, None, bool))
+
+    jobs = deep.make_jobs([task(series) for series in "aab" + "c" * 10 + "a"])
+    assert [[task.mark.series for task in job] for job in jobs] == [["a"] * 2, ["b"], ["c"] * 8, ["c"] * 2, ["a"]]
+
+
+# Bad input
+
+
+def test_eight_bit_slice(tmp_path):
+    write_slice(tmp_path, 10, flat(0))
+    path = tmp_path / deep.IMAGES / SERIES / "010.png"
+    cv2.imwrite(str(path), np.zeros((512, 512), np.uint8))
+    with pytest.raises(UserError, match=r"010.png holds 8-bit px .* unpack it again"):
+        lesion_of(tmp_path, mark())
+
+
+def test_unreadable_slice(tmp_path):
+    write_slice(tmp_path, 10, flat(0))
+    path = tmp_path / deep.IMAGES / SERIES / "010.png"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"010.png is cut short"):
+        lesion_of(tmp_path, mark())
+    path.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"010.png is not a readable image"):
+        lesion_of(tmp_path, mark())
+
+
+def test_neighbour_of_another_size(tmp_path):
+    write_slice(tmp_path, 10, flat(0))
+    write_slice(tmp_path, 12, flat(0, size=256))
+    with pytest.raises(UserError, match=r"012.png has another size than slice 010"):
+        lesion_of(tmp_path, mark(interval=1.0))
+
+
+def test_no_image_for_any_row(tmp_path, monkeypatch):
+    write_table(tmp_path, {})
+    with pytest.raises(UserError, match=r"none of the 1 key slices .* --download"):
+        run(monkeypatch, tmp_path)
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_archives_without_download(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="--archives chooses what --download fetches"):
+        run(monkeypatch, tmp_path, "--archives", "1-3")
+
+
+@pytest.mark.parametrize("text", ["0", "57", "3-1", "1-", "a", "", "1,,2", "1-2-3", "55-57"])
+def test_unknown_archives(tmp_path, monkeypatch, text):
+    with pytest.raises(UserError, match="--archives"):
+        run(monkeypatch, tmp_path, "--download", f"--archives={text}")
+
+
+# The whole script
+
+
+def test_prepare(tmp_path, monkeypatch, capsys):
+    for number in (9, 10):
+        write_slice(tmp_path, number, flat(10 * number))
+    elsewhere = {"File_name": "000002_01_01_010.png"}
+    write_table(tmp_path, {}, elsewhere, {"DICOM_windows": "1, 1"}, {"Train_Val_Test": "3"}, {"Train_Val_Test": "2"})
+    run(monkeypatch, tmp_path)
+    prepared = tmp_path / "prepared"
+    assert np.load(prepared / "images.npy").dtype == np.float32
+    assert np.load(prepared / "images.npy")[0, 0, 0].tolist() == [90, 100, 100]
+    assert not (prepared / "truth.npy").exists()
+    lesions = read_csv(prepared / "lesions.csv")
+    assert [row["split"] for row in lesions] == ["train", "test", "val"]
+    assert [row["lesion"] for row in lesions] == [f"{SERIES}_010{end}" for end in ("", "-3", "-4")]
+    assert lesions[0] | {"cluster": ""} == {
+        "lesion": f"{SERIES}_010",
+        "split": "train",
+        "cluster": "",
+        "source": f"{SERIES}_010.png",
+        "series": SERIES,
+        "row": "0",
+        "spacing": "0.8",
+        "interval": "1.0",
+        "scale": "1.0",
+        "left": "159",
+        "top": "154",
+    }
+    dropped = {row["lesion"]: row["reason"] for row in read_csv(prepared / "dropped.csv")}
+    assert dropped == {
+        "row 2 (line 4)": "DICOM_windows is under 1 HU wide or upside down",
+        "000002_01_01_010": "the key slice is missing",
+    }
+    assert read_json(prepared / "prepared.json")["splits"] == {"train": 1, "val": 1, "test": 1}
+    run(monkeypatch, tmp_path)
+    assert "already prepared" in capsys.readouterr().out
+    write_slice(tmp_path, 12, flat(200))  # a neighbour that came later
+    run(monkeypatch, tmp_path)
+    assert "making it again" in capsys.readouterr().out
+    assert np.load(prepared / "images.npy")[0, 0, 0].tolist() == [90, 100, 200]
+
+
+# Human masks
+
+
+def test_human_masks_are_cut_as_the_image_is(tmp_path):
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[600:620, 400:430] = 255
+    cv2.imwrite(str(tmp_path / "a_001.png"), mask)
+    place = {"scale": "0.5", "left": "145", "top": "245"}
+    lesions = [
+        {"lesion": "a_001", "source": "a_001.png", **place},
+        {"lesion": "b_001", "source": "b_001.png", **place},
+        {"lesion": "a_001-2", "source": "a_001.png", **place},
+    ]
+    truth = deep.human_truth(tmp_path, lesions)
+    assert truth.keys() == {0, 2}
+    expected = np.zeros((120, 120), np.uint8)
+    expected[55:65, 55:70] = 1
+    assert truth[0].dtype == np.uint8 and np.array_equal(truth[0], expected)
+    cv2.imwrite(str(tmp_path / "a_001-2.png"), np.zeros_like(mask))
+    assert not deep.human_truth(tmp_path, lesions)[2].any()
+
+
+def test_human_masks_that_do_not_fit(tmp_path):
+    lesion = {"lesion": "a_001", "source": "a_001.png", "scale": "1.0", "left": "0", "top": "0"}
+    with pytest.raises(UserError, match=r"holds no mask for any of these 1 lesions; name them by File_name"):
+        deep.human_truth(tmp_path, [lesion])
+    cv2.imwrite(str(tmp_path / "a_001.png"), np.zeros((120, 120), np.uint8))
+    with pytest.raises(UserError, match=r"a_001.png is 120x120 px but its slice is 512 px wide"):
+        deep.human_truth(tmp_path, [lesion])

@@ -1,0 +1,70 @@
+import cv2
+import numpy as np
+import pytest
+
+from common.patches import PATCH
+from common.recist import ellipse_from_diameters
+from common.utils.files import read_csv
+from common.weak_masks import ellipse_mask
+from DeepLesion_data import IMAGES, INFO, make_jobs, make_lesions, place_patch
+from DeepLesion_info import EXCLUDED, FULL_TABLE, find_tasks, read_marks
+from DeepLesion_phantom import COLUMNS, INTERVALS, measure, repeat_rows, write_deeplesion
+
+LESIONS = 35
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantom")
+    write_deeplesion(folder, LESIONS)
+    return folder
+
+
+def test_every_lesion_can_be_prepared(phantom):
+    marks, malformed = read_marks(phantom / INFO)
+    assert len(marks) == LESIONS and not malformed
+    assert {mark.interval for mark in marks} == set(INTERVALS)
+    assert {mark.split for mark in marks} == {"train", "val", "test"}
+    tasks, lost = find_tasks(phantom / IMAGES, marks)
+    assert not lost
+    job = make_jobs(tasks)[0]
+    assert len(job) == 5
+    for lesion in make_lesions(job, images=phantom / IMAGES, corrected=True, grabcut=False):
+        inside = lesion.ellipse.astype(bool)
+        around = cv2.dilate(lesion.ellipse, np.ones((15, 15))).astype(bool) & ~inside
+        assert abs(lesion.image[inside, 1].mean() - lesion.image[around, 1].mean()) > 10
+
+
+def test_layout(phantom):
+    rows = read_csv(phantom / INFO)
+    assert tuple(rows[0]) == COLUMNS and len(COLUMNS) == 18
+    assert all(all(row.values()) for row in rows)
+    image = cv2.imread(str(next((phantom / IMAGES).rglob("*.png"))), cv2.IMREAD_UNCHANGED)
+    assert image.shape == (512, 512) and image.dtype == np.uint16
+
+
+def test_the_same_seed_gives_the_same_pixels(phantom, tmp_path):
+    write_deeplesion(tmp_path, 5)
+    assert (tmp_path / INFO).read_text() in (phantom / INFO).read_text()
+    for path in (tmp_path / IMAGES).rglob("*.png"):
+        assert path.read_bytes() == (phantom / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_end_points_measure_the_mask():
+    mask = np.zeros((100, 100), np.uint8)
+    cv2.ellipse(mask, (50, 40), (30, 15), 30, 0, 360, 1, -1)
+    ellipse = ellipse_from_diameters(measure(mask))
+    assert ellipse[:2] == pytest.approx((50, 40), abs=1.5)
+    assert (ellipse.width, ellipse.height) == (pytest.approx(30, abs=2), pytest.approx(60, abs=2))
+    drawn = ellipse_mask(ellipse, mask.shape)
+    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.9
+
+
+def test_a_full_table_on_few_slices(phantom, tmp_path):
+    (tmp_path / INFO).write_bytes((phantom / INFO).read_bytes())
+    repeat_rows(tmp_path, FULL_TABLE)
+    marks, dropped = read_marks(tmp_path / INFO)
+    assert len(marks) == FULL_TABLE - len(EXCLUDED) and len(dropped) == len(EXCLUDED)
+    assert len({(mark.series, mark.slice) for mark in marks}) == LESIONS
+    ends = place_patch(marks[-1], 1.0)[1]
+    assert (ends > 0).all() and (ends < PATCH).all()

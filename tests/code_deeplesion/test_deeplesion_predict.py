@@ -1,0 +1,139 @@
+"""Lesions of a slice get a mask of the slice's own size, through the patch that preparing makes."""
+
+import cv2
+import numpy as np
+import pytest
+import stub
+
+import deeplesion_predict
+from common.data.dataset import LesionDataset
+from common.data.images import write_image
+from common.inference.prompts import LesionPrompt
+from common.patches import Crop, cut_patch, paste_patch
+from common.utils.errors import UserError
+from common.utils.files import read_csv
+from DeepLesion_data import INFO
+from DeepLesion_info import read_marks
+
+
+def write_slice(path, side, *lesions):
+    """A slice of -175 HU with discs (x, y, radius) of 275 HU: black and white in the default window."""
+    hu = np.full((side, side), -175, np.int32)
+    for x, y, radius in lesions:
+        cv2.circle(hu, (x, y), radius, 275, -1)
+    write_image(path, (hu + 32_768).astype(np.uint16))
+    return hu == 275
+
+
+def run(path, out, table, *words):
+    lesions = path.parent / "lesions.csv"
+    lesions.write_text(table)
+    deeplesion_predict.main(["--checkpoint", "a.pt", str(path), "--lesions", str(lesions), "--out", str(out), *words])
+
+
+@pytest.mark.parametrize(("side", "disc"), [(512, (200, 300, 20)), (512, (505, 4, 20)), (768, (400, 500, 30))])
+def test_a_mask_lies_where_the_lesion_is(side, disc, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    truth = write_slice(tmp_path / "CT 1" / "017.png", side, disc)
+    x, y, radius = disc
+    run(tmp_path / "CT 1" / "017.png", tmp_path / "out", f"x,y\n{x},{y}\n", "--spacing", "0.5")
+    assert network.asked["dataset"] == "DeepLesion"
+    mask = cv2.imread(str(tmp_path / "out" / "017_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert (mask.shape, mask.dtype) == ((side, side), np.uint8)
+    assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.99
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert float(row["area_mm2"]) == pytest.approx(truth.sum() / 4, rel=0.02)
+    assert (row["slice"], row["volume_ml"]) == ("", "")
+    if disc[0] < 500:
+        assert float(row["long_mm"]) == pytest.approx(radius, abs=0.8)
+
+
+def test_several_lesions_share_a_mask_and_keep_their_measurements(tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    truth = write_slice(tmp_path / "a" / "slice.png", 512, (100, 100, 10), (400, 300, 20))
+    run(tmp_path / "a" / "slice.png", tmp_path / "out", "lesion,x,y\nsmall,100,100\nlarge,400,300\n")
+    mask = cv2.imread(str(tmp_path / "out" / "slice_mask.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask > 0, truth)
+    small, large = read_csv(tmp_path / "out" / "measurements.csv")
+    assert int(small["area_px"]) + int(large["area_px"]) == truth.sum()
+    assert float(small["long_px"]) == pytest.approx(21, abs=1)
+    assert small["long_mm"] == ""
+
+
+def test_the_window_is_the_one_asked_for(tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
+    run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n100,100\n", "--dicom-window=-500,1500")
+    assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == "0"  # 275 HU are dark grey there
+
+
+def test_patches_are_those_of_preparing(phantom_deeplesion):
+    prepared = LesionDataset.open(phantom_deeplesion / "prepared")
+    marks = {mark.name: mark for mark in read_marks(phantom_deeplesion / INFO)[0]}
+    for place in range(0, 60, 6):  # a series is five lesions, and each series has another interval than the last
+        mark = marks[prepared.lesions[place]["lesion"]]
+        path = phantom_deeplesion / "Images_png" / mark.series / f"{mark.slice:03d}.png"
+        box = LesionPrompt("a", 0, *(side - 1 for side in mark.box))
+        frame = deeplesion_predict.read_frame(
+            path, [box], deeplesion_predict.Settings(mark.window, mark.interval, None)
+        )
+        np.testing.assert_array_equal(frame.patches[0].image, prepared.array("images")[place])
+
+
+def test_without_interval_the_channels_are_copies_of_the_slice(tmp_path):
+    for number, radius in ((9, 5), (10, 10), (11, 20)):
+        write_slice(tmp_path / "a" / f"{number:03d}.png", 512, (100, 100, radius))
+    box, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / "010.png"
+
+    def areas(interval):
+        settings = deeplesion_predict.Settings((-175, 275), interval, None)
+        (patch,) = deeplesion_predict.read_frame(path, [box], settings).patches
+        return [int((patch.image[..., channel] > 0).sum()) for channel in range(3)]
+
+    before, key, after = areas(2.0)
+    assert before < key < after
+    assert areas(None) == [key, key, key]
+
+
+@pytest.mark.parametrize(("scale", "left", "top"), [(1, 30, 40), (1, -20, 450), (0.5, 10, -7), (2, 300, 100)])
+def test_pasting_is_the_way_back_of_cutting(scale, left, top):
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.random((512, 512), np.float32), None, 9)
+    crop = Crop(scale, left, top)
+    back = paste_patch(cut_patch(image, crop), crop, image.shape)
+    assert back.shape == image.shape
+    inside = paste_patch(np.ones((120, 120), np.float32), crop, image.shape) == 1
+    assert inside.sum() >= 0.4 * (120 / scale) ** 2
+    np.testing.assert_allclose(back[inside], image[inside], atol=0 if scale == 1 else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--interval", "5"], "slice.png is not a number"),
+        (["--interval", "0"], "is not a number of mm"),
+        (["--spacing", "nan"], "is not a number of mm"),
+        (["--dicom-window=275,-175"], "is not LOW,HIGH in HU"),
+        (["--dicom-window=a,b"], "is not LOW,HIGH in HU"),
+    ],
+)
+def test_bad_settings_are_one_sentence(words, wrong, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "slice.png", 512)
+    with pytest.raises(UserError, match=wrong):
+        run(tmp_path / "a" / "slice.png", tmp_path / "out", "x,y\n1,1\n", *words)
+    assert not hasattr(network, "asked")
+
+
+def test_bad_slices_are_one_sentence(tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "010.png", 512)
+    write_slice(tmp_path / "a" / "011.png", 256)
+    with pytest.raises(UserError, match=r"011.png has another size than slice 010"):
+        run(tmp_path / "a" / "010.png", tmp_path / "out", "x,y\n1,1\n", "--interval", "2")
+    write_image(tmp_path / "a" / "012.png", np.zeros((512, 512), np.uint8))
+    with pytest.raises(UserError, match="16-bit"):
+        run(tmp_path / "a" / "012.png", tmp_path / "out", "x,y\n1,1\n")
+    with pytest.raises(UserError, match="row 1 after the header: it lies outside the image"):
+        run(tmp_path / "a" / "010.png", tmp_path / "out", "x,y\n512,1\n")
+    assert not (tmp_path / "out").exists()

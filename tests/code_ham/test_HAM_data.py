@@ -1,0 +1,147 @@
+"""HAM10000: the published arrays, splits and drops, and what is said of bad input."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from helpers import golden_masks, iou
+
+import HAM_data
+from common.data.dataset import LesionDataset
+from common.utils.errors import UserError
+from common.utils.files import read_csv
+
+
+def test_arrays_are_the_published_codes(shared, ham_prepared):
+    with np.load(shared / "golden" / "ham10000.npz") as golden:
+        names = [row["lesion"] for row in ham_prepared.lesions]
+        assert names == golden["names"].tolist()
+        np.testing.assert_allclose(ham_prepared.array("recist"), golden["recist"], atol=0.05)
+        for split in ("train", "val", "test"):
+            assert ham_prepared.rows(split).tolist() == sorted(golden[split])
+    assert (ham_prepared.array("truth") == golden_masks(shared, "ham10000", "truth")).all()
+    for name, least, mean in (("ellipse", 0.985, 0.999), ("grabcut", 0.93, 0.99)):
+        overlaps = iou(ham_prepared.array(name), golden_masks(shared, "ham10000", name))
+        assert overlaps.min() >= least, name
+        assert overlaps.mean() >= mean, name
+
+
+def test_corrected_is_rgb_and_keeps_a_lesions_images_together(shared, ham_prepared, tmp_path):
+    data = shared / "data" / "ham10000"
+    arguments = ["--data", str(data), "--prepared", str(tmp_path / "p"), "--protocol", "corrected", "--no-grabcut"]
+    HAM_data.main([*arguments, "--clusters", "20"])
+    corrected = LesionDataset.open_for(tmp_path / "p", HAM_data.DATASET, "corrected", 20)
+    assert (corrected.array("images")[:20] == ham_prepared.array("images")[:20, ..., ::-1]).all()
+    sides = {}
+    for row in corrected.lesions:
+        sides.setdefault(row["lesion_id"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert len(sides) < len(corrected.lesions)
+    assert "grabcut" not in corrected.content["arrays"]
+
+
+def test_the_full_split_has_the_published_sizes():
+    names = HAM_data.split_by_image([{}] * 10_012)
+    assert [names.count(split) for split in ("train", "val", "test")] == [7008, 2002, 1002]
+
+
+@pytest.fixture
+def data(phantom_ham, tmp_path):
+    """A copy of six phantoms that a test may damage."""
+    for folder in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER):
+        (tmp_path / folder).mkdir()
+    for number in range(9_000_000, 9_000_006):
+        name = f"ISIC_{number}"
+        shutil.copy(phantom_ham / HAM_data.IMAGE_FOLDERS[0] / f"{name}.jpg", tmp_path / HAM_data.IMAGE_FOLDERS[1])
+        shutil.copy(phantom_ham / HAM_data.MASK_FOLDER / f"{name}_segmentation.png", tmp_path / HAM_data.MASK_FOLDER)
+    return tmp_path
+
+
+def _prepare(data, *flags):
+    HAM_data.main(["--data", str(data), "--clusters", "2", "--workers", "1", *flags])
+
+
+def _image(data, number=0):
+    return data / HAM_data.IMAGE_FOLDERS[1] / f"ISIC_{9_000_000 + number}.jpg"
+
+
+def _mask(data, number=0):
+    return data / HAM_data.MASK_FOLDER / f"ISIC_{9_000_000 + number}_segmentation.png"
+
+
+def test_halves_of_pairs_are_listed_and_the_rest_goes_on(data, capsys):
+    _image(data, 0).unlink()
+    _mask(data, 1).unlink()
+    _prepare(data)
+    told = capsys.readouterr()
+    assert "ISIC_9000000: mask without image, left out" in told.err
+    assert "ISIC_9000001: image without mask, left out" in told.err
+    assert "4 lesions" in told.out
+    assert "1 (image without mask)" in told.out
+    assert {row["reason"] for row in read_csv(data / "prepared" / "dropped.csv")} == {
+        "mask without image", "image without mask"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [
+        (lambda mask: mask[:] * 0, "the mask is empty"),
+        (lambda mask: mask * 0 + 255, "the mask covers the whole image"),
+        (lambda mask: cv2.rectangle(mask * 0, (50, 50), (99, 80), 255, -1), "the mask's hull has under 5 points"),
+    ],
+)
+def test_unusable_masks_are_dropped_by_rule(data, draw, reason):
+    cv2.imwrite(str(_mask(data)), draw(cv2.imread(str(_mask(data)), 0)))
+    _prepare(data)
+    assert read_csv(data / "prepared" / "dropped.csv") == [{"lesion": "ISIC_9000000", "reason": reason}]
+    assert len(read_csv(data / "prepared" / "lesions.csv")) == 5
+
+
+def test_palette_masks_are_read_by_colour_not_by_index(data, shared, ham_prepared):
+    # The shared data hold palette PNGs whose raw index is inverted; their truth is compared with golden above.
+    from PIL import Image
+
+    grey = cv2.imread(str(_mask(data)), 0)
+    palette = Image.fromarray((grey == 0).astype(np.uint8), mode="P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white: the lesion
+    palette.save(_mask(data))
+    pair = HAM_data.find_pairs(data)[0][0]
+    assert (HAM_data.read_image(pair.mask, cv2.IMREAD_GRAYSCALE) == grey).all()
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda data: _truncate(_image(data)), r"ISIC_9000000\.jpg is cut short"),
+        (lambda data: _mask(data).write_bytes(b""), r"ISIC_9000000_segmentation\.png is not a readable image"),
+        (
+            lambda data: cv2.imwrite(str(_mask(data)), np.ones((30, 40), np.uint8)),
+            "is 40x30 px but its image is 600x450",
+        ),
+        (lambda data: shutil.rmtree(data / HAM_data.MASK_FOLDER), "_tschandl is missing; put HAM10000 there"),
+        (lambda data: [shutil.rmtree(data / name) for name in HAM_data.IMAGE_FOLDERS], "images_part_1 is missing"),
+        (lambda data: [path.unlink() for path in (data / HAM_data.MASK_FOLDER).iterdir()], "no image in .* has a mask"),
+        (lambda data: (data / HAM_data.METADATA).write_text("a,b\n1,2\n"), "lacks the column image_id"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_and_nothing_is_written(data, damage, sentence):
+    damage(data)
+    with pytest.raises(UserError, match=sentence):
+        _prepare(data)
+    assert not (data / "prepared").exists()
+
+
+def test_fewer_lesions_than_clusters(data):
+    with pytest.raises(UserError, match="45 shape clusters can't be fitted on 6 lesions"):
+        _prepare(data, "--clusters", "45")
+
+
+def test_corrected_needs_the_metadata(data):
+    with pytest.raises(UserError, match=r"needs HAM10000_metadata\.csv"):
+        _prepare(data, "--protocol", "corrected")

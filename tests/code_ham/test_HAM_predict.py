@@ -1,0 +1,101 @@
+"""Skin images of any size get masks of their own size, through the patch that preparing makes."""
+
+import cv2
+import numpy as np
+import pytest
+import stub
+
+import HAM_data
+import HAM_predict
+from common.data.dataset import LesionDataset
+from common.data.images import write_image
+from common.inference.measurements import diameters
+from common.model import build_network
+from common.recipe import A1CLASS
+from common.training.checkpoint import save_checkpoint
+from common.utils.errors import UserError
+from common.utils.files import read_csv
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A bright ellipse on a dark image of 300x700 px, and its mask."""
+    mask = np.zeros((300, 700), np.uint8)
+    cv2.ellipse(mask, (400, 160), (180, 90), 20, 0, 360, 1, -1)
+    path = tmp_path / "meine Bilder" / "Läsion.png"
+    write_image(path, np.repeat(mask[..., None] * 255, 3, axis=2))
+    return path, mask
+
+
+def run(*words):
+    HAM_predict.main(["--checkpoint", "a.pt", *map(str, words)])
+
+
+def test_a_mask_lies_where_the_lesion_is(image, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    path, mask = image
+    run(path, "--out", tmp_path / "out")
+    assert network.asked["dataset"] == "HAM10000"
+    found = cv2.imdecode(np.fromfile(tmp_path / "out" / "Läsion_mask.png", np.uint8), cv2.IMREAD_UNCHANGED)
+    assert found.shape == mask.shape
+    assert 2 * (found[mask > 0] > 0).sum() / ((found > 0).sum() + mask.sum()) > 0.99
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert (row["input"], row["lesion"], row["long_mm"]) == (str(path), "Läsion", "")
+    true = diameters(mask)
+    assert float(row["long_px"]) == pytest.approx(true.long, abs=700 / 120)  # a pixel of the patch
+    assert float(row["short_px"]) == pytest.approx(true.short, abs=700 / 120)
+
+
+def test_folders_files_and_names_that_differ_by_suffix(image, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    path, mask = image
+    write_image(path.with_suffix(".JPG"), np.full((40, 60, 3), 255, np.uint8))
+    (path.parent / "notes.txt").touch()
+    run(path.parent, path, "--out", tmp_path / "out")  # the image that is named twice is predicted once
+    rows = read_csv(tmp_path / "out" / "measurements.csv")
+    assert [row["mask"] for row in rows] == ["Läsion_mask.png", "Läsion_png_mask.png"]
+    assert [int(row["area_px"]) for row in rows] == [2400, pytest.approx(mask.sum(), rel=0.01)]
+
+
+def test_patches_are_those_of_preparing(phantom_ham):
+    prepared = LesionDataset.open(phantom_ham / "prepared")
+    for row in (0, 25):
+        (path,) = phantom_ham.glob(f"HAM10000_images_part_*/{prepared.lesions[row]['source']}")
+        (patch,) = HAM_predict.read_frame(path, "a", rgb=False).patches
+        np.testing.assert_array_equal(patch.image, prepared.array("images")[row])
+        (patch,) = HAM_predict.read_frame(path, "a", rgb=True).patches
+        np.testing.assert_array_equal(patch.image, prepared.array("images")[row][..., ::-1])
+
+
+@pytest.mark.parametrize(("protocol", "channel"), [("released", 0), ("corrected", 2)])
+def test_the_protocol_decides_the_order_of_the_channels(protocol, channel, tmp_path, monkeypatch):
+    seen = []
+    network = stub.use(monkeypatch, protocol)
+    monkeypatch.setattr(network, "probabilities", lambda patches: seen.extend(patches) or np.zeros((1, 120, 120)))
+    write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))  # OpenCV writes BGR
+    run(tmp_path / "blue.png", "--out", tmp_path / "out")
+    assert seen[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
+
+
+def test_what_cannot_be_predicted_is_one_sentence(image, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for words, wrong in (
+        ([tmp_path / "empty"], "holds no .jpg"),
+        ([tmp_path / "gone.jpg"], "does not exist"),
+        ([tmp_path / "broken.jpg"], "is not a readable image"),
+    ):
+        with pytest.raises(UserError, match=wrong):
+            run(*words, "--out", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(UserError, match="holds the input"):
+        run(image[0], "--out", image[0].parent)
+
+
+def test_a_checkpoint_from_disk_predicts(image, tmp_path):
+    own = {"dataset": "HAM10000", "encoder": "resnet18", "canvas": [128, 128], "protocol": "released"}
+    save_checkpoint(tmp_path / "a.pt", build_network(A1CLASS, "resnet18", 3), own)
+    HAM_predict.main(["--checkpoint", str(tmp_path / "a.pt"), str(image[0]), "--out", str(tmp_path / "out")])
+    assert len(read_csv(tmp_path / "out" / "measurements.csv")) == 1
+    assert HAM_data.DATASET.name == own["dataset"]

@@ -1,0 +1,78 @@
+"""The seven scripts as a user runs them: from the root, from their folder, from anywhere."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import SMALL
+
+from common.utils.files import read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, script, *flags], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "folder", "checkpoint"),
+    [("A1", ROOT, "ham_a1"), ("A1class", ROOT / "code_ham", "ham_a1class"), ("Acoseg", Path("/"), "ham_coseg")],
+)
+def test_train_then_evaluate(method, folder, checkpoint, phantom_ham, tmp_path):
+    prefix = "" if folder.name == "code_ham" else f"{ROOT / 'code_ham'}/"
+    where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / f"{checkpoint}.pt"), "--results", str(tmp_path)]
+    trained = run(f"{prefix}HAM_{method}_train.py", *where, *SMALL, cwd=folder)
+    assert trained.returncode == 0, trained.stderr
+    assert "epoch 1: loss" in trained.stdout
+    assert (tmp_path / f"{checkpoint}.history.csv").is_file()
+    scored = run(f"{prefix}HAM_{method}_eval.py", *where, "--split", "val", cwd=folder)
+    assert scored.returncode == 0, scored.stderr
+    assert read_json(tmp_path / f"{checkpoint}.val.json")["lesions"] == 8
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "code_ham", Path("/")])
+def test_prepare_runs_from_anywhere(folder, phantom_ham, tmp_path):
+    script = "HAM_data.py" if folder.name == "code_ham" else f"{ROOT / 'code_ham' / 'HAM_data.py'}"
+    done = run(script, "--data", str(phantom_ham), "--clusters", "4", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "already" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "sentence"),
+    [
+        ("HAM_data.py", ["--data", "nowhere"], "is missing"),
+        ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py --data nowhere first"),
+        ("HAM_A1_train.py", ["--canvas", "100x100"], "multiples of 16, from 128x128"),
+        ("HAM_A1_eval.py", ["--checkpoint", "nowhere.pt"], "train it first"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(script, flags, sentence, tmp_path):
+    done = run(str(ROOT / "code_ham" / script), *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{script}: ")
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_full_disk_while_preparing(phantom_ham, tmp_path):
+    """On a real small file system where one can be mounted; the test needs root."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no small file system can be mounted here; test_prepared.py has the same fault simulated")
+    try:
+        flags = ["--data", str(phantom_ham), "--prepared", str(small / "prepared"), "--clusters", "4", "--workers", "1"]
+        done = run(str(ROOT / "code_ham" / "HAM_data.py"), *flags, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "the disk is full" in done.stderr
+        assert [path.name for path in small.iterdir()] == [".prepared.lock"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -1,0 +1,107 @@
+"""ONNX: the file gives onnxruntime what torch gives, from plain patches, and says what it is."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import HAM_A1_train
+import HAM_A1class_train
+import HAM_Acoseg_train
+from common.model import CanvasTransform, build_network
+from common.recipe import Recipe
+from common.run.scripts import eval_main
+from common.training.checkpoint import open_trained, save_checkpoint
+from common.utils.errors import UserError
+from common.utils.provenance import sha256
+
+CANVAS = (128, 144)
+
+
+def write_checkpoint(recipe: Recipe, folder: Path) -> Path:
+    """An untrained ResNet-18, K=3."""
+    torch.manual_seed(0)
+    own = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"}
+    save_checkpoint(folder / "a.pt", build_network(recipe.method, "resnet18", 3), own)
+    return folder / "a.pt"
+
+
+def export(recipe: Recipe, checkpoint: Path, data: Path) -> onnxruntime.InferenceSession:
+    eval_main(recipe, None, ["--checkpoint", str(checkpoint), "--data", str(data), "--export", "onnx"])
+    return onnxruntime.InferenceSession(checkpoint.with_suffix(".onnx"))
+
+
+@pytest.mark.parametrize(
+    "recipe", [HAM_A1_train.RECIPE, HAM_Acoseg_train.RECIPE], ids=lambda recipe: recipe.method.name
+)
+def test_onnxruntime_gives_what_torch_gives(recipe, phantom_ham, tmp_path):
+    checkpoint = write_checkpoint(recipe, tmp_path)
+    session = export(recipe, checkpoint, tmp_path / "nowhere")  # no data is needed
+    check_outputs(session, checkpoint, phantom_ham)
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["method"] == recipe.method.name
+    assert "channels" not in about  # only the prepared folder knows them
+
+
+def test_onnxruntime_gives_what_torch_gives_on_real_patches(ham_prepared, tmp_path):
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
+    check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
+
+
+def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data: Path) -> None:
+    """Compare with torch on lesions of a data folder, one at a time and three together."""
+    patches = np.load(data / "prepared" / "images.npy")[:3].astype(np.float32)
+    patches[1] = patches[1] > 128  # of 0 and 1: not divided by 255
+    trained = open_trained(checkpoint)
+    with torch.inference_mode():
+        wanted = trained.network.eval()(CanvasTransform(CANVAS, torch.device("cpu")).images(torch.from_numpy(patches)))
+    wanted["probability"] = wanted.pop("mask")[:, 0, 4:124, 12:132].sigmoid()
+    assert wanted["probability"].std() > 1e-3  # a network that answers the same everywhere would prove nothing
+    names = [out.name for out in session.get_outputs()]
+    assert sorted(names) == sorted(wanted)
+    for count in (1, 3):
+        for name, got in zip(names, session.run(None, {"patches": patches[:count]}), strict=True):
+            np.testing.assert_allclose(got, wanted[name][:count], atol=1e-4, err_msg=name)
+
+
+def test_the_file_says_what_it_takes_gives_and_is(phantom_ham, tmp_path):
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
+    session = export(HAM_A1class_train.RECIPE, checkpoint, phantom_ham)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.pt"]
+    check_outputs(session, checkpoint, phantom_ham)
+    [patches] = session.get_inputs()
+    assert (patches.name, patches.shape, patches.type) == ("patches", ["lesions", 120, 120, 3], "tensor(float)")
+    assert {out.name: out.shape for out in session.get_outputs()} == {
+        "probability": ["lesions", 120, 120],
+        "cluster": ["lesions", 3],
+    }
+    assert session.get_modelmeta().custom_metadata_map == {
+        "dataset": "HAM10000",
+        "method": "A1class",
+        "encoder": "resnet18",
+        "canvas": "128x144",
+        "protocol": "released",
+        "checkpoint_sha256": sha256(checkpoint),
+        "channels": "bgr",
+    }
+
+
+def test_what_is_missing_is_one_sentence(tmp_path, monkeypatch):
+    recipe = HAM_A1_train.RECIPE
+    with pytest.raises(UserError, match="does not exist; train it first"):
+        export(recipe, tmp_path / "a.pt", tmp_path)
+    checkpoint = write_checkpoint(recipe, tmp_path)
+    with pytest.raises(UserError, match=r"holds the network of A1, not of A1\+L"):
+        export(HAM_A1class_train.RECIPE, checkpoint, tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match="needs the package onnxscript"):
+        export(recipe, checkpoint, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--export"):
+        eval_main(HAM_A1_train.RECIPE, None, ["--export", "tflite"])

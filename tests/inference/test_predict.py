@@ -1,0 +1,120 @@
+"""What the predict scripts share: file names, the folder for results, few images in memory at a time."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import stub
+
+from common.inference.frames import COLUMNS, Frame, Patch
+from common.inference.predict import keep_png, load_predictor, output_names, predict, predict_parser
+from common.recipe import DatasetInfo
+from common.utils.errors import UserError
+from common.utils.files import read_csv
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a.jpg", "b.jpg"], ["a", "b"]),
+        (["a.jpg", "a.png", "b/A.jpg"], ["a", "a_png", "A_jpg"]),
+        (["a.jpg", "b/a.jpg", "c/a.jpg"], ["a", "a_jpg", "a-2"]),
+        (["volume-2.nii.gz", "volume-2.nii"], ["volume-2", "volume-2_nii"]),
+        (["naïve face.v2.jpeg", ".jpg", "109"], ["naïve face.v2", ".jpg", "109"]),
+    ],
+)
+def test_results_never_share_a_name(paths, names):
+    assert output_names([Path(path) for path in paths]) == names
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return DatasetInfo("Toy", tmp_path, "data", "toy_data.py", 4, "truth")
+
+
+def arguments(*words):
+    return predict_parser("A script.").parse_args(["--checkpoint", "a.pt", *map(str, words)])
+
+
+def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    flags = "--encoder resnet18 --canvas 128x144 --protocol corrected --device cpu --precision fp32".split()
+    assert load_predictor(arguments("--out", tmp_path / "new" / "out", *flags), dataset, []) is network
+    assert network.asked == {
+        "checkpoint": Path("a.pt"), "dataset": "Toy", "encoder": "resnet18", "canvas": (128, 144),
+        "protocol": "corrected", "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+    assert list((tmp_path / "new" / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(dataset, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    file = tmp_path / "photo.jpg"
+    file.touch()
+    with pytest.raises(UserError, match="is a file; choose a folder"):
+        load_predictor(arguments("--out", file), dataset, [])
+    with pytest.raises(UserError, match=r"holds the input photo.jpg; choose a folder of its own"):
+        load_predictor(arguments("--out", tmp_path / ".." / tmp_path.name), dataset, [file])
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: (tmp_path / "none" / "there").open("w"))
+    with pytest.raises(OSError, match="there"):
+        load_predictor(arguments("--out", tmp_path / "out"), dataset, [file])
+    assert not hasattr(network, "asked")
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ("--out o --canvas 100x100", "from 128x128"),
+        ("--checkpoint", "expected one argument"),
+        ("", "--out"),
+        ("--out o --lesions x.csv", "unrecognized arguments"),
+    ],
+)
+def test_a_bad_command_line_is_one_sentence(words, wrong):
+    with pytest.raises(UserError, match=wrong):
+        arguments(*words.split())
+
+
+def frames(count, asked):
+    """Images whose left half is lesion "a", and whose right half, dark, is lesion "b"."""
+    for number in range(count):
+        asked.append(number)
+        image = np.zeros((120, 120, 3), np.uint8)
+        image[10:30, 10:50] = 255
+        patches = [Patch("a", image, lambda found: found[:60]), Patch("b", image * 0, lambda found: found[:60])]
+        yield Frame(f"in {number}.png", f"in {number}", f"in {number}_mask.png", image[:60], patches)
+
+
+def test_masks_pictures_and_measurements_are_written(tmp_path, capsys):
+    predict(stub.BrightIsLesion(), frames(2, []), tmp_path, keep_png(tmp_path), total=2, unit="image")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in 0_mask.png", "in 0_overlay.png", "in 1_mask.png", "in 1_overlay.png", "measurements.csv"]  # fmt: skip
+    mask = cv2.imread(str(tmp_path / "in 1_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert (mask.shape, mask.dtype, np.unique(mask).tolist()) == ((60, 120), np.uint8, [0, 255])
+    assert np.argwhere(mask).min(axis=0).tolist() == [10, 10]
+    rows = read_csv(tmp_path / "measurements.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["input"], row["lesion"]) for row in rows] == [
+        ("in 0.png", "a"), ("in 0.png", "b"), ("in 1.png", "a"), ("in 1.png", "b")]  # fmt: skip
+    full, empty = rows[:2]
+    assert (full["area_px"], full["parts"], full["mask"]) == ("800", "1", "in 0_mask.png")
+    assert float(full["long_px"]) == pytest.approx(np.hypot(40, 19), abs=1e-3)
+    assert (empty["area_px"], empty["long_px"], empty["short_px"], empty["long_mm"]) == ("0", "0.0", "0.0", "")
+    assert "4 lesions measured, 2 of them empty" in capsys.readouterr().out
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        predict(stub.BrightIsLesion(), frames(1, []), tmp_path / name, keep_png(tmp_path / name), 1, "image")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_few_images_are_held_at_a_time(tmp_path):
+    asked, held = [], []
+    network = stub.BrightIsLesion()
+    predict(network, frames(20, asked), tmp_path, lambda frame, mask: held.append(len(asked) - len(held)), 20, "image")
+    assert max(held) == 8
+    assert network.seen == [16, 16, 8]

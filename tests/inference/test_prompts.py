@@ -1,0 +1,84 @@
+"""A box, a point or RECIST end points become a box; a bad row is named."""
+
+import pytest
+
+from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, read_prompts
+from common.utils.errors import UserError
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(*lines):
+        path = tmp_path / "my lesions.csv"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_three_ways_to_say_where_a_lesion_is(table):
+    columns = ["lesion", *BOX, *POINT, *ENDS]
+    first = "Läsion 1,10,20,30.5,40" + "," * 10
+    second = "," * 5 + "50,60" + "," * 8
+    third = "c" + "," * 7 + "9,30,21,4,12,8,15,33"
+    path = table(",".join(columns), first, second, third)
+    box, point, ends = read_prompts(path, (100, 200))
+    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40)
+    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5)  # 28 px about (50, 60), named by its row
+    assert point.right - point.left + 1 == POINT_SIDE == 28
+    assert ends == ("c", 0, 9, 4, 21, 33)
+
+
+def test_a_points_box_ends_at_the_border(table):
+    (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
+    assert box == ("1", 0, 0, 85.5, 13.5, 99)
+
+
+def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):
+    path = table("\ufeffX, Y", "5,6")
+    assert read_prompts(path, (100, 200))[0].left == 0
+
+
+def test_a_volume_needs_slices_and_an_image_does_not(table):
+    path = table("lesion,slice,x,y", "a,3,50,50", "a,4,50,50")
+    assert [(box.lesion, box.slice) for box in read_prompts(path, (100, 100, 5))] == [("a", 3), ("a", 4)]
+    with pytest.raises(UserError, match="row 2 after the header: the lesion a is there twice"):
+        read_prompts(path, (100, 100))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "wrong"),
+    [
+        ("x,y", "5", "y is missing"),
+        ("x,y", "5,6,7", "more cells than the header"),
+        ("x,y", "five,6", "x is 'five', not a number"),
+        ("x,y", "nan,6", "x is 'nan', not a number"),
+        ("x,y", "1e300,6", "not a number"),
+        ("x,y", "-1,6", "outside the image of 200 columns and 100 rows"),
+        ("x,y", "5,100", "outside the image"),
+        ("x,y", ",", "it must fill left,top,right,bottom or x,y or x1,y1 to x4,y4"),
+        ("column;row", "5;6", "it must fill"),
+        ("x,y,left,top,right,bottom", "5,6,1,2,3,4", "only one of them"),
+        ("left,top,right,bottom", "9,2,3,4", "left is beyond right"),
+        ("left,top,right,bottom", "1,2,3,", "bottom is missing"),
+        ("left,top,right,bottom", "1,2,200,4", "outside the image"),
+        ("x1,y1,x2,y2", "1,2,3,4", "x3 is missing"),
+    ],
+)
+def test_a_bad_row_is_one_sentence_with_its_number(table, header, row, wrong):
+    good = {"x,y": "5,6", "left,top,right,bottom": "1,2,3,4"}.get(header)
+    path = table(header, *([good] if good else []), row)
+    with pytest.raises(UserError, match=wrong) as caught:
+        read_prompts(path, (100, 200))
+    assert str(caught.value).startswith(f"{path}, row {2 if good else 1} after the header: ")
+
+
+@pytest.mark.parametrize("index", ["", "1.5", "-1", "5", "x"])
+def test_a_slice_must_be_one_of_the_volumes(table, index):
+    with pytest.raises(UserError, match="slice"):
+        read_prompts(table("slice,x,y", f"{index},5,6"), (100, 200, 5))
+
+
+def test_a_table_without_rows(table):
+    with pytest.raises(UserError, match="names no lesion"):
+        read_prompts(table("x,y"), (100, 200))

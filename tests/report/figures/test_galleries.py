@@ -1,0 +1,84 @@
+"""Galleries show the lesions they should, each with its own outline, whatever the datasets have and lack."""
+
+import cv2
+import numpy as np
+import pytest
+
+from common.data.dataset import LesionDataset
+from common.data.images import BLUE, GREEN, ORANGE
+from common.report.figures.galleries import (
+    Predicted,
+    common_clusters,
+    draw_clusters,
+    draw_results,
+    fitting,
+    rows_by_size,
+    spread,
+)
+from common.report.figures.page import DPI, WIDTH
+
+
+def count(path, colour) -> int:
+    picture = cv2.imread(str(path))[..., ::-1].astype(int)
+    assert picture.shape[1] == WIDTH * DPI
+    return int((np.abs(picture - np.array(colour)).max(axis=-1) < 12).sum())
+
+
+def test_places_spread_by_hand():
+    assert spread(10, 2).tolist() == [2, 7]
+    assert spread(3, 5).tolist() == [0, 1, 2]
+    assert spread(0, 3).tolist() == []
+
+
+def test_lesions_go_from_small_to_large(phantom_ham):
+    prepared = LesionDataset.open(phantom_ham / "prepared")
+    rows = rows_by_size(prepared, "train", 5)
+    area = prepared.array("ellipse").sum(axis=(1, 2))
+    assert len(set(rows)) == 5 and (np.diff(area[rows]) >= 0).all()
+    assert all(prepared.lesions[row]["split"] == "train" for row in rows)
+    every = rows_by_size(prepared, "test", 100)
+    assert sorted(every) == prepared.rows("test").tolist()
+
+
+def test_the_most_populous_clusters(phantom_ham):
+    prepared = LesionDataset.open(phantom_ham / "prepared")
+    found = common_clusters(prepared, 2)
+    sizes = np.bincount(prepared.clusters())
+    assert sorted(len(rows) for _, rows in found) == sorted(sizes)[-2:]
+    assert all((prepared.clusters()[rows] == cluster).all() for cluster, rows in found)
+    areas = [prepared.array("recist")[rows, 2:4].prod(axis=1).mean() for _, rows in found]
+    assert areas == sorted(areas)
+    assert len(common_clusters(prepared, 99)) == np.count_nonzero(sizes)
+
+
+def test_clusters_of_two_folders(phantom_ham, folder, tmp_path):
+    prepared = LesionDataset.open(phantom_ham / "prepared")
+    draw_clusters(tmp_path / "one.png", [prepared], 2, 3)
+    draw_clusters(tmp_path / "two.png", [prepared, LesionDataset.open(folder)], 3, 40)  # more than there are
+    assert count(tmp_path / "one.png", ORANGE) > 1000
+    assert count(tmp_path / "two.png", ORANGE) > 300
+
+
+def test_results_with_and_without_truth(phantom_ham, phantom_deeplesion, tmp_path):
+    skin, scans = LesionDataset.open(phantom_ham / "prepared"), LesionDataset.open(phantom_deeplesion / "prepared")
+    rows = skin.rows("test")[:2]
+    full = np.ones((2, 120, 120), np.uint8)
+    drawn = Predicted(skin, rows, {"A1": skin.array("truth")[rows], "A1+L": full})
+    bare = Predicted(scans, scans.rows("test")[:1])
+    assert (drawn.reference, bare.reference) == ("truth", "grabcut")
+    draw_results(tmp_path / "none.png", [Predicted(skin, rows)])
+    draw_results(tmp_path / "two.png", [drawn, bare])
+    assert count(tmp_path / "none.png", BLUE) == 0
+    for colour in (GREEN, ORANGE, BLUE):
+        assert count(tmp_path / "two.png", colour) > 500
+
+
+def test_an_ellipse_stands_in_where_there_is_nothing_else(folder):
+    prepared = LesionDataset.open(folder)
+    lacking = LesionDataset(folder, {**prepared.metadata, "arrays": ["ellipse", "images", "recist"]}, prepared.lesions)
+    assert Predicted(lacking, np.array([0])).reference == "ellipse"
+
+
+def test_words_shrink_until_they_fit():
+    assert fitting("A1", 1.4) == 9
+    assert fitting("A1\n" + "x" * 20, 1) == pytest.approx(72 / (0.62 * 20))

@@ -1,0 +1,209 @@
+"""The HTML report, as a browser sees it: whole, quiet, and harmless whatever names the files bring."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import warnings
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from test_results import floor, result
+
+from common.data.dataset import LesionDataset
+from common.model import build_network
+from common.recipe import A1
+from common.report import html_report
+from common.training.checkpoint import save_checkpoint
+from common.utils.errors import UserError
+from common.utils.files import read_csv, write_csv
+from common.utils.provenance import sha256
+
+EVIL = '<script>alert("x")</script><img src=http://example.com/a.png onerror=alert(1)>&amp;'
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Strict(HTMLParser):
+    """Counts elements and refuses what is not well formed, or reaches outside the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+        self.words: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] += 1
+        self.open += [] if tag in VOID else [tag]
+        for name, value in attrs:
+            assert not name.startswith("on"), name
+            assert name not in ("src", "href") or value.startswith("data:image/png;base64,"), value
+        if tag == "img":
+            assert dict(attrs)["alt"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def parsed(text: str) -> Strict:
+    page = Strict()
+    page.feed(text)
+    page.close()
+    assert not page.open
+    assert not page.count.keys() & {"script", "link", "iframe", "object"}
+    return page
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A function that runs a headless Chromium; None where there is none that works."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next(filter(None, map(shutil.which, names)), None)
+    folder = tmp_path_factory.mktemp("browser")
+
+    def run(page: Path, *flags: str) -> subprocess.CompletedProcess:
+        quiet = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+        quiet += " --no-first-run --hide-scrollbars --enable-logging=stderr --v=0"
+        command = [program, *quiet.split(), f"--user-data-dir={folder / 'profile'}", *flags, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    probe = folder / "probe.html"
+    probe.write_text("<p>it works</p>")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        # Some packages of Chromium may not read such folders, or need what a container lacks.
+        if program and "<p>it works</p>" in run(probe, "--dump-dom").stdout:
+            return run
+    warnings.warn("no Chromium that works here: the HTML report was only parsed", stacklevel=1)
+    return None
+
+
+@pytest.fixture(scope="module")
+def report(phantom_ham, tmp_path_factory) -> Path:
+    """A report of A1, A1+L and a floor, where a lesion, the dataset and a label have dangerous names."""
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(phantom_ham / "prepared", folder / "prepared")
+    lesions = read_csv(folder / "prepared" / "lesions.csv")
+    tests = [lesion for lesion in lesions if lesion["split"] == "test"]
+    tests[0]["lesion"] = EVIL
+    write_csv(folder / "prepared" / "lesions.csv", lesions, list(lesions[0]))
+    content = json.loads((folder / "prepared" / "prepared.json").read_text())
+    (folder / "prepared" / "prepared.json").write_text(json.dumps(content | {"dataset": EVIL}))
+
+    torch.manual_seed(0)
+    save_checkpoint(folder / "a.pt", build_network(A1, "resnet18", 4), {"encoder": "resnet18", "canvas": [128, 128]})
+    about = {"dataset": EVIL, "lesions": len(tests)}
+    checkpoint = {"checkpoint": {"file": "a.pt", "sha256": sha256(folder / "a.pt")}}
+    history = [{"epoch": e, "train_total": 1 / e, "val_mask": 1 / e, "val_dice": 0.5, "best": 1} for e in (1, 2)]
+    write_csv(folder / "a.history.csv", history, list(history[0]))
+    runs = {"a1": result(**about, **checkpoint), "a1l": result("A1+L", **about), "floor": floor(EVIL, **about)}
+    (folder / "results").mkdir()
+    for place, (name, run) in enumerate(runs.items()):
+        (folder / "results" / f"{name}.json").write_text(json.dumps(run))
+        rows = [{"lesion": it["lesion"], "dice": 0.9 - n / 10 - place / 50, "iou": 0.5} for n, it in enumerate(tests)]
+        write_csv(folder / "results" / f"{name}.csv", rows, ["lesion", "dice", "iou"])
+    out = folder / "report.html"
+    where = ["--prepared", str(folder / "prepared"), "--checkpoints", str(folder)]
+    html_report.main([str(folder / "results"), *where, "--out", str(out)])
+    return out
+
+
+def test_the_page_is_whole_and_what_comes_from_files_is_only_text(report):
+    page = parsed(report.read_text())
+    # The heads of three tables; A1, A1+L and the floor; A1+L minus two in two figures; three runs.
+    assert page.count["tr"] == 3 + 3 + 4 + 3
+    assert page.count["h2"] == 6
+    # Dice against size, learning curves, two worst and two best lesions of A1.
+    assert page.count["img"] == 1 + 1 + 4
+    assert any(EVIL in words for words in page.words)
+
+
+def visit(browser, page: Path, folder: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """Open a page: what the browser says (the DOM and the log), and the requests that the page made."""
+    log = folder / "net.json"
+    done = browser(page, "--dump-dom", f"--log-net-log={log}")
+    assert done.returncode == 0, done.stderr
+    parameters = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    # What the browser asks for on its own account has no page for an origin.
+    asked = [it["url"] for it in parameters if "url" in it and it.get("initiator", "not an origin") != "not an origin"]
+    return done, asked
+
+
+def test_in_a_browser(report, browser, tmp_path):
+    if browser is None:
+        return  # parsed above; the fixture has said so
+    done, asked = visit(browser, report, tmp_path)
+    assert asked == []
+    assert "CONSOLE" not in done.stderr  # nothing was blocked, nothing ran
+    assert parsed(done.stdout).count == parsed(report.read_text()).count
+
+    picture = tmp_path / "shot.png"
+    browser(report, f"--screenshot={picture}", "--window-size=1200,2000")
+    shot = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+    assert shot.shape == (2000, 1200)
+    assert shot[:, :8].min() > 250  # white to the edge: nothing is wider than the page
+    assert shot[:, -8:].min() > 250
+    assert shot.min() < 60  # dark text
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_page_forbids_itself_scripts_and_requests(guarded, browser, tmp_path):
+    head, _, tail = html_report.TEMPLATE.read_text().partition("$content")
+    head = head if guarded else head.replace("Content-Security-Policy", "nothing")
+    page = tmp_path / "attack.html"
+    page.write_text(f"{head}<script>document.title = 'ran'</script><img src='http://localhost:9/a.png'>{tail}")
+    assert ("default-src 'none'" in head) and ("Content-Security-Policy" in head) == guarded
+    if browser is None:
+        return
+    done, asked = visit(browser, page, tmp_path)
+    assert ("<title>ran" in done.stdout) == (not guarded)
+    assert bool(asked) == (not guarded)
+    assert ("Content Security Policy" in done.stderr) == guarded
+
+
+def test_from_results_alone(report, tmp_path):
+    html_report.main([str(report.parent / "results"), "--out", str(tmp_path / "a.html")])
+    page = parsed((tmp_path / "a.html").read_text())
+    assert page.count["img"] == 0
+    words = " ".join(page.words)
+    for missing in (
+        "pass --prepared DIR to see it",
+        "pass --checkpoints DIR to see it",
+        "the prepared folder is needed",
+    ):
+        assert missing in words
+
+
+def test_one_result_has_nothing_to_be_compared_with(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result()))
+    html_report.main([str(tmp_path), "--out", str(tmp_path / "a.html")])
+    page = parsed((tmp_path / "a.html").read_text())
+    assert page.count["table"] == 2
+    assert "There is no A1+L beside another method" in " ".join(page.words)
+
+
+def test_bad_input(tmp_path, phantom_ham):
+    with pytest.raises(UserError, match="no evaluation results"):
+        html_report.main([str(tmp_path), "--out", str(tmp_path / "a.html")])
+    with pytest.raises(UserError, match="missing or unfinished"):
+        html_report.main([str(tmp_path), "--prepared", str(tmp_path), "--out", str(tmp_path / "a.html")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_published_row_is_set_apart(tmp_path):
+    published = dict.fromkeys(("iou", "dice", "vs", "centre_error", "perimeter_error", "avd"), (1.0, 0.1))
+    rows = html_report.group([result(published=published) | {"path": tmp_path / "a.json"}])
+    text = html_report.page(rows, {}, [])
+    assert text.count('<tr class="paper"><td>HAM10000</td><td>A1 (paper)</td>') == 1
+
+
+def test_prepared_folders_are_told_apart_by_their_dataset(phantom_ham, tmp_path):
+    prepared = LesionDataset.open(phantom_ham / "prepared")
+    rows = html_report.group([result(dataset="LiTS") | {"path": tmp_path / "a.json"}])
+    assert "LiTS: pass --prepared DIR" in html_report.page(rows, {"HAM10000": prepared}, [])

@@ -1,0 +1,151 @@
+"""The paper's table: ± and per cent by hand, published rows, and text that can do no harm."""
+
+import json
+
+import pytest
+from test_results import floor, result
+
+import deeplesion_A1_train
+import deeplesion_A1class_train
+import deeplesion_A1coseg_train
+import HAM_A1_train
+import HAM_A1class_train
+import HAM_Acoseg_train
+import lits_A1_train
+import lits_A1class_train
+import lits_Acoseg_train
+from common.metrics import METRICS
+from common.report import tables as report
+from common.report.runs import RunGroup, group_runs
+from common.utils.errors import UserError
+from common.utils.files import read_csv, write_csv
+
+RUNS, LESIONS, DICE, AVD = 2, 3, 5, 9
+"""Columns of the table."""
+
+
+def write(folder, *contents):
+    for number, content in enumerate(contents):
+        (folder / f"{number}.json").write_text(json.dumps(content))
+    return folder
+
+
+def lines(*contents):
+    return report.table(group_runs(contents), report.MARKDOWN)
+
+
+def test_spread_and_change_by_hand():
+    table = lines(result(dice=0.80), result(dice=0.82, seed=1), result("A1+L", 0.90), result("A1+L", 0.92, seed=1))
+    # Mean of 80 and 82 is 81; sample standard deviation sqrt(2); 91 is 12.3 % more than 81.
+    assert [line[:4] for line in table] == [["HAM10000", "A1", "2", "40"], ["HAM10000", "A1+L", "2", "40"]]
+    assert table[0][DICE] == "81.00±1.41"
+    assert table[1][DICE] == "**91.00±1.41** (+12.3)"
+    assert table[1][AVD] == "10.00±0.00 (+0.0)"
+
+
+def test_one_run_has_no_spread_and_a_lower_error_is_better():
+    table = lines(result(avd=9.0), result("ACoseg", avd=10.0))
+    assert table[0][AVD] == "**9.00**"
+    assert table[1][AVD] == "10.00 (+11.1)"
+
+
+def test_floors_and_ceiling_are_compared_but_never_the_best():
+    ceiling = result(dice=0.96, settings={"target": "truth"})
+    table = lines(result(dice=0.80), result("A1+L", 0.84), floor(dice=0.92), ceiling)
+    assert [line[1] for line in table] == ["A1", "A1+L", "ellipse itself", "A1 trained on truth"]
+    # 84, 92 and 96 are 5, 15 and 20 % more than 80.
+    assert [line[DICE] for line in table] == ["80.00", "**84.00** (+5.0)", "92.00 (+15.0)", "96.00 (+20.0)"]
+
+
+def test_mixed_settings_are_never_averaged():
+    table = lines(result(dice=0.8), result(dice=0.9, seed=1, settings={"canvas": [384, 480]}))
+    assert [(line[1], line[RUNS], line[DICE]) for line in table] == [
+        ("A1, 128x128", "1", "80.00"), ("A1, 384x480", "1", "90.00"),
+    ]  # fmt: skip
+
+
+def test_the_published_numbers_are_the_papers():
+    recipes = [
+        deeplesion_A1_train, deeplesion_A1coseg_train, deeplesion_A1class_train, lits_A1_train, lits_Acoseg_train,
+        lits_A1class_train, HAM_A1_train, HAM_Acoseg_train, HAM_A1class_train,
+    ]  # fmt: skip
+    paper = """
+        63.02±1.47 75.36±1.25 80.65±1.60 3.19±0.06 9.21±0.64 7.37±0.24
+        62.75±0.42 74.38±0.77 80.58±0.49 5.56±1.19 8.43±0.30 11.84±2.24
+        65.53±0.71 77.43±0.57 83.31±0.70 3.09±0.02 7.79±0.38 6.92±0.19
+        71.44±0.68 82.68±0.51 89.07±0.64 2.00±0.03 9.58±0.24 9.25±0.17
+        71.86±0.34 82.92±0.26 88.81±0.22 1.90±0.06 8.99±0.16 8.90±0.07
+        72.76±0.14 83.62±0.09 89.94±0.16 1.96±0.09 8.27±0.05 9.05±0.20
+        82.65±0.12 90.01±0.09 91.84±0.03 2.57±0.09 9.20±0.26 10.23±0.17
+        83.19±0.86 90.42±0.51 92.10±0.77 2.42±0.03 9.77±0.59 9.61±0.31
+        83.51±0.26 90.54±0.22 92.82±0.34 2.52±0.09 8.87±0.40 9.73±0.14"""
+    for module, line in zip(recipes, paper.split("\n")[1:], strict=True):
+        published = {"published": dict(zip(METRICS, module.RECIPE.published, strict=True))}
+        assert report.published_cells(RunGroup("", "", "ellipse", 0, {}, {}, [published])) == line.split()
+        assert report.published_cells(RunGroup("", "", "truth", 0, {}, {}, [published])) is None
+
+
+def test_files_are_written_and_published_rows_stand_beneath(tmp_path, capsys):
+    published = dict(zip(METRICS, HAM_A1_train.RECIPE.published, strict=True))
+    report.main([str(write(tmp_path, result(published=published), result("A1+L", published=None)))])
+    shown = capsys.readouterr().out
+    assert "| HAM10000 | A1 (paper) |  |  | 82.65±0.12 | 90.01±0.09 |" in shown
+    assert "HAM10000: resnet18, encoder weights imagenet, 128x128, epochs 50, released, fp32, against truth" in shown
+    assert [row["model"] for row in read_csv(tmp_path / "table.csv")] == ["A1", "A1 (paper)", "A1+L"]
+    assert r"\textbf{80.00}" in (tmp_path / "table.tex").read_text()
+    assert r"82.65$\pm$0.12" in (tmp_path / "table.tex").read_text()
+    assert (tmp_path / "table.md").read_text() in shown
+
+
+def test_text_from_files_is_harmless_in_every_format(tmp_path, capsys):
+    evil = "=1+1|a_b & 50% *x* <script>\nH"
+    report.main([str(write(tmp_path, result(dataset=evil), result("A1+L", dataset=evil)))])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.replace(r"\|", "").count("|") for line in table] == [11] * 4
+    assert table[2].startswith(r"| =1+1\|a\_b & 50% \*x\* \<script\> H | A1 |")
+    tex = (tmp_path / "table.tex").read_text()
+    assert r"=1+1|a\_b \& 50\% *x* <script> H & A1 &" in tex
+    assert all(
+        line.count(" & ") == 9 for line in tex.replace(r"\&", "").splitlines() if "1+1" in line and "% =" not in line
+    )
+    assert (tmp_path / "table.csv").read_text().count(f'\n"\'{evil}",A1') == 2  # no spreadsheet's formula
+    assert [row["data"] for row in read_csv(tmp_path / "table.csv")] == [evil] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("a\\b", r"a\textbackslash{}b"), ("~^", r"\textasciitilde{}\textasciicircum{}"), ("{$#}", r"\{\$\#\}")],
+)
+def test_latex_special_characters(text, escaped):
+    assert report.LATEX.escape(text) == escaped
+
+
+@pytest.mark.parametrize("prepare", [lambda folder: folder / "nowhere", lambda folder: folder])
+def test_no_results_at_all(tmp_path, prepare):
+    with pytest.raises(UserError, match="run an eval script first"):
+        report.main([str(prepare(tmp_path))])
+
+
+def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
+    table = lines(result(dice=0.80, lesions=1002), result("ACoseg", dice=0.88, lesions=1000))
+    assert table[1][DICE] == "**88.00** (+10.0)"
+    assert [line[LESIONS] for line in table] == ["1002", "1000"]
+
+
+def test_paired_differences_stand_under_the_table(tmp_path, capsys):
+    write(tmp_path, *(result(label, seed=seed, lesions=8) for seed in (0, 1) for label in ("A1", "A1+L")))
+    for number, shift in ((0, 0.0), (1, 0.05), (2, 0.0), (3, 0.05)):
+        rows = [{"lesion": name, "dice": 0.5 + shift, "iou": 0.4 + shift} for name in "abcdefgh"]
+        write_csv(tmp_path / f"{number}.csv", rows, ["lesion", "dice", "iou"])
+    report.main([str(tmp_path)])
+    shown = capsys.readouterr().out
+    for seeds in ("lesions, seed 0", "lesions, seed 1", "lesions, mean of 2 seeds"):
+        # p: 2 of the 256 ways to give eight signs.
+        assert f"A1+L minus A1 | Dice | {seeds} | 8 | +5.00 | +5.00 to +5.00 | 0.0078 |" in shown
+    assert "A1+L minus A1 | Dice | 2 seeds | 8 | +5.00 | +5.00 to +5.00 |" in shown
+
+
+def test_an_undefined_figure_is_never_the_best():
+    table = lines(result(avd=None), result(seed=1), result("A1+L", avd=50.0))
+    assert table[0][AVD] == "nan"
+    assert table[1][AVD] == "**50.00**"

@@ -1,0 +1,168 @@
+"""The whole experiment: what is planned, what counts as done, and a real small one, interrupted and resumed."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.run import experiment
+from common.utils.errors import UserError
+from common.utils.files import read_csv, read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+BRIEF = "--encoder resnet18 --encoder-weights none --canvas 128x128 --limit 8 --clusters 4 --batch-size 8"
+
+
+def plan(capsys, *arguments: str) -> list[str]:
+    experiment.main([*arguments, "--dry-run"])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_plan_seed_by_seed_with_floors_and_ceiling(tmp_path, capsys):
+    lines = plan(capsys, "ham", "--seeds", "2", "--out", str(tmp_path / "out"), "--data", str(tmp_path))
+    steps = [shlex.split(line) for line in lines]
+    assert [Path(words[1]).name for words in steps[:2]] == ["HAM_data.py", "floors.py"]
+    trainings = [words for words in steps if words[1].endswith("_train.py")]
+    stems = [Path(words[words.index("--checkpoint") + 1]).stem for words in trainings]
+    of_seed = ["A1_ellipse_seed{}", "A1_truth_seed{}", "A1class_ellipse_seed{}", "Acoseg_ellipse_seed{}"]
+    assert stems == [stem.format(seed) for seed in (0, 1) for stem in of_seed]
+    assert all(words[-1] == "--resume" for words in trainings)
+    assert len(steps) == 2 + 2 * len(trainings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_deeplesion_has_no_ceiling_and_its_floor_is_scored_against_what_stands_for_truth(capsys):
+    lines = plan(capsys, "deeplesion", "--seeds", "4,")
+    assert not [line for line in lines if "--target truth" in line]
+    assert "--truth grabcut" in lines[1]
+    assert str(ROOT / "experiments" / "deeplesion" / "checkpoints" / "A1coseg_ellipse_seed4.pt") in lines[-1]
+
+
+def test_flags_for_all_and_for_one_reach_the_scripts(tmp_path, capsys):
+    flags = ["--train", "--lr 1e-3 --protocol corrected --limit 9", "--for", "Acoseg", "--lr 1e-4 --batch-size 4"]
+    lines = plan(
+        capsys, "lits", "--seeds", "1", "--no-floors", "--no-ceiling", "--methods", "A1class,Acoseg", *flags,
+        "--out", str(tmp_path), "--prepare", "--split-file a.csv",
+    )  # fmt: skip
+    prepare, train, evaluate, other, scored = lines
+    assert "--protocol corrected --clusters 40 --split-file a.csv" in prepare
+    assert "--lr 1e-3 --protocol corrected --limit 9 --seed 0" in train
+    assert "--batch-size 10 --device auto --precision auto --limit 9" in evaluate
+    assert "--limit 9 --lr 1e-4 --batch-size 4 --seed 0" in other
+    assert "--batch-size 4" in scored
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere"], "there are deeplesion, ham, lits"),
+        (["ham", "--methods", "A2"], "code_ham has no method A2; there are A1, A1class, Acoseg"),
+        (["ham", "--for", "A2", "--lr 1"], "has no method A2"),
+        (["ham", "--train", "--lr x"], "'x' is not a number above 0"),
+        (["ham", "--train", "--colour red"], "unrecognized arguments: --colour red"),
+    ],
+)
+def test_bad_input_is_told_before_anything_runs(arguments, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        experiment.main([*arguments, "--out", str(tmp_path / "out")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["0", "a", "", "1,,2", "-1"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(UserError, match="neither a number of seeds above 0 nor a list"):
+        experiment.parse(["ham", f"--seeds={text}"])
+
+
+def test_seeds():
+    assert [experiment.seeds(text) for text in ("3", "5,", "4,7")] == [[0, 1, 2], [5], [4, 7]]
+
+
+@pytest.fixture(scope="module")
+def done(phantom_ham, tmp_path_factory) -> tuple[Path, list[str]]:
+    """A real experiment of one method and seed, interrupted in its training, then finished: its folder and flags."""
+    out = tmp_path_factory.mktemp("experiment") / "out"
+    flags = ["ham", "--data", str(phantom_ham), "--out", str(out), "--methods", "A1class", "--seeds", "1"]
+    flags += ["--train", f"{BRIEF} --epochs 4"]
+    command = [sys.executable, str(ROOT / "common" / "experiment.py"), *flags]
+    log = out / "logs" / "A1class_ellipse_seed0.log"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        while not (log.is_file() and "epoch 1: loss" in log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "3 of 3, A1class_ellipse_seed0; the same command goes on" in told
+    assert (out / "checkpoints" / "A1class_ellipse_seed0.state").is_file()
+    experiment.main(flags)
+    return out, flags
+
+
+def test_an_interrupted_experiment_goes_on_and_ends_with_table_and_page(done):
+    out, _ = done
+    log = (out / "logs" / "A1class_ellipse_seed0.log").read_text()
+    assert "interrupted" in log
+    assert log.count("epoch 1: loss") == 1
+    assert log.count("epoch 4: loss") == 1
+    assert [row["model"] for row in read_csv(out / "table.csv")] == [
+        "A1+L", "A1+L (paper)", "ellipse itself", "GrabCut itself",
+    ]  # fmt: skip
+    page = (out / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 4  # two worst and two best of four lesions
+
+
+def test_what_is_done_is_not_done_again(done, capsys):
+    out, flags = done
+    made = [*(out / "checkpoints").iterdir(), *(out / "results").iterdir()]
+    before = {path: path.stat().st_mtime_ns for path in made}
+    assert all(line.endswith("# done") for line in plan(capsys, *flags))
+    experiment.main(flags)
+    assert capsys.readouterr().err.count("done before") == 3
+    assert {path: path.stat().st_mtime_ns for path in made} == before
+
+
+def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
+    out, flags = done
+    result = out / "results" / "A1class_ellipse_seed0.json"
+    whole = result.read_text()
+    try:
+        result.write_text(whole[:100])
+        assert len([line for line in plan(capsys, *flags) if "done" not in line]) == 2
+        with pytest.raises(UserError, match=r"A1class_ellipse_seed0\.pt was made with epochs 4, not 5"):
+            experiment.main([*flags, "--train", f"{BRIEF} --epochs 5"])
+    finally:
+        result.write_text(whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder resnet18, not resnet34"),
+     ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
+     ("--canvas 144x128", "canvas .128, 128., not .144, 128.")],
+)  # fmt: skip
+def test_results_of_other_settings_are_neither_taken_nor_overwritten(changed, told, done):
+    out, flags = done
+    read = read_json(out / "results" / "A1class_ellipse_seed0.json")
+    told = told.replace("fp32", read["training"]["precision"])
+    if "precision bf16, not bf16" in told:
+        changed, told = "--precision fp32", "precision bf16, not fp32"
+    with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.json was made with {told}"):
+        experiment.main([*flags, "--train", f"{BRIEF} --epochs 4 {changed}"])
+
+
+def test_k_is_no_matter_without_a_cluster_head(done, tmp_path, capsys):
+    out, flags = done
+    result = read_json(out / "results" / "A1class_ellipse_seed0.json")
+    result["training"] |= {"method": "A1", "clusters": 45, "loss_weights": {"mask": 100.0}}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "A1_ellipse_seed0.json").write_text(json.dumps(result))
+    more = ["--methods", "A1", "--no-ceiling", "--no-floors", "--out", str(tmp_path)]
+    assert all(line.endswith("# done") for line in plan(capsys, *flags, *more))

@@ -1,0 +1,113 @@
+"""README.md's own-data file, run as it stands there: prepared, three methods trained and scored, table and pictures."""
+
+import importlib.util
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from common.data.dataset import LesionDataset
+from common.data.phantom import blob, smooth_noise
+from common.inference.prompts import ENDS
+from common.recipe import METHODS
+from common.report import tables as report
+from common.report.figures import cli as figures
+from common.run.own_data import own_data_main
+from common.utils.errors import UserError
+from common.utils.files import read_csv, write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
+BRIEF = "--encoder resnet18 --canvas 128x128".split()
+IMAGES = 20
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The file from README.md, in a project's folder, with images and outlines of 20 lesions."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^## Your own data\n.*?^```python\n(.*?)^```\n", text, re.DOTALL | re.MULTILINE)
+    script = tmp_path / "code_mine" / "my_data.py"
+    script.parent.mkdir()
+    script.write_text(block, encoding="utf-8")
+    for folder in ("images", "masks"):
+        (script.parent / "data" / folder).mkdir(parents=True)
+    for number in range(IMAGES):
+        rng = np.random.default_rng(number)
+        mask = blob((90, 150), rng.uniform((60, 35), (90, 55)), rng.uniform(12, 30, 2), rng.uniform(0, 180), 0.05, rng)
+        grey = 150 - 80 * mask + 8 * smooth_noise(mask.shape, 2, rng)
+        image = np.clip(grey[..., None] + (0, 10, 40), 0, 255).astype(np.uint8)  # BGR: reddish
+        cv2.imwrite(str(script.parent / "data" / "images" / f"lesion {number}.png"), image)
+        cv2.imwrite(str(script.parent / "data" / "masks" / f"lesion {number}.png"), mask * 255)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the file puts its own root on it
+    spec = importlib.util.spec_from_file_location("my_data", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(module: ModuleType, *arguments: str) -> None:
+    own_data_main(module.DATASET, module.prepare_mine, module.__doc__, arguments)
+
+
+def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
+    home = mine.DATASET.folder
+    run(mine, "prepare", "--workers", "1")
+    for method in METHODS:
+        run(mine, "train", method, *BRIEF, "--encoder-weights", "none", "--epochs", "1")
+        run(mine, "eval", method)
+    report.main([str(home / "results"), "--out", str(tmp_path)])
+    table = read_csv(tmp_path / "table.csv")
+    assert sorted((row["data"], row["model"]) for row in table) == [
+        ("Mine", "A1"),
+        ("Mine", "A1+L"),
+        ("Mine", "ACoseg"),
+    ]
+    assert not re.search(r"paper +\d", capsys.readouterr().out)  # nothing is published on these lesions
+    checkpoints = sorted(map(str, (home / "checkpoints").glob("mine_*.pt")))
+    figures.main(["results", str(home / "data" / "prepared"), *checkpoints, "--out", str(tmp_path / "a.png")])
+    assert cv2.imread(str(tmp_path / "a.png")).std() > 20
+
+
+def test_what_is_prepared_from_outlines(mine):
+    run(mine, "prepare", "--workers", "1")
+    prepared = LesionDataset.open_for(mine.DATASET.folder / "data" / "prepared", mine.DATASET, "corrected", 4)
+    assert prepared.metadata["splits"] == {"train": 14, "val": 4, "test": 2}
+    truth, ellipse, image = (prepared.array(name).astype(float) for name in ("truth", "ellipse", "images"))
+    overlap = 2 * (truth * ellipse).sum((1, 2)) / (truth + ellipse).sum((1, 2))
+    assert overlap.min() > 0.9
+    assert (image[..., 0] > image[..., 2]).mean() > 0.9  # red first
+
+
+def test_diameters_are_learned_from_and_outlines_are_the_truth(mine):
+    data = mine.DATASET.folder / "data"
+    # Diameters of 40 and 20 px about (60, 50) in an image of 150x90 px, which becomes 120x120.
+    cells = dict(zip(ENDS, (40, 50, 80, 50, 60, 40, 60, 60), strict=True))
+    flat = dict.fromkeys(ENDS, 5)
+    rows = [{"image": "lesion 0.png", **cells}, {"image": "lesion 1.png", **flat}]
+    write_csv(data / "recist.csv", rows, ["image", *ENDS])
+    run(mine, "prepare", "--workers", "1")
+    prepared = LesionDataset.open(data / "prepared")
+    assert read_csv(data / "prepared" / "dropped.csv")[0]["lesion"] == "lesion 1.png"
+    row = [lesion["lesion"] for lesion in prepared.lesions].index("lesion 0.png")
+    # Half axes 16 and 13.3 px: 120/150 and 120/90 times 20 and 10.
+    assert prepared.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
+    np.testing.assert_allclose(prepared.array("recist")[row, :2], (48, 66.7), atol=1)
+    shutil.rmtree(data / "masks")
+    run(mine, "prepare", "--workers", "1", "--clusters", "1")
+    prepared = LesionDataset.open(data / "prepared")
+    assert [lesion["lesion"] for lesion in prepared.lesions] == ["lesion 0.png"]
+    assert "truth" not in prepared.metadata["arrays"]
+
+
+def test_no_data_is_one_sentence(mine):
+    shutil.rmtree(mine.DATASET.folder / "data" / "images")
+    with pytest.raises(FileNotFoundError, match="images"):  # run_script makes it a sentence
+        run(mine, "prepare")
+    (mine.DATASET.folder / "data" / "images").mkdir()
+    with pytest.raises(UserError, match="no usable Mine lesion"):
+        run(mine, "prepare")

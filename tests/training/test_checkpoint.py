@@ -1,0 +1,157 @@
+"""Checkpoints: the released layout in both directions, and a sentence for every wrong file."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import HAM_A1_train
+import HAM_A1class_train
+import HAM_Acoseg_train
+from common.model import build_network
+from common.recipe import A1, A1CLASS, ACOSEG
+from common.run.cli import parse_eval
+from common.training.checkpoint import load_checkpoint, load_trained, open_trained, save_checkpoint
+from common.utils.errors import UserError
+
+RECIPES = {
+    "A1": HAM_A1_train.RECIPE,
+    "A1class_K45": HAM_A1class_train.RECIPE,
+    "A1class_K40": HAM_A1class_train.RECIPE,
+    "A1class_K190": HAM_A1class_train.RECIPE,
+    "Acoseg": HAM_Acoseg_train.RECIPE,
+}
+
+
+@pytest.mark.parametrize("key", RECIPES)
+def test_a_released_checkpoint_loads_and_is_written_back(key, shared, tmp_path):
+    manifest = json.loads((shared / "golden" / "state_dict_manifest.json").read_text())[key]
+    # As a release file: doubled names, no recipe.
+    filled = {}
+    for name, shape in manifest.items():
+        original = name.replace("deeplab_encoder", "deeplab_model.encoder")
+        original = original.replace("deeplab_decoder", "deeplab_model.decoder")
+        original = original.replace("deeplab_seghead", "deeplab_model.segmentation_head")
+        counts = name.endswith("num_batches_tracked")
+        filled[name] = filled.get(original, torch.tensor(3) if counts else torch.rand(shape))
+    torch.save({"model_dict": filled}, tmp_path / "released.pt")
+
+    run = parse_eval(RECIPES[key], None, ["--checkpoint", str(tmp_path / "released.pt")])
+    trained = load_trained(run)
+    assert (trained.encoder, trained.canvas, trained.protocol) == ("resnet101", (384, 480), "released")
+    assert str(trained.clusters or "") == key.partition("_K")[2]
+
+    network = trained.network.to(memory_format=torch.channels_last)
+    save_checkpoint(tmp_path / "ours.pt", network, {"dataset": "HAM10000"})
+    content = torch.load(tmp_path / "ours.pt", weights_only=True)
+    assert list(content) == ["model_dict", "recipe"]
+    assert {name: list(value.shape) for name, value in content["model_dict"].items()} == manifest
+    for name, value in content["model_dict"].items():
+        assert type(value) is torch.Tensor
+        assert value.is_contiguous()
+        assert torch.equal(value, filled[name]), name
+    assert (tmp_path / "ours.pt").stat().st_size < 1.1 * (tmp_path / "released.pt").stat().st_size
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Checkpoints of the three methods with ResNet-18 and K=4."""
+    paths = {}
+    for method in (A1, A1CLASS, ACOSEG):
+        paths[method.name] = tmp_path / f"{method.name}.pt"
+        recipe = {"encoder": "resnet18", "canvas": [128, 160], "protocol": "corrected"}
+        save_checkpoint(paths[method.name], build_network(method, "resnet18", 4), recipe)
+    return paths
+
+
+def test_settings_come_from_the_checkpoint_unless_given(small):
+    run = parse_eval(HAM_A1class_train.RECIPE, None, ["--checkpoint", str(small["A1class"])])
+    trained = load_trained(run)
+    assert (trained.encoder, trained.canvas, trained.clusters) == ("resnet18", (128, 160), 4)
+    assert trained.protocol == "corrected"
+    changed = load_trained(replace(run, canvas=(128, 128), protocol="released"))
+    assert (changed.canvas, changed.protocol) == ((128, 128), "released")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "file", "flags", "sentence"),
+    [
+        (
+            HAM_A1_train.RECIPE,
+            "A1class",
+            [],
+            "holds the network of A1+L, not of A1; evaluate it with the A1class script",
+        ),
+        (HAM_A1class_train.RECIPE, "A1", [], "holds the network of A1, not of A1+L"),
+        (HAM_A1_train.RECIPE, "Acoseg", [], "holds the network of ACoseg"),
+        (HAM_A1class_train.RECIPE, "A1class", ["--clusters", "45"], "has 4 clusters, not 45; pass --clusters 4"),
+        (HAM_A1_train.RECIPE, "A1", ["--encoder", "resnet34"], "are not those of the encoder resnet34; pass --encoder"),
+    ],
+)
+def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
+    with pytest.raises(UserError) as told:
+        load_trained(parse_eval(recipe, None, ["--checkpoint", str(small[file]), *flags]))
+    assert sentence in str(told.value)
+    assert str(small[file]) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state": 1},
+        {"model_dict": 1},
+        {"model_dict": {"a": torch.ones(1)}},
+        {"model_dict": {"encoder.conv1.weight": torch.ones(1), 5: torch.ones(1)}},
+        {"model_dict": {"encoder.conv1.weight": torch.ones(1), "classification_head.3.weight": torch.ones(())}},
+        [1],
+        torch.ones(2),
+    ],
+)
+def test_what_is_no_checkpoint(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="is not a checkpoint of this project"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("recipe", [[1], {"canvas": torch.ones(2)}, {"canvas": {1, 2}}, {1: {2: {}}}])
+def test_a_recipe_of_other_than_plain_values_counts_as_none(tmp_path, recipe):
+    torch.save({"model_dict": {"encoder.conv1.weight": torch.ones(1)}, "recipe": recipe}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt").recipe in ({}, {"1": {"2": {}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"canvas": [16, 16]}, "canvas"),
+        ({"canvas": [10**9, 10**9]}, "canvas"),
+        ({"canvas": "large"}, "canvas"),
+        ({"encoder": ["resnet18"]}, "encoder"),
+        ({"protocol": "newest"}, "protocol"),
+        ({"protocol": {}}, "protocol"),
+    ],
+)
+def test_settings_of_a_recipe_are_checked_unless_given(tmp_path, change, flag):
+    network = build_network(A1, "resnet18", 4)
+    save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18", "canvas": [128, 128]} | change)
+    with pytest.raises(UserError, match=rf"a\.pt gives an? {flag} that is none .*; pass --{flag}"):
+        open_trained(tmp_path / "a.pt")
+    given = {"canvas": (128, 128), "encoder": "resnet18", "protocol": "released"}
+    assert open_trained(tmp_path / "a.pt", **given).canvas == (128, 128)
+
+
+def test_weights_must_be_finite(tmp_path):
+    network = build_network(A1, "resnet18", 4)
+    next(network.parameters()).data[0] = float("inf")
+    save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18"})
+    with pytest.raises(UserError, match=r"a\.pt holds weights that are NaN or infinite; train it again"):
+        open_trained(tmp_path / "a.pt")
+
+
+def test_missing_and_truncated(tmp_path, small):
+    with pytest.raises(UserError, match="train it first"):
+        load_checkpoint(tmp_path / "none.pt")
+    content = small["A1"].read_bytes()
+    small["A1"].write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="truncated"):
+        load_checkpoint(small["A1"])

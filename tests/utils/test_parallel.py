@@ -1,0 +1,43 @@
+"""Work over processes: in order, errors passed on, few jobs waiting."""
+
+import pytest
+
+from common.utils.errors import UserError
+from common.utils.parallel import parallel_map
+
+
+def square(number: int) -> int:
+    if number < 0:
+        raise UserError(f"{number} is below 0")
+    return number**2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    assert list(parallel_map(square, range(40), workers)) == [number**2 for number in range(40)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sentence_for_the_user_crosses_processes(workers):
+    with pytest.raises(UserError, match="-3 is below 0"):
+        list(parallel_map(square, [1, 2, -3, 4], workers))
+
+
+def test_jobs_are_taken_as_results_leave():
+    class Jobs(list):
+        taken = 0
+
+        def __iter__(self):
+            for job in super().__iter__():
+                self.taken += 1
+                yield job
+
+    jobs = Jobs(range(100))
+    results = parallel_map(square, jobs, workers=2)
+    assert next(results) == 0
+    assert jobs.taken <= 10
+    results.close()
+
+
+def test_no_jobs():
+    assert list(parallel_map(square, [])) == []
