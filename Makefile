@@ -39,13 +39,13 @@ define demo
 	  $(BIN)/python $(1)/$(3)_$${method}_eval.py --data $(DEMO)/$(1) --checkpoint $(DEMO)/$(1)/$$method.pt \
 	    --results $(DEMO)/$(1)/results || exit $$?; \
 	done
-	$(BIN)/python common/figures.py results $(DEMO)/$(1)/prepared $(DEMO)/$(1)/A1.pt $(DEMO)/$(1)/$(4).pt \
+	$(BIN)/python common figures results $(DEMO)/$(1)/prepared $(DEMO)/$(1)/A1.pt $(DEMO)/$(1)/$(4).pt \
 	  $(DEMO)/$(1)/A1class.pt --out $(DEMO)/$(1)/predictions.png
 endef
 
 demo: demo-ham demo-lits demo-deeplesion
 	@echo; echo "== the table, on SYNTHETIC data: not comparable with the paper's =="
-	$(BIN)/python common/report.py $(DEMO)/code_ham/results $(DEMO)/code_lits/results $(DEMO)/code_deeplesion/results \
+	$(BIN)/python common report $(DEMO)/code_ham/results $(DEMO)/code_lits/results $(DEMO)/code_deeplesion/results \
 	  --out $(DEMO)
 	@echo "pictures: $(DEMO)/code_*/predictions.png"
 
@@ -59,7 +59,7 @@ demo-deeplesion: $(VENV)/installed
 	$(call demo,code_deeplesion,DeepLesion,deeplesion,A1coseg,8,$(EPOCHS))
 
 # The README's pictures, from a finished demo (they were drawn from `make demo EPOCHS=12`).
-FIGURES  = $(BIN)/python common/figures.py
+FIGURES  = $(BIN)/python common figures
 FOLDERS  = $(addprefix $(DEMO)/,code_ham code_lits code_deeplesion)
 PREPARED = $(addsuffix /prepared,$(FOLDERS))
 images: $(VENV)/installed
@@ -73,7 +73,7 @@ images: $(VENV)/installed
 DATASET ?= ham
 SEEDS   ?= 3
 experiment: $(VENV)/installed
-	$(BIN)/python common/experiment.py $(DATASET) --seeds $(SEEDS) $(FLAGS)
+	$(BIN)/python common experiment $(DATASET) --seeds $(SEEDS) $(FLAGS)
 
 # Speed and memory against the published way of doing it; DATA is a prepared HAM10000, by default a synthetic one.
 BENCH ?= bench
@@ -82,7 +82,7 @@ ifndef DATA
 	$(BIN)/python code_ham/HAM_phantom.py $(BENCH)/data
 	$(BIN)/python code_ham/HAM_data.py --data $(BENCH)/data --clusters 8
 endif
-	$(BIN)/python common/bench.py ham --data $(or $(DATA),$(BENCH)/data) --out $(BENCH) $(FLAGS)
+	$(BIN)/python common benchmark ham --data $(or $(DATA),$(BENCH)/data) --out $(BENCH) $(FLAGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(BENCH) .pytest_cache .mypy_cache .ruff_cache

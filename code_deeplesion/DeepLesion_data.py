@@ -1,14 +1,13 @@
 """Prepare DeepLesion (FACTS.md section 3, column DeepLesion): slices and RECIST marks -> Data_deep/prepared/.
 
 python DeepLesion_data.py                               # the published protocol
-python DeepLesion_data.py --protocol corrected
+python DeepLesion_data.py --protocol corrected          # exact ellipses, GrabCut on grey levels
 python DeepLesion_data.py --download --archives 1-3,7   # fetch these of the 56 archives first
 """
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
-from itertools import groupby
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
@@ -19,7 +18,7 @@ import numpy as np
 import DeepLesion_download
 from common.data.dataset import Dropped, Lesion, Outcome
 from common.data.images import read_image
-from common.data.preprocess import PreprocessConfig, prepare
+from common.data.preprocess import PreprocessConfig, preprocess
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
 from common.recist import ellipse_from_diameters
@@ -28,6 +27,7 @@ from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
 from DeepLesion_info import Channel, Mark, Task, find_tasks, read_marks, slice_path
 from DeepLesion_truth import frame_scale, human_truth
+from DeepLesion_unpack import gigabytes
 
 DATASET = DatasetInfo(
     name="DeepLesion",
@@ -40,15 +40,13 @@ DATASET = DatasetInfo(
 )
 INFO = "DL_info.csv"
 IMAGES = "Images_png"
-HU_OFFSET = 32_768
-"""The 16-bit PNGs hold HU plus this."""
-OUTLINE = 2.05
-"""px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3."""
-INSET = 2
-"""px by which GrabCut's rectangle is moved in and made smaller, as published."""
-LEAST_GRABCUT = 10
-"""A GrabCut result of fewer px falls back to the ellipse, as for LiTS; under `released` all do."""
-_ROWS_A_JOB = 8  # bounds what waits in memory, whatever the number of lesions in a series
+HU_OFFSET = 32_768  # the 16-bit PNGs hold HU plus this
+OUTLINE = 2.05  # px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3
+INSET = 2  # px by which GrabCut's rectangle is moved in, as published
+LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse, as for LiTS; under `released` all do
+SliceReader = Callable[[int], np.ndarray]
+"""Returns a slice of a series by its number: (rows, columns) float32 in HU."""
+_TASKS_A_JOB = 8  # neighbouring rows share slices, which are then decoded once; more would only fill the memory
 
 
 def read_slice(path: Path) -> np.ndarray:
@@ -67,22 +65,22 @@ def read_slice(path: Path) -> np.ndarray:
 
 
 def window_image(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """HU to grey values 0..255, float32: ``low`` and below are 0, ``high`` and above are 255."""
+    """Turn HU into grey levels 0..255, float32: ``low`` and below are 0, ``high`` and above are 255."""
     return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32) * np.float32(255)
 
 
 def crop_about(box: np.ndarray, scale: float) -> Crop:
-    """The patch about a box of (2, 2) points (x, y), counted from 0, in px of the slice once it is scaled."""
+    """Place the patch about a box of (2, 2) points (x, y), counted from 0, in px of the scaled slice."""
     left, top = np.rint(box.mean(axis=0)) - PATCH // 2
     return Crop(scale, int(left), int(top))
 
 
 def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
-    """Where a lesion's patch lies, and its RECIST end points in it.
+    """Place a lesion's patch and its RECIST end points (FACTS.md, below the table of section 3).
 
     The box is 1-based and LesaNet takes 1 from it. The end points keep their place relative to the box's corner,
-    which the release lets start at 0 at least: a lesion wider than the patch is shifted by the clipped amount. Under
-    both protocols the end points are scaled as the slice is (a fault of the release, mended: FACTS.md section 4).
+    which the release clips to 0: a lesion wider than the patch is shifted by the clipped amount. Under both protocols
+    the end points are scaled with the slice (a fault of the release, mended: FACTS.md section 4).
 
     Args:
         mark: the lesion.
@@ -99,80 +97,24 @@ def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
     return crop, ends
 
 
-def cut_channels(
-    channels: Iterable[Channel], read: Callable[[int], np.ndarray], window: Sequence[float], crop: Crop
-) -> np.ndarray:
+def cut_channels(channels: Iterable[Channel], read: SliceReader, window: Sequence[float], crop: Crop) -> np.ndarray:
     """Blend, window and cut the three channels of a patch.
 
     Args:
-        channels: which slices make each of them.
-        read: gives a slice by its number, (rows, columns) float32 in HU.
-        window: lowest and highest intensity shown, in HU.
+        channels: slices and weights of each channel.
+        read: reads a slice.
+        window: lowest and highest intensity of the display, in HU.
         crop: where the patch lies.
 
     Returns:
         (120, 120, 3) float32, 0..255.
     """
-
-    def blend(channel: Channel) -> np.ndarray:
-        first, *others = (weight * read(number) for weight, number in channel)
-        return sum(others, first)
-
-    return np.stack([cut_patch(window_image(blend(channel), *window), crop) for channel in channels], axis=-1)
+    blends = (reduce(np.add, (weight * read(number) for weight, number in channel)) for channel in channels)
+    return np.stack([cut_patch(window_image(blend, *window), crop) for blend in blends], axis=-1)
 
 
-def make_lesion(task: Task, read: Callable[[int], np.ndarray], *, corrected: bool, grabcut: bool) -> Outcome:
-    """One row of the table as a lesion, or the reason why not.
-
-    Args:
-        task: the lesion and the slices it takes.
-        read: gives a slice by its number, (rows, columns) float32 in HU.
-        corrected: the ellipse as it is and GrabCut on grey values; False grows the ellipse by its outline and gives
-            GrabCut 0s and 1s, as published (FACTS.md 4.3).
-        grabcut: make the GrabCut mask too.
-    """
-    mark = task.mark
-    shape = read(mark.slice).shape
-    scale = frame_scale(shape)
-    if not (1 <= sum(mark.box[::2]) / 2 <= shape[1] and 1 <= sum(mark.box[1::2]) / 2 <= shape[0]):
-        return Dropped(mark.name, "the box lies outside the slice")
-    crop, ends = place_patch(mark, scale)
-    recist = ellipse_from_diameters(ends)
-    ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
-    if recist is None or ellipse is None or not ellipse.any():
-        return Dropped(mark.name, "the ellipse covers no pixel of the patch")
-    image = cut_channels(task.channels, read, mark.window, crop)
-    grey = np.rint(image) if corrected else image / 255
-    return Lesion(
-        name=mark.name,
-        image=image,
-        ellipse=ellipse,
-        recist=recist,
-        grabcut=grabcut_mask(grey.astype(np.uint8), ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
-        info={
-            "source": mark.source,
-            "split": mark.split,
-            "series": mark.series,
-            "row": mark.row,
-            "spacing": "" if mark.spacing is None else mark.spacing,
-            "interval": "" if mark.interval is None else mark.interval,
-            **crop._asdict(),
-        },
-    )
-
-
-def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: Callable[[int], np.ndarray]) -> None:
-    """Refuse neighbours that are of another size than the key slice.
-
-    Args:
-        series: their folder.
-        key: number of the key slice.
-        channels: which slices are to be blended.
-        read: gives a slice by its number.
-
-    Raises:
-        UserError: names the first such slice.
-    """
+def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: SliceReader) -> None:
+    """Raise a UserError if a neighbour in the folder ``series`` has another size than the slice number ``key``."""
     for number in {number for channel in channels for _, number in channel}:
         if read(number).shape != read(key).shape:
             raise UserError(
@@ -181,11 +123,45 @@ def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: Calla
             )
 
 
+def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool) -> Outcome:
+    """Make a lesion from a row of the table, or say why it is dropped.
+
+    Args:
+        task: the lesion and the slices it needs.
+        read: reads a slice.
+        corrected: the exact ellipse, and GrabCut on grey levels; False grows the ellipse by its drawn outline and
+            gives GrabCut 0s and 1s, as published (FACTS.md 4.3).
+        grabcut: make the GrabCut mask too.
+    """
+    mark = task.mark
+    rows, columns = read(mark.slice).shape
+    if not (1 <= sum(mark.box[::2]) / 2 <= columns and 1 <= sum(mark.box[1::2]) / 2 <= rows):
+        return Dropped(mark.name, "the box lies outside the slice")
+    crop, ends = place_patch(mark, frame_scale((rows, columns)))
+    recist = ellipse_from_diameters(ends)
+    ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
+    if recist is None or ellipse is None or not ellipse.any():
+        return Dropped(mark.name, "the ellipse covers no pixel of the patch")
+    image = cut_channels(task.channels, read, mark.window, crop)
+    grey = (np.rint(image) if corrected else image / 255).astype(np.uint8)
+    return Lesion(
+        name=mark.name,
+        image=image,
+        ellipse=ellipse,
+        recist=recist,
+        grabcut=grabcut_mask(grey, ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
+        info={
+            **{name: getattr(mark, name) for name in ("source", "split", "series", "row", "spacing", "interval")},
+            **crop._asdict(),
+        },
+    )
+
+
 def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcut: bool) -> list[Outcome]:
-    """The lesions of one series' tasks; see `make_lesion`.
+    """Make the lesions of a job; see `make_lesion`.
 
     Raises:
-        UserError: a slice that is unreadable, not 16-bit grey, or of another size than the key slice.
+        UserError: a slice is unreadable, not 16-bit grey, or of another size than the key slice.
     """
 
     @lru_cache(maxsize=16)
@@ -194,46 +170,39 @@ def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcu
 
     outcomes = []
     for task in tasks:
-        series = task.mark.series
-        check_sizes(images / series, task.mark.slice, task.channels, partial(read, series))
-        outcomes.append(make_lesion(task, partial(read, series), corrected=corrected, grabcut=grabcut))
+        read_number = partial(read, task.mark.series)
+        check_sizes(images / task.mark.series, task.mark.slice, task.channels, read_number)
+        outcomes.append(make_lesion(task, read_number, corrected=corrected, grabcut=grabcut))
     return outcomes
 
 
-def make_jobs(tasks: Iterable[Task]) -> list[list[Task]]:
-    """Neighbouring rows of one series go together, so that a slice need not be decoded again and again."""
-    series = (list(group) for _, group in groupby(tasks, key=lambda task: task.mark.series))
-    return [group[start : start + _ROWS_A_JOB] for group in series for start in range(0, len(group), _ROWS_A_JOB)]
-
-
-def inputs(data: Path, tasks: Iterable[Task]) -> set[Path]:
-    """Every file the arrays depend on: a neighbour that arrives later is among them and changes the fingerprint."""
-    used = {(t.mark.series, number) for t in tasks for channel in t.channels for _, number in channel}
-    return {data / INFO} | {slice_path(data / IMAGES, series, number) for series, number in used}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: see --help."""
+    """Run the command line; see --help."""
     parser = prepare_parser(DATASET, __doc__)
-    DeepLesion_download.add_flags(parser)
+    note = f"{gigabytes(DeepLesion_download.TOTAL)} in all"
+    parser.add_argument("--download", action="store_true", help=f"fetch the slices first, {note}")
+    note = "with --download: only these, e.g. 1-3,7"
+    parser.add_argument("--archives", type=DeepLesion_download.parse_archives, metavar="RANGE", help=note)
     args = parser.parse_args(arguments)
     if args.archives and not args.download:
         raise UserError("--archives chooses what --download fetches; pass both or neither")
-    images = args.data / IMAGES
-    marks, dropped = read_marks(args.data / INFO)
+    images, info = args.data / IMAGES, args.data / INFO
+    marks, dropped = read_marks(info)
     if args.download:
-        DeepLesion_download.download(DeepLesion_download.choose(args.archives), args.data)
-    tasks, lost = find_tasks(images, marks)
+        DeepLesion_download.download(args.archives or DeepLesion_download.read_archives(), args.data)
+    tasks, without_slice = find_tasks(images, marks)
     if not tasks:
         raise UserError(f"{images} holds none of the {len(marks)} key slices that {INFO} names; see --download")
-    corrected = args.protocol == "corrected"
-    prepare(
-        PreprocessConfig.of(DATASET, args, inputs(args.data, tasks), channels="slices"),
+    # Neighbours that are missing now and arrive later change the inputs' fingerprint too.
+    slices = {(t.mark.series, number) for t in tasks for channel in t.channels for _, number in channel}
+    inputs = {info, *(slice_path(images, series, number) for series, number in slices)}
+    preprocess(
+        PreprocessConfig.from_args(DATASET, args, inputs, channels="slices"),
         args.prepared,
-        make_jobs(tasks),
-        partial(make_lesions, images=images, corrected=corrected, grabcut=args.grabcut),
+        [tasks[start : start + _TASKS_A_JOB] for start in range(0, len(tasks), _TASKS_A_JOB)],
+        partial(make_lesions, images=images, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
-        dropped=dropped + lost,
+        dropped=dropped + without_slice,
         force=args.force,
         workers=args.workers,
         unit="group",

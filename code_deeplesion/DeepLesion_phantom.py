@@ -9,77 +9,67 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-import DeepLesion_data
+import DeepLesion_data  # also puts the project's root on the path
 from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
-from common.utils.files import read_csv, write_csv
+from common.utils.files import write_csv
 from DeepLesion_info import NEIGHBOUR, slice_path
 
 SIZE = 512  # px
 INTERVALS = (1.0, 2.0, 2.5, 5.0)  # mm; the series take turns
 WINDOW = (-175, 275)  # HU, as nearly all of DeepLesion's rows say
-COLUMNS = (
-    "File_name",
-    "Patient_index",
-    "Study_index",
-    "Series_ID",
-    "Key_slice_index",
-    "Measurement_coordinates",
-    "Bounding_boxes",
-    "Lesion_diameters_Pixel_",
-    "Normalized_lesion_location",
-    "Coarse_lesion_type",
-    "Possibly_noisy",
-    "Slice_range",
-    "Spacing_mm_px_",
-    "Image_size",
-    "DICOM_windows",
-    "Patient_gender",
-    "Patient_age",
-    "Train_Val_Test",
+COLUMNS = tuple(
+    "File_name Patient_index Study_index Series_ID Key_slice_index Measurement_coordinates Bounding_boxes "
+    "Lesion_diameters_Pixel_ Normalized_lesion_location Coarse_lesion_type Possibly_noisy Slice_range Spacing_mm_px_ "
+    "Image_size DICOM_windows Patient_gender Patient_age Train_Val_Test".split()
 )
 _LESIONS_A_SERIES = 5
 _MARGIN = 5  # px from the end points to the box, as in DeepLesion
 
 
 class Nodule(NamedTuple):
-    """A lesion in space: its outline on the key slice, how fast it fades along z, and its contrast."""
+    """A lesion in space."""
 
     key: int
+    """Number of the key slice."""
     mask: np.ndarray
+    """(512, 512) uint8 0/1 on the key slice."""
     reach: float
+    """mm along z over which it fades."""
     contrast: float
+    """HU."""
 
 
 def measure(mask: np.ndarray) -> np.ndarray:
-    """RECIST end points of a (rows, columns) 0/1 mask: the longest diameter, and the longest one across it.
+    """Measure a (rows, columns) 0/1 mask: the longest distance of two outline pixels, and the longest chord across it.
+
+    The demo's table depends on these end points, which lie on pixels; `measurements.diameters` puts them on the border.
 
     Returns:
-        (4, 2) points (x, y), counted from 0.
+        (4, 2) end points (x, y) in px, counted from 0: of the long diameter, then of the short one.
     """
     outline = max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len)[:, 0].astype(float)
-    apart = np.hypot(*(outline[:, None] - outline[None]).transpose(2, 0, 1))
-    first, last = outline[list(np.unravel_index(apart.argmax(), apart.shape))]
-    long = (last - first) / np.hypot(*(last - first))
-    across = np.array([-long[1], long[0]])
-    along, sides = np.rint((outline - first) @ long), (outline - first) @ across
-    places = np.unique(along)
-    chords = np.array([(sides[along == place].min(), sides[along == place].max()) for place in places])
-    lengths = chords[:, 1] - chords[:, 0]
-    # Of the chords that are longest within a pixel, the one in the middle.
+    distances = np.hypot(*(outline[:, None] - outline[None]).transpose(2, 0, 1))
+    start, end = outline[list(np.unravel_index(distances.argmax(), distances.shape))]
+    along = (end - start) / np.hypot(*(end - start))
+    across = np.array([-along[1], along[0]])
+    places, sides = np.rint((outline - start) @ along), (outline - start) @ across
+    chords = np.array([(p, sides[places == p].min(), sides[places == p].max()) for p in np.unique(places)])
+    lengths = chords[:, 2] - chords[:, 1]
+    # Of the chords that are longest within a pixel, the middle one.
     longest = np.flatnonzero(lengths >= lengths.max() - 1)
-    chosen = longest[len(longest) // 2]
-    foot = first + places[chosen] * long
-    return np.stack([first, last, foot + chords[chosen, 0] * across, foot + chords[chosen, 1] * across])
+    place, first, last = chords[longest[len(longest) // 2]]
+    foot = start + place * along
+    return np.stack([start, end, foot + first * across, foot + last * across])
 
 
 def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tuple[dict[int, np.ndarray], list[Nodule]]:
-    """A body with lesions, cut into slices.
+    """Draw a body with lesions, cut into slices.
 
     Args:
         rng: source of randomness.
         interval: mm between slices.
-        lesions: how many.
+        lesions: number of lesions.
 
     Returns:
         Slices (512, 512) uint16 by number, and the lesions.
@@ -93,12 +83,12 @@ def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tupl
     start = int(rng.integers(10, 200))
     nodules = []
     for number in range(lesions):
-        turn, out = rng.uniform(0, 2 * np.pi), 0.7 * np.sqrt(rng.uniform())  # well inside the body
-        centre = 256 + 190 * out * np.cos(turn), 262 + 140 * out * np.sin(turn)
-        long = float(np.clip(rng.lognormal(2.4, 0.5), 4, 45))
-        mask = blob(shape, centre, (long, long * rng.uniform(0.55, 1)), rng.uniform(0, 180), 0.08, rng)
+        angle, distance = rng.uniform(0, 2 * np.pi), 0.7 * np.sqrt(rng.uniform())  # well inside the body
+        centre = 256 + 190 * distance * np.cos(angle), 262 + 140 * distance * np.sin(angle)
+        radius = float(np.clip(rng.lognormal(2.4, 0.5), 4, 45))
+        mask = blob(shape, centre, (radius, radius * rng.uniform(0.55, 1)), rng.uniform(0, 180), 0.08, rng)
         contrast = float(rng.choice([-1, 1]) * rng.uniform(50, 120))
-        nodules.append(Nodule(start + 2 * number, mask, max(long * 0.7, interval), contrast))
+        nodules.append(Nodule(start + 2 * number, mask, max(radius * 0.7, interval), contrast))
     step = int(np.ceil(NEIGHBOUR / interval))
     slices = {}
     for number in range(start - step, start + 2 * lesions - 1 + step):
@@ -117,7 +107,7 @@ def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
 
     Args:
         folder: the data folder; made if need be.
-        lesions: how many, up to five in a series.
+        lesions: number of lesions, up to five in a series.
         seed: the same seed gives the same pixels.
     """
     rows: list[dict[str, object]] = []
@@ -140,19 +130,18 @@ def _row(
 ) -> dict[str, object]:
     ends = measure(nodule.mask) + 1  # DeepLesion counts px from 1
     box = np.concatenate([ends.min(axis=0) - _MARGIN, ends.max(axis=0) + _MARGIN])
-    place = np.append((box[:2] + box[2:]) / 2 / SIZE, 0.5)
-    cells = {
+    numbers = {
         "Measurement_coordinates": ends.ravel(),
         "Bounding_boxes": box,
         "Lesion_diameters_Pixel_": np.hypot(*(ends[1::2] - ends[::2]).T),
-        "Normalized_lesion_location": place,
+        "Normalized_lesion_location": np.append((box[:2] + box[2:]) / 2 / SIZE, 0.5),
         "Slice_range": (min(slices), max(slices)),
         "Spacing_mm_px_": (0.8, 0.8, interval),
         "Image_size": (SIZE, SIZE),
         "DICOM_windows": WINDOW,
     }
     return {
-        **{name: ", ".join(f"{value:g}" for value in values) for name, values in cells.items()},
+        **{name: ", ".join(f"{value:g}" for value in values) for name, values in numbers.items()},
         "File_name": f"{series}_{nodule.key:03d}.png",
         "Patient_index": patient,
         "Study_index": 1,
@@ -164,25 +153,6 @@ def _row(
         "Patient_age": 30 + patient % 50,
         "Train_Val_Test": split,
     }
-
-
-def repeat_rows(folder: Path, lesions: int, seed: int = 0) -> None:
-    """Make the table ``lesions`` rows long on the same few slices, to measure how preparing grows.
-
-    Each row is repeated in its place, each time with all its points and its box moved by up to 20 px.
-    """
-    path = folder / DeepLesion_data.INFO
-    rows, rng = read_csv(path), np.random.default_rng(seed)
-    longer = []
-    for number in range(lesions):
-        # Rows of a slice stay together, as they do in the real table.
-        row = dict(rows[number * len(rows) // lesions])
-        move = rng.integers(-20, 21, 2)
-        for name in ("Measurement_coordinates", "Bounding_boxes"):
-            points = np.array([float(text) for text in row[name].split(",")]).reshape(-1, 2) + move
-            row[name] = ", ".join(f"{value:g}" for value in points.ravel())
-        longer.append(row)
-    write_csv(path, longer, COLUMNS)
 
 
 if __name__ == "__main__":

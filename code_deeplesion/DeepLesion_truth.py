@@ -1,4 +1,4 @@
-"""Human masks for DeepLesion, which has none of its own, cut the way the images are cut."""
+"""Human masks for DeepLesion, which has none of its own, cut as the images are cut."""
 
 import math
 from pathlib import Path
@@ -10,34 +10,33 @@ from common.data.images import read_image
 from common.patches import Crop, cut_patch
 from common.utils.errors import UserError
 
-FRAME = 512
-"""Slices of another size are scaled until their longer side is this many px."""
+FRAME = 512  # px of a slice's longer side; slices of another size are scaled
 
 
 def frame_scale(shape: tuple[int, ...]) -> float:
-    """What a slice of (rows, columns) is multiplied by so that its longer side has 512 px."""
+    """Return the factor that scales a slice of (rows, columns) to 512 px on its longer side."""
     return FRAME / max(shape[:2])
 
 
 def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
-    """Cut human masks the way the images were cut.
+    """Cut human masks as the images were cut.
 
     Args:
-        folder: PNG masks in full-frame coordinates, 0 outside the lesion, named by `File_name`; the second lesion on a
-            slice may have its own, named as in the column `lesion`.
+        folder: PNG masks of whole slices, 0 outside the lesion, named by `File_name`; where a slice shows several
+            lesions, each may have its own, named as in the column `lesion`.
         lesions: rows of `lesions.csv`.
 
     Returns:
         (120, 120) uint8 0/1 by place in ``lesions``, for those that have a mask in ``folder``.
 
     Raises:
-        UserError: no folder, no mask in it for any of these lesions, or a mask that can't be read or isn't of its
-            slice's size.
+        UserError: no mask for any of these lesions, or a mask that is unreadable or not of its slice's size.
     """
     truth = {}
     for place, lesion in enumerate(lesions):
-        own = folder / f"{lesion['lesion']}.png"
-        path = own if own.is_file() else folder / lesion["source"]
+        path = folder / f"{lesion['lesion']}.png"
+        if not path.is_file():
+            path = folder / lesion["source"]
         if not path.is_file():
             continue
         mask = read_image(path, cv2.IMREAD_GRAYSCALE)

@@ -1,4 +1,4 @@
-"""Unpack an archive of slices, once every member is known to be safe."""
+"""Unpack an archive of slices, after every member has been checked."""
 
 import shutil
 import stat
@@ -10,32 +10,33 @@ from common.utils.errors import UserError
 from common.utils.files import atomic_path
 from common.utils.progress import progress
 
-_MOST_SWELLING = 10  # slices are compressed already: an archive that swells more than this is a bomb
+_MOST_EXPANSION = 10  # slices are compressed already: an archive that expands more than this is a bomb
 _SMALL = 100e6  # bytes; below this nothing is a bomb
 
 
 def gigabytes(size: float) -> str:
-    """A number of bytes for messages."""
+    """Format a number of bytes for messages."""
     return f"about {size / 1e9:.1f} GB" if size < 99e9 else f"about {size / 1e9:.0f} GB"
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a ZIP file into ``folder``, each file whole or not at all, once every member is known to be safe.
+    """Check every member of a ZIP file, then unpack it into ``folder``, each file whole or not at all.
 
     Raises:
-        UserError: a member that would land outside the folder, a link, a bomb, too little disk, or a damaged archive.
+        UserError: a member would land outside the folder or is a link, the archive is a bomb or damaged, or the disk
+            is too small.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             for member in members:
                 _check_member(member, path)
-            _check_swelling(sum(member.file_size for member in members), path, folder)
+            _check_size(sum(member.file_size for member in members), path, folder)
             files = [member for member in members if not member.is_dir()]
             for member in progress(files, f"unpacking {path.name}", len(files), unit="file"):
                 target = atomic_path(folder / member.filename)
                 with archive.open(member) as source, target as temporary, temporary.open("wb") as file:
-                    shutil.copyfileobj(source, file)  # zipfile never gives more than the declared size
+                    shutil.copyfileobj(source, file)  # zipfile never yields more than the declared size
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{path} can't be unpacked ({error}); delete it and run the same command again") from error
 
@@ -51,8 +52,8 @@ def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
         )
 
 
-def _check_swelling(size: int, path: Path, folder: Path) -> None:
-    if size > max(_MOST_SWELLING * path.stat().st_size, _SMALL):
+def _check_size(size: int, path: Path, folder: Path) -> None:
+    if size > max(_MOST_EXPANSION * path.stat().st_size, _SMALL):
         raise UserError(
             f"{path} is refused: it would swell to {gigabytes(size)}; nothing was unpacked, delete the archive"
         )

@@ -1,7 +1,11 @@
-"""HAM10000, ACoseg: attention co-segmentation, two images at a time.
+"""HAM10000, ACoseg: attention co-segmentation (Agarwal et al. 2020), for comparison; images come in pairs.
 
 python HAM_Acoseg_train.py
 python HAM_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 8   # on a laptop
+
+Paper: IoU 83.19±0.86, Dice 90.42±0.51, VS 92.10±0.77 %; centre 2.42±0.03, perimeter 9.77±0.59, AVD 9.61±0.31 px.
+Cost: up to 50 epochs of 7,008 images; each is fed twice, as first and as second of a pair; speed not measured.
+Prints loss, validation loss and Dice, and images/s of every epoch; stops after 5 without a lower validation loss.
 """
 
 import HAM_data  # also puts the project's root on the path

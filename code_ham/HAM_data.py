@@ -1,16 +1,15 @@
 """Prepare HAM10000 (FACTS.md section 3, column HAM10000): images and Tschandl masks -> Data_ham/prepared/.
 
-python HAM_data.py                    # the published protocol
-python HAM_data.py --protocol corrected
+python HAM_data.py                        # the published protocol
+python HAM_data.py --protocol corrected   # RGB images, split by lesion
 """
 
 import random
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
 
@@ -19,7 +18,8 @@ import numpy as np
 
 from common.data.dataset import Dropped, Lesion, Outcome
 from common.data.images import read_image
-from common.data.preprocess import PreprocessConfig, prepare, warn_dropped
+from common.data.pairs import drop_unpaired
+from common.data.preprocess import PreprocessConfig, preprocess
 from common.data.splits import split_groups
 from common.patches import resize_image, resize_mask, shrink_mask
 from common.recipe import DatasetInfo
@@ -43,64 +43,55 @@ MASK_SUFFIX = "_segmentation.png"
 METADATA = "HAM10000_metadata.csv"
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """An image and its mask."""
 
     name: str
     image: Path
     mask: Path
     lesion_id: str
+    """Empty where the metadata do not name the image."""
 
 
 def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
-    """The images that have masks, in the order of their names, and what lacks its other half.
+    """Find the images that have masks, sorted by name, and the files without their counterpart.
 
     Raises:
-        UserError: a folder is missing, an image is there twice, or no image has a mask.
+        UserError: a folder is missing, an image is in both folders, or no image has a mask.
     """
     folders = [data / name for name in IMAGE_FOLDERS if (data / name).is_dir()]
     if not folders or not (data / MASK_FOLDER).is_dir():
         missing = data / (MASK_FOLDER if folders else IMAGE_FOLDERS[0])
-        raise UserError(f"{missing} is missing; put HAM10000 there as README.md says, or pass --data DIR")
+        raise UserError(f"{missing} is missing; put HAM10000 there as code_ham/README.md says, or pass --data DIR")
     images: dict[str, Path] = {}
     for path in (path for folder in folders for path in list_files(folder, "*.jpg")):
         if images.setdefault(path.stem, path) != path:
             raise UserError(f"{path.name} is in {images[path.stem].parent} and in {path.parent}; keep one of them")
     masks = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(data / MASK_FOLDER, f"*{MASK_SUFFIX}")}
-    lone = [Dropped(name, "image without mask") for name in sorted(images.keys() - masks.keys())]
-    lone += [Dropped(name, "mask without image") for name in sorted(masks.keys() - images.keys())]
-    warn_dropped(lone)
-    if not images.keys() & masks.keys():
+    dropped = drop_unpaired(images, masks, ("image", "mask"))
+    names = sorted(images.keys() & masks.keys())
+    if not names:
         raise UserError(f"no image in {data} has a mask in {MASK_FOLDER}; the names must match")
-    ids = read_lesion_ids(data / METADATA)
-    pairs = [Pair(name, images[name], masks[name], ids.get(name, "")) for name in sorted(images.keys() & masks.keys())]
-    return pairs, lone
+    lesion_ids = read_lesion_ids(data / METADATA)
+    return [Pair(name, images[name], masks[name], lesion_ids.get(name, "")) for name in names], dropped
 
 
 def read_lesion_ids(metadata: Path) -> dict[str, str]:
-    """Which lesion each image shows, from `HAM10000_metadata.csv`; empty where the file is absent."""
-    if not metadata.is_file():
-        return {}
-    rows = read_csv(metadata)
+    """Read which lesion each image shows from `HAM10000_metadata.csv`; empty where there is no such file."""
+    rows = read_csv(metadata) if metadata.is_file() else []
     if rows and not {"image_id", "lesion_id"} <= rows[0].keys():
         raise UserError(f"{metadata} lacks the column image_id or lesion_id; download it again")
     return {row["image_id"]: row["lesion_id"] for row in rows}
 
 
 def make_patch(image: np.ndarray, *, rgb: bool) -> np.ndarray:
-    """Squeeze a (H, W, 3) BGR image into the (120, 120, 3) patch.
-
-    Args:
-        image: as OpenCV reads it.
-        rgb: channels as the statistics expect them; False keeps OpenCV's BGR, as published (FACTS.md 4.1).
-    """
+    """Resize a (H, W, 3) BGR image to the (120, 120, 3) patch: RGB, or BGR as published (FACTS.md 4.1)."""
     patch = resize_image(image)
     return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch
 
 
 def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
-    """One image and mask as a lesion, or the reason why not.
+    """Make a lesion from an image and its mask, or say why it is dropped.
 
     Args:
         pair: the files.
@@ -108,7 +99,7 @@ def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
         grabcut: make the GrabCut mask too.
 
     Raises:
-        UserError: unreadable files, or sizes that differ.
+        UserError: a file is unreadable, or the two differ in size.
     """
     image = read_image(pair.image)
     mask = read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
@@ -121,38 +112,35 @@ def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
         return [Dropped(pair.name, "the mask is empty")]
     if mask.all():
         return [Dropped(pair.name, "the mask covers the whole image")]
-    drawn = fit_ellipse(mask)
-    # The numbers for k-means are refitted in the frame of the patch; only the mask is drawn at full size.
+    ellipse = fit_ellipse(mask)
+    # The vector for k-means is fitted in the frame of the patch; only the mask is drawn at full size.
     recist = fit_ellipse(shrink_mask(mask))
-    if drawn is None or recist is None:
+    if ellipse is None or recist is None:
         return [Dropped(pair.name, "the mask's hull has under 5 points")]
-    inside = shrink_mask(ellipse_mask(drawn, mask.shape, whole=0.5)) if grabcut else None
-    return [
-        Lesion(
-            name=pair.name,
-            image=make_patch(image, rgb=rgb),
-            ellipse=resize_mask(ellipse_mask(drawn, mask.shape)),
-            recist=recist,
-            grabcut=grabcut_mask(resize_image(image), inside) if inside is not None else None,
-            truth=resize_mask(mask),
-            info={"source": pair.image.name, "lesion_id": pair.lesion_id},
-        )
-    ]
+    inside = shrink_mask(ellipse_mask(ellipse, mask.shape, margin=0.5)) if grabcut else None
+    lesion = Lesion(
+        name=pair.name,
+        image=make_patch(image, rgb=rgb),
+        ellipse=resize_mask(ellipse_mask(ellipse, mask.shape)),
+        recist=recist,
+        grabcut=None if inside is None else grabcut_mask(resize_image(image), inside),
+        truth=resize_mask(mask),
+        info={"source": pair.image.name, "lesion_id": pair.lesion_id},
+    )
+    return [lesion]
 
 
 def split_by_image(rows: list[dict[str, Any]]) -> list[str]:
-    """The published split: 70/20/10 of the images, shuffled by `random.seed(1)` (FACTS.md section 3)."""
+    """Split rows as published: 70/20/10 of the images, shuffled by `random.seed(1)` (FACTS.md section 3)."""
     order = list(range(len(rows)))
     random.Random(1).shuffle(order)
     train, val = int(0.7 * len(rows)), int(0.2 * len(rows))
-    names = [""] * len(rows)
-    for place, row in enumerate(order):
-        names[row] = "train" if place < train else "val" if place < train + val else "test"
-    return names
+    splits = ["train"] * train + ["val"] * val + ["test"] * (len(rows) - train - val)
+    return [split for _, split in sorted(zip(order, splits, strict=True))]
 
 
 def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
-    """70/20/10 with all images of a lesion on one side (FACTS.md 4.7)."""
+    """Split rows 70/20/10 with all images of a lesion in one split (FACTS.md 4.7)."""
     if not all(row["lesion_id"] for row in rows):
         raise UserError(
             f"the corrected protocol splits by lesion and needs {METADATA} with every image; "
@@ -161,24 +149,20 @@ def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
     return split_groups([row["lesion_id"] for row in rows], seed=1)
 
 
-def inputs(data: Path, pairs: Iterable[Pair]) -> list[Path]:
-    """Every file the arrays depend on."""
-    files = [path for pair in pairs for path in (pair.image, pair.mask)]
-    return files + [path for path in [data / METADATA] if path.is_file()]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: see --help."""
+    """Run the command line; see --help."""
     args = prepare_parser(DATASET, __doc__).parse_args(arguments)
-    pairs, lone = find_pairs(args.data)
+    pairs, dropped = find_pairs(args.data)
+    inputs = [path for pair in pairs for path in (pair.image, pair.mask)]
+    inputs += [path for path in [args.data / METADATA] if path.is_file()]
     corrected = args.protocol == "corrected"
-    prepare(
-        PreprocessConfig.of(DATASET, args, inputs(args.data, pairs), channels="rgb" if corrected else "bgr"),
+    preprocess(
+        PreprocessConfig.from_args(DATASET, args, inputs, channels="rgb" if corrected else "bgr"),
         args.prepared,
         pairs,
         partial(make_lesion, rgb=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
-        dropped=lone,
+        dropped=dropped,
         force=args.force,
         workers=args.workers,
         unit="image",

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import HAM_data
+import HAM_data  # also puts the project's root on the path
 from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
 from common.utils.files import write_csv
@@ -17,14 +17,14 @@ HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
 
 
 def draw_lesion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One skin image with a pigmented lesion: uneven pigment, soft border, hair, vignetting.
+    """Draw a skin image with a pigmented lesion: uneven pigment, soft border, hair, vignette.
 
     Returns:
         The image (450, 600, 3) uint8 BGR and its mask (450, 600) uint8 0/255.
     """
     shape = (HEIGHT, WIDTH)
-    long = rng.uniform(60, 170)
-    radii = long, long * rng.uniform(0.55, 1)
+    radius = rng.uniform(60, 170)
+    radii = radius, radius * rng.uniform(0.55, 1)
     centre = rng.uniform(200, 400), rng.uniform(170, 280)
     mask = blob(shape, centre, radii, rng.uniform(0, 180), rng.uniform(0.05, 0.14), rng)
 
@@ -43,7 +43,7 @@ def draw_lesion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_hair(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A dark curved stroke across the image, in place."""
+    """Draw a dark curved stroke across the image, in place."""
     start, end = (rng.uniform((0, 0), (WIDTH, HEIGHT)) for _ in range(2))
     bend = (start + end) / 2 + rng.normal(0, 50, 2)
     t = np.linspace(0, 1, 40)[:, None]
@@ -54,13 +54,13 @@ def _draw_hair(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
-    """Write a synthetic HAM10000: images in two parts, masks, and the metadata.
+    """Write a synthetic HAM10000: images in two folders, masks, and the metadata.
 
-    Every tenth image shows the same lesion id as the one before, as HAM10000's follow-ups do.
+    Every tenth image has the lesion id of the one before, as HAM10000's follow-up images do.
 
     Args:
         folder: the data folder; made if need be.
-        lesions: how many images.
+        lesions: number of images.
         seed: the same seed gives the same pixels.
     """
     folders = [folder / name for name in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER)]

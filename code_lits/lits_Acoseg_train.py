@@ -1,7 +1,11 @@
-"""LiTS, ACoseg: attention co-segmentation, two images at a time.
+"""LiTS, ACoseg: attention co-segmentation (Agarwal et al. 2020), for comparison; images come in pairs.
 
 python lits_Acoseg_train.py
 python lits_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 8   # on a laptop
+
+Paper: IoU 71.86±0.34, Dice 82.92±0.26, VS 88.81±0.22 %; centre 1.90±0.06, perimeter 8.99±0.16, AVD 8.90±0.07 px.
+Cost: up to 50 epochs of 11,522 patches; each is fed twice, as first and as second of a pair; speed not measured.
+Prints loss, validation Dice and images/s of every epoch; stops after 4 without a higher validation Dice.
 """
 
 import lits_data  # also puts the project's root on the path

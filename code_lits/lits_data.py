@@ -6,7 +6,6 @@ python lits_data.py --split-file my_split.csv    # columns volume, split
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,11 +19,12 @@ import numpy as np
 from scipy import ndimage
 
 from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.preprocess import PreprocessConfig, prepare
+from common.data.preprocess import PreprocessConfig, preprocess
 from common.patches import PATCH, resize_image, resize_mask, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import fit_ellipse
 from common.run.cli import prepare_parser
+from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
 from lits_files import Pair, Scan, find_pairs
@@ -40,19 +40,19 @@ DATASET = DatasetInfo(
 )
 GROWTHS = (10, 8)  # px, one after the other
 LEAST_IOU = 0.4
-PARTS = 2  # a volume with many tumours would keep one core busy while the others have finished
+PARTS = 2  # a volume with many tumours would keep one core busy after the others have finished
 
 
 class Part(NamedTuple):
-    """One of the `PARTS` jobs that a volume makes."""
+    """A job: one of the `PARTS` shares of a volume's slices with tumour."""
 
     pair: Pair
     number: int
-    """0..PARTS-1; a part holds its share of the slices with tumour."""
+    """0..PARTS-1."""
 
 
 class Box(NamedTuple):
-    """Pixels first to last, both included, of a slice."""
+    """First and last pixels, both included, of a box on a slice."""
 
     top: int
     left: int
@@ -61,14 +61,14 @@ class Box(NamedTuple):
 
 
 def patch_box(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The square patch about a component's box (FACTS.md section 3, row patch).
+    """Find the square patch about a component's box (FACTS.md section 3, row patch).
 
     Args:
         box: of the component.
         shape: rows and columns of the slice.
 
     Returns:
-        Rows and columns of the patch: a square but where the slice's border cuts it.
+        Rows and columns of the patch; a square unless the slice's border cuts it.
     """
     top, left, bottom, right = box
     for growth in GROWTHS:
@@ -84,7 +84,7 @@ def patch_box(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def grey(hounsfield: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
-    """Hounsfield units as uint8.
+    """Turn intensities into grey levels, uint8.
 
     Args:
         hounsfield: any shape, in HU.
@@ -99,60 +99,56 @@ def grey(hounsfield: np.ndarray, window: tuple[float, float] | None = None) -> n
 
 
 def make_patch(pixels: np.ndarray) -> np.ndarray:
-    """Grey (H, W) uint8 pixels as the (120, 120, 3) patch."""
+    """Resize (H, W) uint8 grey levels to the (120, 120, 3) patch."""
     return np.repeat(resize_image(pixels)[..., None], 3, axis=2)
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    either = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / either if either else 0.0
-
-
 def make_lesion(
-    name: str, patch: np.ndarray, component: np.ndarray, info: Mapping[str, Any], *, grabcut: bool
+    name: str, pixels: np.ndarray, component: np.ndarray, info: Mapping[str, Any], *, grabcut: bool
 ) -> Outcome:
-    """One component's patch as a lesion, or the reason why not (FACTS.md section 3, rows ellipse to GrabCut).
+    """Make a lesion from a component's patch, or say why it is dropped (FACTS.md section 3, rows ellipse to GrabCut).
 
     Args:
         name: of the lesion.
-        patch: (H, W) uint8.
-        component: (H, W) booleans; other tumours of the patch don't count.
-        info: what else to note in `lesions.csv`.
+        pixels: (H, W) uint8, the patch at its own resolution.
+        component: (H, W) booleans; other tumours of the patch are left out.
+        info: more cells of `lesions.csv`.
         grabcut: make the GrabCut mask too.
     """
-    drawn = fit_ellipse(component)
-    if drawn is None:
+    ellipse = fit_ellipse(component)
+    if ellipse is None:
         return Dropped(name, "the hull has under 5 points")
-    # Both the choice of lesions and the numbers for k-means rest on the pixels that the ellipse covers wholly.
-    covered = shrink_mask(ellipse_mask(drawn, component.shape, whole=0.4))
-    recist = fit_ellipse(covered)
-    truth, ellipse = resize_mask(component), resize_mask(ellipse_mask(drawn, component.shape))
-    if not (truth.any() and ellipse.any()):
+    truth, target = resize_mask(component), resize_mask(ellipse_mask(ellipse, component.shape))
+    if not (truth.any() and target.any()):
         return Dropped(name, "the mask is empty at 120x120")
-    if recist is None or _iou(covered, shrink_mask(component)) < LEAST_IOU:
+    # Both the choice of lesions and the vector for k-means rest on the pixels that the ellipse covers wholly.
+    covered = shrink_mask(ellipse_mask(ellipse, component.shape, margin=0.4))
+    tumour = shrink_mask(component)
+    recist = fit_ellipse(covered)
+    if recist is None or np.count_nonzero(covered & tumour) / np.count_nonzero(covered | tumour) < LEAST_IOU:
         return Dropped(name, f"the ellipse's IoU with the truth is under {LEAST_IOU}")
-    image = make_patch(patch)
-    weak = None
+    image, weak = make_patch(pixels), None
     if grabcut:
         # Here the ellipse counts every pixel it touches, before and after resizing.
-        touched = ellipse_mask(drawn, component.shape, grow=0.5).astype(np.float64)
+        touched = ellipse_mask(ellipse, component.shape, grow=0.5).astype(np.float64)
         touched = (cv2.resize(touched, (PATCH, PATCH)) > 0).astype(np.uint8)
         weak = grabcut_mask(image, touched, inset=2, least_pixels=10)
-    return Lesion(name, image, ellipse, recist, weak, truth, info)
+    return Lesion(name, image, target, recist, weak, truth, info)
 
 
 def make_lesions(part: Part, *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
-    """The tumour patches of a part of a volume, in the order of their names.
+    """Make the lesions of a part of a volume, in the order of their names.
 
-    Only slices that hold tumour are read from the volume, and one slice is in memory at a time.
+    Only slices that hold tumour are read from the volume, one at a time.
 
     Args:
-        part: the files, and which of the slices with tumour.
+        part: the files, and which share of the slices with tumour.
         window: see `grey`.
         grabcut: make the GrabCut masks too.
 
     Raises:
-        UserError: unreadable files, sizes that differ, labels other than 0, 1, 2, NaN or infinite voxels.
+        UserError: a file is unreadable, the two differ in size, or a slice holds labels other than 0, 1, 2 or NaN or
+            infinite voxels.
     """
     pair = part.pair
     volume, segmentation = Scan(pair.volume), Scan(pair.segmentation)
@@ -160,14 +156,14 @@ def make_lesions(part: Part, *, window: tuple[float, float] | None, grabcut: boo
         raise UserError(
             f"{pair.segmentation} is {segmentation.size} voxels but its volume is {volume.size}; download both again"
         )
-    depth = volume.shape[2]
+    depth, spacing = volume.shape[2], "x".join(f"{step:g}" for step in volume.spacing)
     slices = [index for index in range(depth) if segmentation.read_tumour(index).any()]
     if not slices:
         return [Dropped(pair.name, "volume without tumour")] if part.number == 0 else []
     slices.sort(key=lambda index: f"{index}_")  # as the names sort
-    mine = slices[len(slices) * part.number // PARTS : len(slices) * (part.number + 1) // PARTS]
+    share = slices[len(slices) * part.number // PARTS : len(slices) * (part.number + 1) // PARTS]
     outcomes: dict[str, Outcome] = {}
-    for index in sorted(mine):
+    for index in sorted(share):  # a compressed file is fastest read forward
         hounsfield = volume.read(index)
         labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))  # 8-connected, by first pixels
         for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
@@ -177,12 +173,12 @@ def make_lesions(part: Part, *, window: tuple[float, float] | None, grabcut: boo
             info = {
                 "source": f"{pair.volume.name} slice {index} component {number}",
                 "volume": pair.name,
-                "spacing_mm": volume.spacing,
+                "spacing_mm": spacing,
                 "patch_px": f"{pixels.shape[0]}x{pixels.shape[1]}",
             }
             outcomes[name] = make_lesion(name, pixels, labels[patch] == number, info, grabcut=grabcut)
     if part.number == 0:
-        volume.read(depth - 1)  # a volume cut short behind its last tumour is not whole either
+        volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
 
 
@@ -190,46 +186,34 @@ def parse_window(text: str) -> tuple[float, float]:
     """Parse "CENTRE,WIDTH" in HU, e.g. "50,400".
 
     Raises:
-        argparse.ArgumentTypeError: not two numbers, or numbers that no CT needs and rounding would spoil.
+        argparse.ArgumentTypeError: not two numbers, or a width that is not above 0.
     """
-    try:
-        centre, width = map(float, text.split(","))
-    except ValueError:
-        centre = width = math.nan
-    if not (abs(centre) < 1e6 and 1e-3 <= width < 1e6):
-        raise argparse.ArgumentTypeError(f"{text!r} is not CENTRE,WIDTH in HU, such as 50,400")
-    return centre, width
+    match number_list(text, 2):
+        case centre, width if width >= 1e-3:  # a smaller one would be spoilt by rounding
+            return centre, width
+    raise argparse.ArgumentTypeError(f"{text!r} is not CENTRE,WIDTH in HU, such as 50,400")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: see --help."""
+    """Run the command line; see --help."""
     parser = prepare_parser(DATASET, __doc__)
-    parser.add_argument(
-        "--window",
-        type=parse_window,
-        metavar="CENTRE,WIDTH",
-        help="in HU, mapped to 0..255; write --window=-50,400 for a centre below 0 (default as published: "
-        "HU below 0 are 0, above 255 are 255)",
-    )
-    parser.add_argument(
-        "--split-file",
-        type=Path,
-        metavar="CSV",
-        help="columns volume, split (default: the published split or a seeded one)",
-    )
+    add = parser.add_argument
+    note = "default as published: HU below 0 are 0, above 255 are 255; write --window=-50,400 for a centre below 0"
+    add("--window", type=parse_window, metavar="CENTRE,WIDTH", help=f"the HU that become 0..255 ({note})")
+    note = "default: the published split or a seeded one"
+    add("--split-file", type=Path, metavar="CSV", help=f"the volumes' splits, columns volume and split ({note})")
     args = parser.parse_args(arguments)
-    pairs, lone = find_pairs(args.data)
+    pairs, dropped = find_pairs(args.data)
     chosen = read_split_file(args.split_file, {pair.name for pair in pairs}) if args.split_file else None
-    files = [path for pair in pairs for path in (pair.volume, pair.segmentation)]
-    prepare(
-        PreprocessConfig.of(
-            DATASET, args, files, channels="bgr", window=args.window and list(args.window), split=chosen
-        ),
+    inputs = [path for pair in pairs for path in (pair.volume, pair.segmentation)]
+    settings = {"window": args.window and list(args.window), "split": chosen}
+    preprocess(
+        PreprocessConfig.from_args(DATASET, args, inputs, channels="bgr", **settings),
         args.prepared,
         [Part(pair, number) for pair in pairs for number in range(PARTS)],
         partial(make_lesions, window=args.window, grabcut=args.grabcut),
         partial(split_by_volume, chosen=chosen),
-        dropped=lone,
+        dropped=dropped,
         force=args.force,
         workers=args.workers,
         unit="half volume",

@@ -1,17 +1,16 @@
-"""The files of LiTS: pairing volumes with segmentations, and reading them slice by slice."""
+"""The files of LiTS: finding volumes and segmentations, reading them slice by slice, and writing masks."""
 
 import gzip
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
 
 from common.data.dataset import Dropped
-from common.data.preprocess import warn_dropped
+from common.data.pairs import drop_unpaired
 from common.utils.errors import UserError
 from common.utils.files import atomic_path, list_files
 
@@ -19,8 +18,7 @@ VOLUME_FOLDER, SEGMENTATION_FOLDER = "volume", "segmentations"
 TUMOUR = 2  # 0 is background, 1 liver
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """A volume and its segmentation."""
 
     name: str
@@ -29,41 +27,46 @@ class Pair:
 
 
 def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
-    """The volumes that have segmentations, in the order of the patches' names, and what lacks its other half.
+    """Find the volumes that have segmentations, in the order of the patches' names, and the files without counterpart.
 
-    Where a file is there as ``.nii`` and as ``.nii.gz``, the former, faster to read, is taken.
+    Where a file is there as ``.nii`` and as ``.nii.gz``, the former is taken: it is faster to read.
 
     Raises:
         UserError: a folder is missing, or no volume has a segmentation.
     """
-    found = []
-    for folder, stem in ((VOLUME_FOLDER, "volume"), (SEGMENTATION_FOLDER, "segmentation")):
-        if not (data / folder).is_dir():
-            raise UserError(f"{data / folder} is missing; put LiTS there as README.md says, or pass --data DIR")
-        paths = reversed(list_files(data / folder, f"{stem}-*.nii*"))
-        matches = ((re.fullmatch(rf"{stem}-(\d+)\.nii(\.gz)?", path.name), path) for path in paths)
-        found.append({match[1]: path for match, path in matches if match})
-    volumes, segmentations = found
-    lone = [
-        Dropped(f"volume-{n}", "volume without segmentation") for n in sorted(volumes.keys() - segmentations.keys())
-    ]
-    lone += [
-        Dropped(f"segmentation-{n}", "segmentation without volume")
-        for n in sorted(segmentations.keys() - volumes.keys())
-    ]
-    warn_dropped(lone)
-    both = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as the names sort
-    if not both:
+    volumes, segmentations = (
+        _find_scans(data / VOLUME_FOLDER, "volume"),
+        _find_scans(data / SEGMENTATION_FOLDER, "segmentation"),
+    )
+    dropped = drop_unpaired(volumes, segmentations, ("volume", "segmentation"), "{kind}-{key}")
+    numbers = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as names sort
+    if not numbers:
         raise UserError(f"no volume-N.nii[.gz] in {data / VOLUME_FOLDER} has a segmentation-N; the numbers must match")
-    return [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in both], lone
+    return [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in numbers], dropped
+
+
+def _find_scans(folder: Path, stem: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing; put LiTS there as code_lits/README.md says, or pass --data DIR")
+    paths = reversed(list_files(folder, f"{stem}-*.nii*"))  # .nii comes last and replaces .nii.gz
+    matches = ((re.fullmatch(rf"{stem}-(\d+)\.nii(\.gz)?", path.name), path) for path in paths)
+    return {match[1]: path for match, path in matches if match}
 
 
 class Scan:
-    """A three-dimensional NIfTI file, read slice by slice; a compressed one in a single pass forward."""
+    """A three-dimensional NIfTI file, read slice by slice; a compressed one is fastest from first to last.
+
+    Attributes:
+        path: the file.
+        shape: number of rows, columns and slices.
+
+    Raises:
+        UserError: not a NIfTI file, or not three axes of plain numbers.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.open("rb").close()  # nibabel calls a file that may not be read an unknown one
+        path.open("rb").close()  # so that a file without permission is not called an unknown one, as nibabel does
         try:
             # With the file kept open, going from slice to slice doesn't decompress from the start each time.
             self._image = cast("Any", nib.load(path, keep_file_open=True))
@@ -85,18 +88,13 @@ class Scan:
         return "x".join(map(str, self.shape))
 
     @property
-    def spacing(self) -> str:
-        """Distance of rows, columns and slices in mm, e.g. "0.703125x0.703125x5"."""
-        return "x".join(f"{step:g}" for step in self.steps)
-
-    @property
-    def steps(self) -> tuple[float, float, float]:
-        """The same as numbers."""
-        row, column, slice_ = self._image.header.get_zooms()[:3]
-        return float(row), float(column), float(slice_)
+    def spacing(self) -> tuple[float, float, float]:
+        """Distances between rows, columns and slices in mm."""
+        rows, columns, slices = map(float, self._image.header.get_zooms()[:3])
+        return rows, columns, slices
 
     def read(self, index: int) -> np.ndarray:
-        """The slice ``index`` as (rows, columns) of the type on disk.
+        """Read a slice as (rows, columns) of the type on disk.
 
         Raises:
             UserError: the file is cut short or damaged, or the slice holds NaN or infinite voxels.
@@ -110,7 +108,7 @@ class Scan:
         return values
 
     def read_tumour(self, index: int) -> np.ndarray:
-        """The slice ``index`` of a segmentation as (rows, columns) booleans.
+        """Read a slice of a segmentation as (rows, columns) booleans, true inside tumours.
 
         Raises:
             UserError: as `read`, or a label other than 0, 1, 2.
@@ -122,7 +120,7 @@ class Scan:
         return values == TUMOUR
 
     def write_mask(self, path: Path, mask: np.ndarray) -> None:
-        """Write a mask that lies where this scan lies, with its affine, atomically.
+        """Write a mask of this scan with the scan's affine, atomically.
 
         Args:
             path: ends in ``.nii.gz``.
@@ -130,16 +128,16 @@ class Scan:
         """
         header = self._image.header.copy()
         header.set_data_dtype(np.uint8)
-        header["cal_min"] = header["cal_max"] = 0  # the scan's own brightness would show a mask black
+        header["cal_min"] = header["cal_max"] = 0  # with the scan's own display range the mask would look black
         write_nifti(path, type(self._image)(mask, self._image.affine, header))
 
 
 def write_nifti(path: Path, image: Any) -> None:
-    """Write one of nibabel's images, atomically; packed where the name ends in ``.gz``."""
+    """Write a nibabel image, atomically; compressed if the name ends in ``.gz``."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if path.suffix != ".gz":
             image.to_stream(file)
             return
-        # Neither name nor time goes into the file: the same voxels give the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-            image.to_stream(packed)
+        # Without name and time in the header, the same voxels give the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as compressed:
+            image.to_stream(compressed)

@@ -9,18 +9,22 @@ import cv2
 import nibabel as nib
 import numpy as np
 
-import lits_data  # noqa: F401 - puts the project's root on the path
+import lits_data  # noqa: F401 - also puts the project's root on the path
 import lits_files
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
 
 SIDE, DEPTH = 256, 16  # px, slices
 SPACING = (1.2, 1.2, 4.0)  # mm
 AIR, FAT, ORGANS, LIVER, VESSELS, TUMOUR, BONE = -1000, -90, 45, 115, 165, 55, 420  # HU
-RADII = (2.2, 3, 9, 14, 22)  # px of a volume's lesions where they are widest: two tiny ones, three to measure
+RADII = (2.2, 3, 9, 14, 22)  # px at the widest slice of a volume's lesions: two tiny ones, three to measure
 
 
 def draw_volume(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """One abdomen: body, spine, a liver with vessels and lesions, noise.
+    """Draw an abdomen: body, spine, a liver with vessels and lesions, noise.
+
+    Args:
+        seed: of the data set.
+        number: of the volume.
 
     Returns:
         The volume (256, 256, 16) int16 in HU and its labels, uint8: 0 background, 1 liver, 2 tumour.
@@ -37,13 +41,13 @@ def draw_volume(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.empty((*shape, DEPTH), np.uint8)
     for index in range(DEPTH):
         tumour = np.zeros(shape, np.uint8)
-        for lesion, (centre, level, radius, reach) in enumerate(lesions):
-            share = 1 - ((index - level) / reach) ** 2
+        for lesion, (centre, middle, radius, reach) in enumerate(lesions):
+            share = 1 - ((index - middle) / reach) ** 2
             if share > 0:
                 # The same draws in each slice: the lesion keeps its outline and only shrinks towards its ends.
-                form = np.random.default_rng([seed, number, lesion])
-                radii = radius * share**0.5, radius * share**0.5 * form.uniform(0.6, 1)
-                tumour |= blob(shape, centre, radii, form.uniform(0, 180), 0.12, form)
+                lesion_rng = np.random.default_rng([seed, number, lesion])
+                radii = radius * share**0.5, radius * share**0.5 * lesion_rng.uniform(0.6, 1)
+                tumour |= blob(shape, centre, radii, lesion_rng.uniform(0, 180), 0.12, lesion_rng)
         tumour &= liver
         hounsfield = np.full(shape, AIR, np.float32)
         for mask, tone in ((body, FAT), (inner, ORGANS), (spine, BONE), (liver, LIVER)):
@@ -58,7 +62,7 @@ def draw_volume(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_vessels(liver: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A few branches from the liver's middle, (256, 256) uint8 0/1."""
+    """Draw a few branches from the middle of the liver, (256, 256) uint8 0/1."""
     vessels = np.zeros_like(liver)
     rows, columns = np.nonzero(liver)
     root = columns.mean(), rows.mean()
@@ -74,7 +78,7 @@ def _draw_vessels(liver: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _place_lesions(
     liver: np.ndarray, rng: np.random.Generator
 ) -> list[tuple[tuple[float, float], float, float, float]]:
-    """Centre (x, y) in px, middle slice, radius in px and half height in slices of each lesion."""
+    """Draw each lesion's centre (x, y) in px, middle slice, radius in px and half height in slices."""
     inside = cv2.distanceTransform(liver, cv2.DIST_L2, 5)
     lesions = []
     for widest in RADII:
@@ -91,7 +95,7 @@ def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
 
     Args:
         folder: the data folder; made if need be.
-        volumes: how many.
+        volumes: number of volumes.
         seed: the same seed gives the same voxels.
     """
     affine = np.diag([*SPACING, 1.0])
@@ -99,7 +103,7 @@ def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(volumes):
         volume, labels = draw_volume(seed, number)
-        suffix = ".nii.gz" if number % 2 else ".nii"  # the download has .nii; users compress them
+        suffix = ".nii.gz" if number % 2 else ".nii"  # the download has .nii, which users compress
         for voxels, place in (
             (volume, f"{lits_files.VOLUME_FOLDER}/volume-{number}"),
             (labels, f"{lits_files.SEGMENTATION_FOLDER}/segmentation-{number}"),

@@ -15,89 +15,76 @@ import cv2
 import numpy as np
 
 import lits_data  # also puts the project's root on the path
-from common.inference.frames import Frame, Patch
+from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import VOLUME_HELP, LesionPrompt, read_prompts
 from common.utils.errors import UserError, run_script
+from common.utils.progress import progress
 from lits_files import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
 
 
-def cut_lesion(pixels: np.ndarray, lesion: LesionPrompt) -> Patch:
-    """A lesion's patch, cut as `lits_data` cuts a component's.
-
-    Args:
-        pixels: (rows, columns) uint8, the whole slice.
-        lesion: where it is.
-    """
-    box = lits_data.Box(*(round(side) for side in (lesion.top, lesion.left, lesion.bottom, lesion.right)))
+def cut_patch(pixels: np.ndarray, prompt: LesionPrompt) -> LesionPatch:
+    """Cut a lesion's patch out of a (rows, columns) uint8 slice, as `lits_data` cuts a component's."""
+    box = lits_data.Box(*(round(side) for side in (prompt.top, prompt.left, prompt.bottom, prompt.right)))
     place = lits_data.patch_box(box, pixels.shape)
     patch = pixels[place]
 
-    def back(probability: np.ndarray) -> np.ndarray:
-        whole = np.zeros(pixels.shape, np.float32)
-        whole[place] = cv2.resize(probability, patch.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return whole
+    def paste(probability: np.ndarray) -> np.ndarray:
+        image = np.zeros(pixels.shape, np.float32)
+        image[place] = cv2.resize(probability, patch.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return image
 
-    return Patch(lesion.lesion, lits_data.make_patch(patch), back)
+    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste)
 
 
-def read_frames(
-    scan: Scan, lesions: Iterable[LesionPrompt], name: str, window: tuple[float, float] | None
-) -> Iterator[Frame]:
-    """The slices that hold lesions, in their order, read one by one.
+def read_slices(
+    scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: tuple[float, float] | None
+) -> Iterator[LesionImage]:
+    """Read the slices that have prompts, one by one and in their order, and cut the lesions' patches.
 
-    Args:
-        scan: the volume.
-        lesions: where they are.
-        name: of the results.
-        window: see `lits_data.grey`.
+    The results' names begin with ``name``. For ``window`` see `lits_data.grey`.
 
     Raises:
         UserError: the file is cut short or damaged.
     """
-    known = all(math.isfinite(step) and step > 0 for step in scan.steps)
-    for index, boxes in groupby(sorted(lesions, key=lambda box: box.slice), key=lambda box: box.slice):
+    spacing = scan.spacing if all(0 < step < math.inf for step in scan.spacing) else None
+    for index, slice_prompts in groupby(sorted(prompts, key=lambda p: p.slice), key=lambda p: p.slice):
         pixels = lits_data.grey(scan.read(index), window)
-        yield Frame(
+        yield LesionImage(
             source=str(scan.path),
             name=f"{name}_{index}",
-            mask=f"{name}_mask.nii.gz",
-            picture=cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB),
-            patches=[cut_lesion(pixels, box) for box in boxes],
+            mask_file=f"{name}_mask.nii.gz",
+            rgb=cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB),
+            patches=[cut_patch(pixels, prompt) for prompt in slice_prompts],
             slice=index,
-            spacing=scan.steps[:2] if known else None,
-            thickness=scan.steps[2] if known else None,
+            spacing=spacing,
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: see --help."""
+    """Run the command line; see --help."""
     parser = predict_parser(__doc__, VOLUME_HELP)
-    parser.add_argument("volume", type=Path, metavar="VOLUME.nii.gz", help="CT in HU")
-    parser.add_argument(
-        "--window",
-        type=lits_data.parse_window,
-        metavar="CENTRE,WIDTH",
-        help="in HU, as the checkpoint's patches were prepared with (default as published: none)",
-    )
+    add, note = parser.add_argument, "as the checkpoint's patches were prepared with (default as published: none)"
+    add("volume", type=Path, metavar="VOLUME.nii.gz", help="CT in HU")
+    add("--window", type=lits_data.parse_window, metavar="CENTRE,WIDTH", help=f"in HU, {note}")
     args = parser.parse_args(arguments)
     if not args.volume.name.endswith(SUFFIXES):
         raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
     scan = Scan(args.volume)
-    lesions = read_prompts(args.lesions, scan.shape)
+    prompts = read_prompts(args.lesions, scan.shape)
     predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions])
-    mask = np.zeros(scan.shape, np.uint8, order="F")  # a slice is one piece; untouched ones take no memory
-
-    def keep(frame: Frame, found: np.ndarray) -> None:
-        mask[..., frame.slice] = found
-
     (name,) = output_names([args.volume])
-    frames = read_frames(scan, lesions, name, args.window)
-    slices = len({lesion.slice for lesion in lesions})
-    predict(predictor, frames, args.out, keep, total=slices, unit="slice")
-    scan.write_mask(args.out / f"{name}_mask.nii.gz", mask)
+    volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
+
+    def save_mask(image: LesionImage, mask: np.ndarray) -> None:
+        volume_mask[..., image.slice] = mask
+
+    slices = read_slices(scan, prompts, name, args.window)
+    total = len({prompt.slice for prompt in prompts})
+    predict(predictor, progress(slices, "predicting", total, "slice"), args.out, save_mask)
+    scan.write_mask(args.out / f"{name}_mask.nii.gz", volume_mask)
 
 
 if __name__ == "__main__":

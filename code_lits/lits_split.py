@@ -1,4 +1,4 @@
-"""Which LiTS patch is in which split: published, seeded by volume, or from a file. No volume is ever in two."""
+"""The split of LiTS: published, seeded by volume, or from a file. No volume is ever in two splits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,22 +18,22 @@ E24 V57 T107 V60 T30 V26 T4 E13 V12 T176 V136 E38 T612 V270 E88 T1267 V320 T1284
 
 
 def published_split() -> list[str]:
-    """Each patch's published split, in the order of the names: 11,522 train, 3,310 val, 1,630 test."""
+    """Return the published split of each patch, in the order of the names: 11,522 train, 3,310 val, 1,630 test."""
     names = {"T": "train", "V": "val", "E": "test"}
     return [names[run[0]] for run in PUBLISHED_RUNS.split() for _ in range(int(run[1:]))]
 
 
 def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
-    """The split of each volume from a CSV file with the columns ``volume`` ("volume-7" or "7") and ``split``.
+    """Read the split of each volume from a CSV file.
 
     Args:
-        path: the CSV file.
+        path: a file with the columns ``volume`` ("volume-7" or "7") and ``split``.
         known: names of the volumes that have segmentations; the file must name all of them and no other.
 
     Raises:
         UserError: a column, a volume or a split is unknown or missing, or a volume is in two splits.
     """
-    chosen: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for line, row in enumerate(read_csv(path), 2):
         if not {"volume", "split"} <= row.keys():
             raise UserError(f"{path} lacks the column volume or split; its first line must be volume,split")
@@ -42,22 +42,25 @@ def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
             raise UserError(f"{path} line {line} names {name}, which has no volume with segmentation; remove the line")
         if split not in SPLITS:
             raise UserError(f"{path} line {line} says {split!r}; a split is one of {', '.join(SPLITS)}")
-        if chosen.setdefault(name, split) != split:
+        if splits.setdefault(name, split) != split:
             raise UserError(
-                f"{path} line {line} puts {name} into {split}, an earlier one into {chosen[name]}; keep one"
+                f"{path} line {line} puts {name} into {split}, an earlier one into {splits[name]}; keep one"
             )
-    if missing := sorted(known - chosen.keys()):
+    if missing := sorted(known - splits.keys()):
         raise UserError(f"{path} doesn't name {', '.join(missing[:5])}; give every volume a split")
-    return chosen
+    return splits
 
 
 def split_by_volume(rows: list[dict[str, Any]], chosen: Mapping[str, str] | None = None) -> list[str]:
-    """Each row's split; no volume is ever in two, and one line says which split it is.
+    """Split rows by volume, and print which split it is.
 
     Args:
         rows: of `lesions.csv`, in the order of their names.
-        chosen: the split of each volume, from a split file; None means the published runs where exactly the
-            published patches came out, else a seeded 70/20/10 of the volumes by number of patches.
+        chosen: the split of each volume, from a split file; None means the published runs if exactly the published
+            patches are there, else a seeded 70/20/10 of the volumes by number of patches.
+
+    Returns:
+        The split of each row; no volume is in two.
     """
     volumes = [row["volume"] for row in rows]
     if chosen is not None:

@@ -1,1 +1,1 @@
-"""Everything the three datasets share, in the order the data flow (see README.md, "How it is built")."""
+"""What the three datasets share: the method at the top, and one folder a stage below it (see README.md, "The house")."""

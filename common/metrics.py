@@ -166,9 +166,10 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 2000)
     from scipy.stats import bootstrap  # slow to import
 
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or np.isnan(mean):
         return Interval(mean, mean, mean)
-    interval = bootstrap(
-        (values,), np.mean, n_resamples=resamples, batch=1, method="percentile", rng=np.random.default_rng(seed)
-    ).confidence_interval
-    return Interval(mean, float(interval.low), float(interval.high))
+    rng = np.random.default_rng(seed)
+    result = bootstrap((values,), np.mean, n_resamples=resamples, batch=1, method="percentile", rng=rng)
+    # SciPy's own interval takes percentile 2.5000000000000022.
+    low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
+    return Interval(mean, float(low), float(high))

@@ -13,18 +13,18 @@ PATCH = 120
 """Side of the square patch in px."""
 
 SMALL_CANVAS = (128, 128)
-"""The canvas of the corrected protocol: all but mirror images of the patch is left out (README: Measured here)."""
+"""The canvas of the corrected protocol: all but mirror images of the patch is left out (measured in common/README.md)."""
 CANVAS = (384, 480)
 """The published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch."""
 
 CANVAS_MULTIPLE = 16
 """The encoder's output stride: a canvas must be a multiple of it."""
 LARGEST_CANVAS = 4096
-"""Rows or columns: such an image has 90 times the px of the published canvas; more can only be an error."""
+"""Rows or columns; such a canvas has 90 times the pixels of the published one, and more can only be a mistake."""
 
 
 def check_canvas(canvas: Any) -> tuple[int, int]:
-    """A canvas as (rows, columns), once it is known to be one.
+    """Validate a canvas and return it as (rows, columns).
 
     Raises:
         ValueError: not two whole numbers, smaller than the patch, too large, or not multiples of 16; the text says so.
@@ -33,9 +33,9 @@ def check_canvas(canvas: Any) -> tuple[int, int]:
         case [int(rows), int(columns)]:
             if all(PATCH <= side <= LARGEST_CANVAS and side % CANVAS_MULTIPLE == 0 for side in (rows, columns)):
                 return rows, columns
-    told = "x".join(map(str, canvas)) if isinstance(canvas, list | tuple) else canvas
+    text = "x".join(map(str, canvas)) if isinstance(canvas, list | tuple) else canvas
     raise ValueError(
-        f"{told!s:.40} is not a canvas: rows and columns must be multiples of {CANVAS_MULTIPLE}, from "
+        f"{text!s:.40} is not a canvas: rows and columns must be multiples of {CANVAS_MULTIPLE}, from "
         f"{SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}, which holds the {PATCH}x{PATCH} patch, to {LARGEST_CANVAS} each way"
     )
 
@@ -88,7 +88,7 @@ def cut_patch(image: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def paste_patch(patch: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:
-    """The way back of `cut_patch`: a (120, 120) float32 patch in its place on an image of ``shape``, 0 elsewhere."""
+    """The inverse of `cut_patch`: a (120, 120) float32 patch in its place on an image of ``shape``, 0 elsewhere."""
     rows, columns = (round(side * crop.scale) for side in shape)
     top, left = max(crop.top, 0), max(crop.left, 0)
     image = np.zeros((rows, columns), np.float32)

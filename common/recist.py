@@ -60,16 +60,16 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
         Centre where the lines through the diameters cross, width the short and height the long diameter's length,
         angle that of the short one; None where a diameter has no length or the two are parallel.
     """
-    start, long, start2, short = ends[0], ends[1] - ends[0], ends[2], ends[3] - ends[2]
-    length, length2 = float(np.hypot(*long)), float(np.hypot(*short))
+    long, short = ends[1] - ends[0], ends[3] - ends[2]
+    long_length, short_length = float(np.hypot(*long)), float(np.hypot(*short))
     cross = long[0] * short[1] - long[1] * short[0]
-    if not abs(cross) > _PARALLEL * length * length2:
+    if not abs(cross) > _PARALLEL * long_length * short_length:
         return None
-    gap = start2 - start
+    gap = ends[2] - ends[0]
     along = (gap[0] * short[1] - gap[1] * short[0]) / cross
-    cx, cy = start + along * long
+    cx, cy = ends[0] + along * long
     angle = 90 - float(np.rad2deg(np.arctan2(short[0], short[1])))
-    return Ellipse(float(cx), float(cy), length2, length, angle)
+    return Ellipse(float(cx), float(cy), short_length, long_length, angle)
 
 
 def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.ndarray | None = None) -> np.ndarray:
@@ -90,11 +90,11 @@ def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.
     from sklearn.cluster import KMeans  # slow to import, and only this function computes with it
 
     points = np.asarray(recist, np.float64)
-    fitted = points if fit_on is None else points[fit_on]
-    if len(fitted) < clusters:
+    fit_points = points if fit_on is None else points[fit_on]
+    if len(fit_points) < clusters:
         raise UserError(
-            f"{clusters} shape clusters can't be fitted on {len(fitted)} lesions; "
-            f"pass --clusters {max(len(fitted) // 10, 1)}, say, or add lesions"
+            f"{clusters} shape clusters can't be fitted on {len(fit_points)} lesions; "
+            f"pass --clusters {max(len(fit_points) // 10, 1)}, say, or add lesions"
         )
-    means = KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit(fitted)
+    means = KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit(fit_points)
     return means.predict(points).astype(np.int64) if fit_on is not None else means.labels_.astype(np.int64)

@@ -10,7 +10,7 @@ from common.recist import Ellipse
 _SEED = 3
 
 
-def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, whole: float = 0.0) -> np.ndarray:
+def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, margin: float = 0.0) -> np.ndarray:
     """Fill an ellipse on a (rows, columns) raster.
 
     A pixel counts when its centre, at whole coordinates, lies inside.
@@ -19,8 +19,8 @@ def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, wh
         ellipse: in px of the raster.
         shape: rows and columns.
         grow: px added all round (a drawn outline covers half its width more).
-        whole: count a pixel only when the four points at ± this many px about its centre lie inside too;
-            0.5 means pixels that are covered wholly.
+        margin: count a pixel only when the four points at ± this many px about its centre lie inside too;
+            0.5 means pixels that are completely covered.
 
     Returns:
         ``shape`` uint8 of 0/1; all 0 when an axis is not above 0.
@@ -29,15 +29,15 @@ def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, wh
     a, b = ellipse.width / 2 + grow, ellipse.height / 2 + grow
     if not (a > 0 and b > 0):
         return mask
-    turn = np.deg2rad(ellipse.angle)
-    cos, sin = np.cos(turn), np.sin(turn)
+    angle = np.deg2rad(ellipse.angle)
+    cos, sin = np.cos(angle), np.sin(angle)
     reach_x, reach_y = np.hypot(a * cos, b * sin), np.hypot(a * sin, b * cos)
     left, right = _span(ellipse.cx, reach_x, shape[1])
     top, bottom = _span(ellipse.cy, reach_y, shape[0])
     x = np.arange(left, right)[None, :] - ellipse.cx
     y = np.arange(top, bottom)[:, None] - ellipse.cy
     inside = np.ones((bottom - top, right - left), bool)
-    for dx, dy in {(sx * whole, sy * whole) for sx in (-1, 1) for sy in (-1, 1)}:
+    for dx, dy in {(sx * margin, sy * margin) for sx in (-1, 1) for sy in (-1, 1)}:
         along = ((x + dx) * cos + (y + dy) * sin) / a
         across = ((y + dy) * cos - (x + dx) * sin) / b
         inside &= along**2 + across**2 <= 1

@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import faults
 import pytest
-import toy
 from threadpoolctl import threadpool_limits
 
 import DeepLesion_data
 import DeepLesion_phantom
+import faults
 import HAM_data
 import HAM_phantom
 import lits_data
 import lits_phantom
+import toy
 from common.data.dataset import LesionDataset
-from common.data.preprocess import prepare
+from common.data.preprocess import preprocess
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
@@ -96,5 +96,5 @@ def harness(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A prepared folder of the toy dataset: 12 lesions, 4 in each split, 4 jobs dropped."""
-    prepare(toy.request(), tmp_path / "prepared", range(12), toy.make, toy.thirds, workers=1)
+    preprocess(toy.make_config(), tmp_path / "prepared", range(12), toy.make_lesions, toy.split_in_thirds, workers=1)
     return tmp_path / "prepared"

@@ -1,12 +1,12 @@
-"""The whole of HAM10000 at 120x120, packed as it lies beside the checkout, as a prepared folder for experiments.
+"""The full HAM10000 at 120x120, packed as it lies beside the checkout, as a prepared folder for experiments.
 
     python tests/full_ham.py ../shared/data/ham10000_full120 full_ham
-    python common/experiment.py ham --prepared full_ham/prepared
+    python common experiment ham --prepared full_ham/prepared
 
-The second is the paper's experiment and wants a GPU; --train "--encoder resnet50 --canvas 128x128 --epochs 3" makes it
-one for a CPU.
+The second is the paper's experiment and needs a GPU; with --train "--encoder resnet50 --canvas 128x128 --epochs 3" a
+CPU will do.
 
-Ellipses and truth are those of the package; GrabCut masks are made, inside the package's ellipses.
+Ellipses and truth are those of the package; GrabCut masks are made inside the package's ellipses.
 """
 
 import sys
@@ -22,7 +22,7 @@ import numpy as np
 
 import HAM_data  # also puts the project's root on the path
 from common.data.dataset import Lesion, Outcome
-from common.data.preprocess import PreprocessConfig, prepare
+from common.data.preprocess import PreprocessConfig, preprocess
 from common.patches import PATCH
 from common.recist import Ellipse
 from common.weak_masks import grabcut_mask
@@ -32,7 +32,7 @@ _CHUNK = 500
 
 
 def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
-    """The lesions from row ``start`` on, as many as make a job."""
+    """The lesions of one job, from row ``start`` on."""
     with np.load(package / IMAGES) as packed, np.load(package / MASKS) as masks:
         rows = range(start, min(start + _CHUNK, limit or len(packed["names"])))
         pixels = PATCH * PATCH
@@ -42,16 +42,16 @@ def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
         )
         names, offset, recist, jpeg = (packed[name] for name in ("names", "offset", "recist", "jpeg"))
         lesions: list[Outcome] = []
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             image = cv2.imdecode(jpeg[offset[row] : offset[row + 1]], cv2.IMREAD_COLOR)
             lesions.append(
                 Lesion(
                     name=str(names[row]),
                     image=image,
-                    ellipse=ellipse[place],
+                    ellipse=ellipse[index],
                     recist=Ellipse(*recist[row].tolist()),
-                    grabcut=grabcut_mask(image, ellipse[place]),
-                    truth=truth[place],
+                    grabcut=grabcut_mask(image, ellipse[index]),
+                    truth=truth[index],
                     info={"source": f"{names[row]}.jpg"},
                 )
             )
@@ -59,17 +59,17 @@ def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
 
 
 def unpack(package: Path, folder: Path, clusters: int = HAM_data.DATASET.clusters, limit: int | None = None) -> None:
-    """Write ``folder``/prepared; ``limit`` takes only the first lesions."""
+    """Write ``folder``/prepared; with ``limit``, the first lesions only."""
     with np.load(package / IMAGES) as packed:
         splits = dict(zip(packed["names"].tolist(), packed["split"].tolist(), strict=True))
     args = SimpleNamespace(data=package, protocol="released", clusters=clusters, seed=0, grabcut=True)
-    request = PreprocessConfig.of(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
+    config = PreprocessConfig.from_args(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
 
-    def split(rows: list[dict[str, Any]]) -> list[str]:
+    def assign_splits(rows: list[dict[str, Any]]) -> list[str]:
         return [splits[row["lesion"]] for row in rows]
 
     jobs = range(0, limit or len(splits), _CHUNK)
-    prepare(request, folder / "prepared", jobs, partial(make_lesions, package=package, limit=limit), split)
+    preprocess(config, folder / "prepared", jobs, partial(make_lesions, package=package, limit=limit), assign_splits)
 
 
 if __name__ == "__main__":

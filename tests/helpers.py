@@ -14,8 +14,11 @@ from common.run.cli import parse_eval, parse_train
 from common.training.train import train
 from common.utils.files import read_json
 
+ROOT = Path(__file__).resolve().parents[1]
+"""The project's folder."""
 FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8 --clusters 4 --batch-size 8"
 SMALL = FLAGS.split()
+"""A training of seconds."""
 
 
 def golden_masks(shared: Path, dataset: str, name: str) -> np.ndarray:

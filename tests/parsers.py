@@ -1,8 +1,8 @@
 """What must hold of every parser of text from outside, whatever the text.
 
-Shared by the properties (hypothesis), the fuzzer (atheris) and the replay of its corpus. Each function takes the bytes
-that a file or a command line's word consists of, and fails if the parser neither refuses them as documented nor gives
-a value that the rest of the project can use; it tells whether they were taken.
+Shared by the properties (hypothesis), the fuzzer (atheris) and the replay of its corpus. Each function gets the bytes
+of a file or of a word of a command line, and fails if the parser neither refuses them as documented nor returns a value
+that the rest of the project can use. It returns whether the parser accepted them.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def dl_info(content: bytes) -> bool:
         assert len({mark.name for mark in marks}) == len(marks)
         images = Path("/data/Images_png")
         for mark in marks:
-            place = slice_path(images, mark.series, mark.slice)
-            assert (place.parent.parent, ".." in place.parts) == (images, False)
+            image = slice_path(images, mark.series, mark.slice)
+            assert (image.parent.parent, ".." in image.parts) == (images, False)
             assert mark.split in SPLITS
             left, top, right, bottom = mark.box
             assert left <= right
@@ -84,24 +84,24 @@ def split_file(content: bytes) -> bool:
     return True
 
 
-def boxes(content: bytes) -> bool:
-    """A prediction's CSV of lesions, in a volume and in an image."""
-    taken = False
+def prompts(content: bytes) -> bool:
+    """A CSV of lesion prompts, for a volume and for an image."""
+    accepted = False
     for shape in (SHAPE, SHAPE[:2]):
         with file(content) as path:
             try:
-                found = read_prompts(path, shape)
+                lesions = read_prompts(path, shape)
             except UserError as error:
                 assert str(path) in str(error)
                 continue
-        taken = True
-        assert len({(box.lesion, box.slice) for box in found}) == len(found) > 0
-        for box in found:
-            assert box.lesion.strip()
-            assert 0 <= box.slice < SHAPE[2]
-            assert 0 <= box.left <= box.right <= SHAPE[1] - 1
-            assert 0 <= box.top <= box.bottom <= SHAPE[0] - 1
-    return taken
+        accepted = True
+        assert len({(prompt.lesion, prompt.slice) for prompt in lesions}) == len(lesions) > 0
+        for prompt in lesions:
+            assert prompt.lesion.strip()
+            assert 0 <= prompt.slice < SHAPE[2]
+            assert 0 <= prompt.left <= prompt.right <= SHAPE[1] - 1
+            assert 0 <= prompt.top <= prompt.bottom <= SHAPE[0] - 1
+    return accepted
 
 
 def canvas(content: bytes) -> bool:
@@ -132,5 +132,5 @@ def window(content: bytes) -> bool:
 
 
 PARSERS: dict[str, Callable[[bytes], bool]] = {
-    check.__name__: check for check in (dl_info, split_file, boxes, canvas, window)
+    check.__name__: check for check in (dl_info, split_file, prompts, canvas, window)
 }

@@ -8,25 +8,26 @@ from common.inference.predictor import Predictor
 
 
 class BrightIsLesion:
-    """Stands in for `segment.Segmenter`: grey value 255 is probability 1."""
+    """Stands in for a `Predictor`: grey value 255 is probability 1."""
 
     def __init__(self, protocol="released"):
-        self.trained = SimpleNamespace(protocol=protocol)
-        self.seen = []
+        self.model = SimpleNamespace(protocol=protocol)
+        self.settings = None  # what `Predictor.load` is called with
+        self.batches = []  # number of patches in each call
 
     def probabilities(self, patches):
         """(N, 120, 120) float32."""
-        self.seen.append(len(patches))
+        self.batches.append(len(patches))
         return np.stack(patches).astype(np.float32)[..., 1] / 255
 
 
 def use(monkeypatch, protocol="released"):
-    """Let the scripts load this network in place of any checkpoint; what they ask for is recorded."""
+    """Let the scripts load this network in place of any checkpoint."""
     network = BrightIsLesion(protocol)
 
     def load(checkpoint, dataset, **settings):
-        network.asked = {"checkpoint": checkpoint, "dataset": dataset.name, **settings}
+        network.settings = {"checkpoint": checkpoint, "dataset": dataset.name, **settings}
         return network
 
-    monkeypatch.setattr(Predictor, "open", load)
+    monkeypatch.setattr(Predictor, "load", load)
     return network

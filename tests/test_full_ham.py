@@ -1,27 +1,29 @@
-"""The packed full-size HAM10000, as experiments on it use it."""
+"""The packed full HAM10000 as a prepared folder."""
+
+import numpy as np
 
 import full_ham
-import numpy as np
-from helpers import golden_masks, iou
-
 import HAM_data
 from common.data.dataset import LesionDataset
+from helpers import golden_masks, iou
 
 
 def test_the_package_is_what_preparing_gives(shared, tmp_path, ham_prepared):
     full_ham.unpack(shared / "data" / "ham10000_full120", tmp_path, clusters=20, limit=600)
-    prepared = LesionDataset.open_for(tmp_path / "prepared", HAM_data.DATASET, "released", 20)
-    names = {row["lesion"]: number for number, row in enumerate(prepared.lesions)}
-    both = [(names[row["lesion"]], number) for number, row in enumerate(ham_prepared.lesions) if row["lesion"] in names]
+    dataset = LesionDataset.open_for(tmp_path / "prepared", HAM_data.DATASET, "released", 20)
+    names = {row["lesion"]: number for number, row in enumerate(dataset.lesions)}
+    pairs = [
+        (names[row["lesion"]], number) for number, row in enumerate(ham_prepared.lesions) if row["lesion"] in names
+    ]
     assert len(names) == 600
-    assert len(both) > 10
-    packed, made = map(list, zip(*both, strict=True))
-    assert (prepared.array("truth")[packed] == ham_prepared.array("truth")[made]).all()
-    assert iou(prepared.array("ellipse")[packed], golden_masks(shared, "ham10000", "ellipse")[made]).min() > 0.985
-    assert iou(prepared.array("grabcut")[packed], ham_prepared.array("grabcut")[made]).mean() > 0.95
-    assert np.abs(prepared.array("recist")[packed][:, :4] - ham_prepared.array("recist")[made][:, :4]).max() < 0.05
-    apart = prepared.array("images")[packed].astype(int) - ham_prepared.array("images")[made]
-    assert np.abs(apart).mean() < 5  # both were recompressed
+    assert len(pairs) > 10
+    packed, made = map(list, zip(*pairs, strict=True))
+    assert (dataset.array("truth")[packed] == ham_prepared.array("truth")[made]).all()
+    assert iou(dataset.array("ellipse")[packed], golden_masks(shared, "ham10000", "ellipse")[made]).min() > 0.985
+    assert iou(dataset.array("grabcut")[packed], ham_prepared.array("grabcut")[made]).mean() > 0.95
+    assert np.abs(dataset.array("recist")[packed][:, :4] - ham_prepared.array("recist")[made][:, :4]).max() < 0.05
+    difference = dataset.array("images")[packed].astype(int) - ham_prepared.array("images")[made]
+    assert np.abs(difference).mean() < 5  # both were recompressed
 
 
 def test_the_published_split(shared):

@@ -1,16 +1,26 @@
-"""The six figures, by hand and against the published code's."""
+"""The six metrics, by hand and against the published code's."""
 
 import json
 
 import cv2
 import numpy as np
 import pytest
-from helpers import golden_masks
+import torch
 from skimage.feature import canny
 
-from common.metrics import EXTRA_METRICS, METRICS, _edge_pixels, bootstrap_interval, fill_undefined, lesion_metrics
+from common.metrics import (
+    EXTRA_METRICS,
+    METRICS,
+    _edge_pixels,
+    batch_metrics,
+    bootstrap_interval,
+    dice,
+    fill_undefined,
+    lesion_metrics,
+)
 from common.recist import Ellipse
 from common.weak_masks import ellipse_mask
+from helpers import golden_masks
 
 
 def _square(top: int, left: int, size: int) -> np.ndarray:
@@ -19,30 +29,30 @@ def _square(top: int, left: int, size: int) -> np.ndarray:
     return mask
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # Two 10x10 squares, 3 px apart sideways: 70 pixels shared, 30 missed, 30 too many.
-    figures = lesion_metrics(_square(20, 20, 10), _square(20, 23, 10))
-    assert figures["iou"] == pytest.approx(70 / 130)
-    assert figures["dice"] == pytest.approx(0.7)
-    assert figures["vs"] == 1
-    assert figures["centre_error"] == 3
-    assert figures["perimeter_error"] == 0
-    assert figures["avd"] == 3
+    metrics = lesion_metrics(_square(20, 20, 10), _square(20, 23, 10))
+    assert metrics["iou"] == pytest.approx(70 / 130)
+    assert metrics["dice"] == pytest.approx(0.7)
+    assert metrics["vs"] == 1
+    assert metrics["centre_error"] == 3
+    assert metrics["perimeter_error"] == 0
+    assert metrics["avd"] == 3
     # Of 36 border pixels each, columns 20 and 32 lie 3, 21 and 31 2 (rows 20 and 29), 22 and 30 1 px off; those on the
     # other's vertical border's near side (8 pixels inside) lie 1 to 3 px off as well.
-    assert 0 < figures["average_hausdorff"] < figures["hausdorff95"] <= 3
+    assert 0 < metrics["average_hausdorff"] < metrics["hausdorff95"] <= 3
 
 
 def test_a_perfect_prediction():
-    figures = lesion_metrics(_square(5, 5, 30), _square(5, 5, 30))
-    assert figures == {"iou": 1, "dice": 1, "vs": 1, "centre_error": 0, "perimeter_error": 0, "avd": 0,
+    metrics = lesion_metrics(_square(5, 5, 30), _square(5, 5, 30))
+    assert metrics == {"iou": 1, "dice": 1, "vs": 1, "centre_error": 0, "perimeter_error": 0, "avd": 0,
                        "average_hausdorff": 0, "hausdorff95": 0}  # fmt: skip
 
 
 def test_an_empty_prediction_has_overlaps_but_no_distances():
-    figures = lesion_metrics(_square(5, 5, 30), np.zeros((120, 120), np.uint8))
-    assert (figures["iou"], figures["dice"], figures["vs"]) == (0, 0, 0)
-    assert all(np.isnan(figures[name]) for name in ("centre_error", "avd", *EXTRA_METRICS))
+    metrics = lesion_metrics(_square(5, 5, 30), np.zeros((120, 120), np.uint8))
+    assert (metrics["iou"], metrics["dice"], metrics["vs"]) == (0, 0, 0)
+    assert all(np.isnan(metrics[name]) for name in ("centre_error", "avd", *EXTRA_METRICS))
 
 
 def test_two_empty_masks_are_undefined():
@@ -52,8 +62,8 @@ def test_two_empty_masks_are_undefined():
 
 def test_borders_are_4_connected_and_the_image_edge_counts():
     # A mask that fills the image has its border at the image's edge.
-    figures = lesion_metrics(np.ones((120, 120), np.uint8), _square(60, 60, 1))
-    assert figures["avd"] == pytest.approx(np.hypot(60, 60))
+    metrics = lesion_metrics(np.ones((120, 120), np.uint8), _square(60, 60, 1))
+    assert metrics["avd"] == pytest.approx(np.hypot(60, 60))
 
 
 def test_edges_are_those_of_the_whole_image():
@@ -62,16 +72,51 @@ def test_edges_are_those_of_the_whole_image():
         centre, radii = rng.uniform(-10, 130, 2), rng.uniform(1, 50, 2)
         mask = ellipse_mask(Ellipse(*centre, *radii, rng.uniform(0, 180)), (120, 120))
         mask &= rng.random((120, 120)) < 0.95
-        whole = canny(mask, sigma=1, low_threshold=1, high_threshold=1)
-        assert _edge_pixels(mask) == np.count_nonzero(whole)
+        edges = canny(mask, sigma=1, low_threshold=1, high_threshold=1)
+        assert _edge_pixels(mask) == np.count_nonzero(edges)
+
+
+LEFT, MIDDLE, EMPTY = ([[1, 1, 0, 0]] * 2, [[0, 1, 1, 1]] * 2, [[0, 0, 0, 0]] * 2)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_dice_of_arrays_by_hand(dtype):
+    # 2 of 4 and 6 pixels are shared; then all of them, none, and none of none.
+    predictions, truths = (
+        np.array(masks, dtype) for masks in ([LEFT, MIDDLE, LEFT, EMPTY], [MIDDLE, MIDDLE, EMPTY, EMPTY])
+    )
+    values = dice(predictions, truths)
+    assert isinstance(values, np.ndarray)
+    np.testing.assert_array_equal(values, [0.4, 1, 0, np.nan])
+    assert dice(predictions[0], truths[0]) == 0.4
+    np.testing.assert_array_equal(dice(predictions[:, None], truths[:, None]), values[:, None])
+
+
+def test_dice_of_tensors_is_that_of_arrays():
+    predictions, truths = (
+        torch.tensor(masks) > 0 for masks in ([LEFT, MIDDLE, LEFT, EMPTY], [MIDDLE, MIDDLE, EMPTY, EMPTY])
+    )
+    values = dice(predictions, truths)
+    torch.testing.assert_close(values, torch.tensor([0.4, 1, 0, torch.nan]), equal_nan=True)
+    assert dice(predictions.byte()[0], truths.byte()[0]).item() == pytest.approx(0.4)
+
+
+def test_large_masks_do_not_overflow():
+    full = np.ones((120, 120), np.uint8)
+    assert dice(full, full) == dice(torch.from_numpy(full), torch.from_numpy(full)) == 1
+
+
+def test_a_batch_is_its_lesions():
+    pairs = [(_square(20, 20, 10), _square(20, 23, 10)), (_square(5, 5, 30), _square(5, 5, 30))]
+    assert batch_metrics(iter(pairs)) == [lesion_metrics(*pair) for pair in pairs]
 
 
 def test_fill_undefined_by_protocol():
-    figures = {name: np.array([1.0, np.nan, 7.0]) for name in ("centre_error", "avd", *EXTRA_METRICS)}
-    assert fill_undefined(figures, "released")["avd"].tolist() == [1, 7, 7]
-    assert fill_undefined(figures, "corrected")["avd"].tolist() == pytest.approx([1, np.hypot(120, 120), 7])
-    assert np.isnan(figures["avd"][1])
-    nothing = {name: np.array([np.nan]) for name in figures}
+    columns = {name: np.array([1.0, np.nan, 7.0]) for name in ("centre_error", "avd", *EXTRA_METRICS)}
+    assert fill_undefined(columns, "released")["avd"].tolist() == [1, 7, 7]
+    assert fill_undefined(columns, "corrected")["avd"].tolist() == pytest.approx([1, np.hypot(120, 120), 7])
+    assert np.isnan(columns["avd"][1])
+    nothing = {name: np.array([np.nan]) for name in columns}
     assert np.isnan(fill_undefined(nothing, "released")["avd"][0])
 
 
@@ -83,6 +128,20 @@ def test_bootstrap_interval_holds_the_mean_and_narrows_with_lesions():
     assert many.high - many.low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(2000), rel=0.1)
     assert many.high - many.low < few.high - few.low
     assert bootstrap_interval(np.array([0.5])) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("lesions", [5, 60, 1002])
+def test_bootstrap_interval_is_that_of_a_plain_loop_to_every_digit(lesions):
+    values = np.random.default_rng(lesions).beta(8, 2, lesions)
+    rng = np.random.default_rng(0)
+    means = [rng.choice(values, len(values)).mean() for _ in range(2000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    assert bootstrap_interval(values) == (values.mean(), low, high)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_undefined_value_makes_the_interval_undefined():
+    assert np.isnan(bootstrap_interval(np.array([0.5, np.nan, 0.7]))).all()
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +160,15 @@ def predictions(shared) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ["ellipse", "grabcut", "eroded", "shifted", "some_empty"])
-def test_figures_are_the_published_codes(name, predictions, shared):
+def test_metrics_are_the_published_codes(name, predictions, shared):
     golden = json.loads((shared / "golden" / "metrics.json").read_text())[name]
     truth = golden_masks(shared, "ham10000", "truth")
-    ours = [lesion_metrics(mask, prediction) for mask, prediction in zip(truth, predictions[name], strict=False)]
-    for mine, theirs in zip(ours, golden["per_lesion"], strict=True):
-        if theirs is not None:
-            assert [mine[figure] for figure in METRICS] == pytest.approx(
-                [theirs[figure] for figure in METRICS], rel=1e-6
-            )
-    columns = {figure: np.array([lesion[figure] for lesion in ours]) for figure in (*METRICS, *EXTRA_METRICS)}
-    means = {figure: values.mean() for figure, values in fill_undefined(columns, "released").items()}
-    assert [means[figure] for figure in METRICS] == pytest.approx([golden["mean"][f] for f in METRICS], rel=1e-6)
+    lesions = [lesion_metrics(mask, prediction) for mask, prediction in zip(truth, predictions[name], strict=False)]
+    for values, published in zip(lesions, golden["per_lesion"], strict=True):
+        if published is not None:
+            expected = [published[metric] for metric in METRICS]
+            assert [values[metric] for metric in METRICS] == pytest.approx(expected, rel=1e-6)
+    columns = {metric: np.array([values[metric] for values in lesions]) for metric in (*METRICS, *EXTRA_METRICS)}
+    means = {metric: values.mean() for metric, values in fill_undefined(columns, "released").items()}
+    expected = [golden["mean"][metric] for metric in METRICS]
+    assert [means[metric] for metric in METRICS] == pytest.approx(expected, rel=1e-6)

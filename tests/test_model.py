@@ -1,16 +1,16 @@
-"""Networks: the published outputs and tensor names."""
+"""Networks: the published outputs and tensor names, ACoseg's attention, and the way from patches to logits."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from helpers import formula_network
 
 from common.data.loader import LesionLoader
-from common.model import build_network, count_flops
+from common.model import CanvasTransform, CosegNet, PatchNet, _attend, build_network, centre_crop, count_flops
 from common.recipe import A1, A1CLASS, ACOSEG
 from common.utils.errors import UserError
+from helpers import formula_network
 
 
 @pytest.mark.parametrize(("method", "key"), [(A1CLASS, "A1class"), (ACOSEG, "Acoseg")])
@@ -19,16 +19,15 @@ def test_outputs_are_the_published_codes(method, key, shared, ham_prepared):
     batch = next(LesionLoader(ham_prepared, np.array(order), "ellipse", (384, 480), torch.device("cpu")).batches(2))
     with torch.no_grad():
         outputs = formula_network(method, shared).eval()(batch.images)
-    mask = outputs["mask"][..., ::8, ::8].numpy()
+    outputs["mask"] = outputs["mask"][..., ::8, ::8]
     with np.load(shared / "golden" / "forward_resnet18.npz") as golden:
-        wanted = {"mask": golden[f"{key}_0"]}
+        expected = {"mask": golden[f"{key}_0"]}
         if method.paired:  # one lesion on each side
-            wanted["mask"] = np.concatenate([golden[f"{key}_0"], golden[f"{key}_1"]])
+            expected["mask"] = np.concatenate([golden[f"{key}_0"], golden[f"{key}_1"]])
         else:
-            wanted["cluster"] = golden[f"{key}_1"]
-    for name, want in wanted.items():
-        got = mask if name == "mask" else outputs[name].numpy()
-        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+            expected["cluster"] = golden[f"{key}_1"]
+    for name, values in expected.items():
+        assert np.abs(outputs[name].numpy() - values).max() <= 1e-5 * np.abs(values).max()
 
 
 @pytest.mark.parametrize(
@@ -42,20 +41,87 @@ def test_tensors_bear_the_published_names_and_shapes(key, method, clusters, shar
     assert {name: list(value.shape) for name, value in state.items()} == manifest
 
 
-def test_an_unknown_encoder_is_told():
+def test_an_unknown_encoder_is_an_error():
     with pytest.raises(UserError, match="resnet7 is not an encoder"):
         build_network(A1, "resnet7", 4)
 
 
 @pytest.mark.parametrize("method", [A1CLASS, ACOSEG])
 def test_floating_point_operations_are_those_of_the_convolutions(method):
-    network, done = build_network(method, "resnet18", 4), []
+    network, counts = build_network(method, "resnet18", 4), []
 
     def count(module: torch.nn.Module, _: object, output: torch.Tensor) -> None:
         inputs = module.weight[0].numel()  # of one output: channels of its group, times the kernel's area
-        done.append(2 * inputs * output.numel())
+        counts.append(2 * inputs * output.numel())
 
     for module in set(network.modules()):
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(count)
-    assert count_flops(network, (128, 144)) == 3 * sum(done)
+    assert count_flops(network, (128, 144)) == 3 * sum(counts)
+
+
+def test_attention_by_hand():
+    features = torch.tensor([[[[1.0, 3.0]], [[2.0, 2.0]]]])  # means 2 and 2
+    squeeze, excite = torch.nn.Linear(2, 1), torch.nn.Linear(1, 2)
+    with torch.no_grad():
+        squeeze.weight.fill_(0.25)
+        squeeze.bias.zero_()  # hidden: tanh(1)
+        excite.weight.copy_(torch.tensor([[0.0], [1.0]]))
+        excite.bias.zero_()
+        scaled = _attend(features, squeeze, excite)
+    weight = torch.sigmoid(torch.tanh(torch.tensor(1.0)))
+    torch.testing.assert_close(scaled, torch.tensor([[[[0.5, 1.5]], [[2 * weight, 2 * weight]]]]))
+
+
+def test_a_prediction_of_acoseg_does_not_depend_on_its_partner():
+    network = CosegNet("resnet18").eval()
+    images = torch.randn(3, 3, 128, 128)
+    with torch.no_grad():
+        batch, alone = network(images)["mask"][:1], network(images[:1])["mask"]
+    torch.testing.assert_close(batch, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_parts_of_acoseg_are_shared_not_copied():
+    network = CosegNet("resnet18")
+    state = network.state_dict()
+    assert state["deeplab_model.encoder.conv1.weight"].data_ptr() == state["deeplab_encoder.conv1.weight"].data_ptr()
+    assert network.encoder is network.deeplab_model.encoder
+
+
+def test_images_are_divided_by_255_only_where_their_maximum_exceeds_1():
+    patches = torch.zeros(2, 120, 120, 3)
+    patches[0] = 1.0
+    patches[1] = 255.0
+    images = CanvasTransform((128, 128))(patches)
+    torch.testing.assert_close(images[0], images[1])
+    assert images[0, 0, 0, 0].item() == pytest.approx((1 - 0.485) / 0.229)
+
+
+def test_masks_are_mirrored_like_images():
+    patches = torch.randint(0, 2, (1, 120, 120), dtype=torch.uint8)
+    transform = CanvasTransform((384, 480))
+    masks = transform.masks(patches)
+    assert masks.shape == (1, 1, 384, 480)
+    torch.testing.assert_close(centre_crop(masks)[0, 0], patches[0].float())
+    assert masks[0, 0, 131, 200] == masks[0, 0, 133, 200]
+    images = transform(patches[..., None].expand(-1, -1, -1, 3))
+    assert torch.equal((images[:, :1] > 0).float(), masks)
+
+
+def test_the_transform_adds_no_tensor_to_a_checkpoint():
+    assert not CanvasTransform((128, 128)).state_dict()
+
+
+@pytest.mark.parametrize("method", [A1, A1CLASS, ACOSEG])
+def test_a_patch_net_is_the_network_of_the_transformed_patch_cropped(method):
+    network, canvas = build_network(method, "resnet18", 4).eval(), (144, 128)
+    patches = torch.randint(0, 256, (2, 120, 120, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        logits = PatchNet(network, canvas)(patches)
+        expected = network(CanvasTransform(canvas)(patches))
+    assert logits.keys() == expected.keys()
+    assert logits["mask"].shape == (2, 120, 120)
+    assert torch.equal(logits["mask"], expected["mask"][:, 0, 12:132, 4:124])
+    if method.cluster_head:
+        assert logits["cluster"].shape == (2, 4)
+        assert torch.equal(logits["cluster"], expected["cluster"])

@@ -1,19 +1,28 @@
 """Resizing and mirror padding, against OpenCV's own border and the published canvas."""
 
+import argparse
+
 import cv2
 import numpy as np
 import pytest
 
-from common.patches import canvas_index, check_canvas, mirror_index, patch_offset, resize_mask, shrink_mask
-
-
-@pytest.mark.parametrize(
-    ("length", "before", "after"), [(3, 2, 3), (120, 132, 132), (120, 180, 180), (1, 2, 2), (5, 0, 0)]
+from common.patches import (
+    canvas_index,
+    check_canvas,
+    parse_canvas,
+    patch_offset,
+    resize_mask,
+    shrink_mask,
 )
-def test_mirror_index_is_opencvs_reflect_101(length, before, after):
-    line = np.arange(length, dtype=np.float32)[None]
-    padded = cv2.copyMakeBorder(line, 0, 0, before, after, cv2.BORDER_REFLECT_101)
-    np.testing.assert_array_equal(line[0, mirror_index(length, before, after)], padded[0])
+
+
+@pytest.mark.parametrize("canvas", [(128, 128), (144, 128), (256, 256), (384, 480), (4096, 144)])
+def test_a_canvas_is_opencvs_reflect_101(canvas):
+    patch = np.arange(120 * 120, dtype=np.float32).reshape(120, 120)
+    top, left = patch_offset(canvas)
+    bottom, right = canvas[0] - 120 - top, canvas[1] - 120 - left
+    padded = cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    np.testing.assert_array_equal(patch[np.ix_(*canvas_index(canvas))], padded)
 
 
 def test_the_published_canvas_puts_the_patch_at_132_180():
@@ -24,7 +33,7 @@ def test_the_published_canvas_puts_the_patch_at_132_180():
 
 
 @pytest.mark.parametrize("canvas", [(128, 128), [4096, 144]])
-def test_canvases_are_told_from_what_is_none(canvas):
+def test_a_canvas_is_accepted(canvas):
     assert check_canvas(canvas) == tuple(canvas)
 
 
@@ -44,10 +53,18 @@ def test_canvases_are_told_from_what_is_none(canvas):
         [[], 128],
     ],
 )
-def test_what_is_no_canvas_is_told_briefly(canvas):
-    with pytest.raises(ValueError, match="is not a canvas: rows and columns must be multiples of 16") as told:
+def test_what_is_no_canvas_is_refused_briefly(canvas):
+    with pytest.raises(ValueError, match="is not a canvas: rows and columns must be multiples of 16") as error:
         check_canvas(canvas)
-    assert len(str(told.value)) < 200
+    assert len(str(error.value)) < 200
+
+
+def test_canvases_on_the_command_line():
+    assert parse_canvas("384x480") == (384, 480)
+    with pytest.raises(argparse.ArgumentTypeError, match="is not HEIGHTxWIDTH in px"):
+        parse_canvas("384")
+    with pytest.raises(argparse.ArgumentTypeError, match="100x128 is not a canvas"):
+        parse_canvas("100x128")
 
 
 def test_shrink_mask_keeps_only_pixels_that_are_wholly_inside():

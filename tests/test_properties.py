@@ -3,11 +3,11 @@
 import csv
 import io
 
-import parsers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parsers
 from common.patches import LARGEST_CANVAS, parse_canvas
 from DeepLesion_info import COLUMNS, read_marks
 from lits_data import parse_window
@@ -27,7 +27,7 @@ def numbers(count: int) -> st.SearchStrategy[str]:
     return st.lists(NUMBERS, min_size=max(count - 1, 0), max_size=count + 1).map(", ".join)
 
 
-def whole(count: int) -> st.SearchStrategy[list[int]]:
+def pixels(count: int) -> st.SearchStrategy[list[int]]:
     """So many px of a slice."""
     return st.lists(st.integers(1, 512), min_size=count, max_size=count)
 
@@ -36,7 +36,7 @@ def mostly(right: st.SearchStrategy, wrong: st.SearchStrategy) -> st.SearchStrat
     return st.integers(0, 9).flatmap(lambda draw: wrong if draw == 9 else right)
 
 
-def table(columns: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[bytes]:
+def table(columns: dict[str, st.SearchStrategy[str]], row_count: int | None = None) -> st.SearchStrategy[bytes]:
     """CSV files whose rows are nearly right, where cells, columns and line ends may go wrong."""
 
     def write(rows: list[dict[str, str]], names: list[str], end: str) -> bytes:
@@ -46,8 +46,12 @@ def table(columns: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[bytes
         writer.writerows(rows)
         return out.getvalue().encode()
 
-    rows = st.lists(st.fixed_dictionaries({name: mostly(cell, LETTERS) for name, cell in columns.items()}), max_size=4)
-    names = mostly(st.just(list(columns)), st.permutations([*columns, *columns, "", "more"]).map(lambda it: it[:-2]))
+    row = st.fixed_dictionaries({name: mostly(cell, LETTERS) for name, cell in columns.items()})
+    rows = st.lists(row, max_size=4)
+    if row_count is not None:
+        rows = mostly(st.lists(row, min_size=row_count, max_size=row_count), rows)
+    shuffled = st.permutations([*columns, *columns, "", "more"])
+    names = mostly(st.just(list(columns)), shuffled.map(lambda names: names[:-2]))
     return st.builds(write, rows, names, st.sampled_from(["\n", "\r\n", "\r", "\n\n"]))
 
 
@@ -58,53 +62,53 @@ FILE_NAMES = mostly(
 TABLES = {
     "dl_info": table({
         "File_name": FILE_NAMES,
-        "Measurement_coordinates": mostly(whole(8).map(lambda ends: str(ends)[1:-1]), numbers(8)),
-        "Bounding_boxes": mostly(whole(4).map(lambda box: str(sorted(box))[1:-1]), numbers(4)),
+        "Measurement_coordinates": mostly(pixels(8).map(lambda ends: str(ends)[1:-1]), numbers(8)),
+        "Bounding_boxes": mostly(pixels(4).map(lambda box: str(sorted(box))[1:-1]), numbers(4)),
         "Spacing_mm_px_": numbers(3),
-        "DICOM_windows": st.one_of(whole(2).map(lambda window: str(sorted(window))[1:-1]), numbers(2)),
+        "DICOM_windows": st.one_of(pixels(2).map(lambda window: str(sorted(window))[1:-1]), numbers(2)),
         "Train_Val_Test": st.sampled_from(["1", "2", "3", " 1 ", "4"]),
     }),
     "split_file": table({
         "volume": mostly(st.sampled_from(["0", "12", "volume-0", " volume-12 "]), st.sampled_from(["1", "\uff10"])),
         "split": mostly(st.sampled_from(["train", "val", "test "]), st.sampled_from(["TEST", ""])),
-    }),
-    "boxes": table({"lesion": LETTERS, **dict.fromkeys(("x", "Y ", "slice"), NUMBERS), "x1": st.just("")}),
+    }, row_count=len(parsers.VOLUMES)),
+    "prompts": table({"lesion": LETTERS, **dict.fromkeys(("x", "Y ", "slice"), NUMBERS), "x1": st.just("")}),
 }  # fmt: skip
 
 
-def holds(name: str, contents: st.SearchStrategy[bytes]) -> int:
-    """Check a parser on contents; how many of them it took."""
-    taken = 0
+def check_parser(name: str, contents: st.SearchStrategy[bytes]) -> int:
+    """Check a parser on made-up contents; returns how many of them it accepted."""
+    accepted = 0
 
     @examples
     @given(contents)
     def check(content: bytes) -> None:
-        nonlocal taken
-        taken += parsers.PARSERS[name](content)
+        nonlocal accepted
+        accepted += parsers.PARSERS[name](content)
 
     check()
-    return taken
+    return accepted
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_that_are_nearly_right(name):
-    assert holds(name, TABLES[name]) >= 5
+    assert check_parser(name, TABLES[name]) >= 5
 
 
 @pytest.mark.parametrize("name", parsers.PARSERS)
 def test_any_bytes(name):
     words = st.text(st.sampled_from("0123456789xX,.-+e \n\"'nai"), max_size=20).map(str.encode)
-    holds(name, words | st.binary(max_size=60))
+    check_parser(name, words | st.binary(max_size=60))
 
 
 @pytest.mark.parametrize(("name", "mark"), [("canvas", "x"), ("window", ",")])
 def test_pairs_of_numbers(name, mark):
-    holds(name, st.tuples(NUMBERS, NUMBERS).map(lambda pair: mark.join(pair).encode()))
+    check_parser(name, st.tuples(NUMBERS, NUMBERS).map(lambda pair: mark.join(pair).encode()))
 
 
 @examples
 @given(st.integers(8, LARGEST_CANVAS // 16), st.integers(8, LARGEST_CANVAS // 16))
-def test_every_canvas_there_is_is_understood(rows, columns):
+def test_every_canvas_is_understood(rows, columns):
     text = f"{16 * rows}x{16 * columns}"
     assert parse_canvas(text) == (16 * rows, 16 * columns)
     assert parsers.canvas(text.encode())
@@ -112,7 +116,7 @@ def test_every_canvas_there_is_is_understood(rows, columns):
 
 @examples
 @given(st.floats(-1e5, 1e5), st.floats(0.5, 1e5))
-def test_every_window_there_is_is_understood(centre, width):
+def test_every_window_is_understood(centre, width):
     text = f"{centre!r},{width!r}"
     assert parse_window(text) == (centre, width)
     assert parsers.window(text.encode())

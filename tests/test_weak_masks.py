@@ -33,14 +33,14 @@ def test_the_angle_turns_clockwise_on_the_screen():
     assert mask[12, 28] == 0
 
 
-def test_growing_adds_area_and_whole_pixels_remove_it():
+def test_growing_adds_area_and_a_margin_removes_it():
     ellipse = Ellipse(60.3, 59.6, 40, 25, 30)
-    plain, grown, whole = (
-        int(ellipse_mask(ellipse, (120, 120), **options).sum()) for options in ({}, {"grow": 2}, {"whole": 0.5})
+    plain, grown, covered = (
+        int(ellipse_mask(ellipse, (120, 120), **options).sum()) for options in ({}, {"grow": 2}, {"margin": 0.5})
     )
     assert plain == pytest.approx(np.pi * 20 * 12.5, rel=0.02)
     assert grown == pytest.approx(np.pi * 22 * 14.5, rel=0.02)
-    assert whole < plain
+    assert covered < plain
 
 
 @pytest.mark.parametrize("ellipse", [Ellipse(-50, 5, 10, 10, 0), Ellipse(5, 5, 0, 10, 0), Ellipse(5, 5, 3, -1, 0)])

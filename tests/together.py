@@ -1,4 +1,4 @@
-"""What each of several processes runs in tests/test_distributed.py: python together.py DATA OUT.json"""
+"""What each of several processes runs in tests/training/test_distributed.py: python together.py DATA OUT.json"""
 
 import json
 import sys
@@ -15,9 +15,9 @@ import HAM_Acoseg_train
 import HAM_data
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.recipe import Recipe, Run
+from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
-from common.training.distributed import World, processes
+from common.training.distributed import World, process_group
 from common.training.train import build_trainer
 from common.training.trainer import step_groups
 
@@ -30,42 +30,41 @@ STEPS = {"float32": 5, "float64": 3}
 CPU = torch.device("cpu")
 
 
-def settings(recipe: Recipe, data: Path) -> Run:
+def make_config(recipe: Recipe, data: Path) -> TrainConfig:
     """A training in float32 on the CPU."""
     return parse_train(recipe, None, [*FLAGS.split(), "--precision", "fp32", "--device", "cpu", "--data", str(data)])
 
 
-def first_steps(run: Run, share: World, numbers: str) -> list[dict[str, float]]:
+def first_losses(config: TrainConfig, world: World, dtype: str) -> list[dict[str, float]]:
     """The losses of a training's first steps without dropout, each that of the whole batch."""
-    run = replace(run, recipe=replace(run.recipe, lr=RATES[numbers]))
-    prepared = LesionDataset.open_for(run.prepared, HAM_data.DATASET, "released")
-    exact = getattr(torch, numbers)
-    torch.set_default_dtype(exact)
+    config = replace(config, recipe=replace(config.recipe, lr=RATES[dtype]))
+    method = config.recipe.method
+    dataset = LesionDataset.open_for(config.prepared, HAM_data.DATASET, "released")
+    torch.set_default_dtype(getattr(torch, dtype))
     try:
-        trainer = build_trainer(run, CPU, share)
+        trainer = build_trainer(config, CPU, world)
     finally:
         torch.set_default_dtype(torch.float32)
     for module in trainer.network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
     trainer.network.train()
-    lesions = LesionLoader(
-        prepared, prepared.rows("train"), "ellipse", (128, 128), CPU, share, run.recipe.method.paired
-    )
-    batches = (batch for epoch in range(2) for batch in lesions.batches(8, np.arange(28), "drop"))
-    batches = (batch._replace(images=batch.images.to(exact)) for batch in batches)
-    steps = (groups for batch in batches for groups in step_groups(run.recipe.method, batch))
-    losses = [share.sums(trainer.step(groups)) for groups in islice(steps, STEPS[numbers])]
-    return [{name: value / share.size for name, value in step.items()} for step in losses]
+    shard = {"rank": world.rank, "world_size": world.size, "paired": method.paired}
+    loader = LesionLoader(dataset, dataset.rows("train"), "ellipse", (128, 128), CPU, **shard)
+    batches = (batch for epoch in range(2) for batch in loader.batches(8, np.arange(28), "drop"))
+    batches = (batch._replace(images=batch.images.to(getattr(torch, dtype))) for batch in batches)
+    steps = (groups for batch in batches for groups in step_groups(method, batch))
+    losses = [world.all_reduce_sum(trainer.step(groups)) for groups in islice(steps, STEPS[dtype])]
+    return [{name: value / world.size for name, value in step.items()} for step in losses]
 
 
 if __name__ == "__main__":
     data, out = map(Path, sys.argv[1:])
-    with processes(CPU) as share:
-        told = {
-            f"{name} {numbers}": first_steps(settings(RECIPES[name], data), share, numbers)
-            for name in RECIPES
-            for numbers in RATES
+    with process_group(CPU) as world:
+        losses = {
+            f"{name} {dtype}": first_losses(make_config(recipe, data), world, dtype)
+            for name, recipe in RECIPES.items()
+            for dtype in RATES
         }
-        if share.first:
-            out.write_text(json.dumps(told))
+        if world.is_main:
+            out.write_text(json.dumps(losses))

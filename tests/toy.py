@@ -1,4 +1,4 @@
-"""A dataset without files, for the tests of preparing."""
+"""A dataset without files, for the tests of preprocessing."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from common.utils.errors import UserError
 DATASET = DatasetInfo("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
 
 
-def make(number: int, *, fails_at: int | None = None) -> list:
+def make_lesions(number: int, *, fails_at: int | None = None) -> list:
     """A job yields as many lesions as its number modulo 3, in which 0 means dropped."""
     if number == fails_at:
         raise UserError(f"{number} is bad")
@@ -27,11 +27,11 @@ def make(number: int, *, fails_at: int | None = None) -> list:
     ]
 
 
-def thirds(rows: list) -> list[str]:
+def split_in_thirds(rows: list) -> list[str]:
     return ["train" if index % 3 == 0 else "val" if index % 3 == 1 else "test" for index in range(len(rows))]
 
 
-def request(**changes) -> PreprocessConfig:
+def make_config(**changes) -> PreprocessConfig:
     return PreprocessConfig(
         **{"dataset": DATASET, "protocol": "released", "clusters": 2, "seed": 0, "inputs": "abc", **changes}
     )

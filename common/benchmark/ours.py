@@ -1,203 +1,193 @@
-"""The project's own way, as `bench` measures it: the functions that the scripts call."""
+"""The project's own way, as the benchmark measures it: the functions that the scripts call."""
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from common.benchmark.runner import BenchmarkConfig, Measurement, find_dark
+from common.benchmark.runner import BenchmarkConfig, Measurement, clock
 from common.data.dataset import LesionDataset
 from common.patches import SMALL_CANVAS
 
-if TYPE_CHECKING:  # preparing and scoring do without torch, and its memory would be counted as theirs
-    import torch
+if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
+    from torch import Tensor, nn
 
-    from common.data.loader import LesionLoader
+    from common.data.loader import Batch, LesionLoader
     from common.training.checkpoint import TrainedModel
     from common.training.trainer import Trainer
 
-_WARM_STEPS = {"cpu": 1, "cuda": 5}
-"""Steps before those that are timed: memory is fetched, and on a GPU convolutions are chosen."""
+WARM_UP_STEPS = {"cpu": 1, "cuda": 5}
+"""Steps before the timed ones, by type of device: memory is allocated, and a GPU chooses its convolutions."""
 _SMALL_STEPS = 5
-"""The small canvas is given so many times the steps, which are short there."""
-LESIONS_SCORED = 200
-"""Enough to tell what scoring takes."""
+"""Steps on the small canvas for each step on a larger one: they are short."""
+_SCORED_LESIONS = 200
 
 
-def warm_steps(device: "torch.device") -> int:
-    """How many steps go before those that are timed."""
-    return _WARM_STEPS[device.type]
+def prepare(config: BenchmarkConfig, *flags: str) -> Measurement:
+    """Run the dataset's own script over all of its data, with the settings of the prepared folder."""
+    import sklearn.cluster  # noqa: F401 - so that its import is not timed
 
-
-def clock(device: "torch.device") -> float:
-    """Seconds, once the device has done all that it was asked to do."""
-    if device.type == "cuda":
-        from torch.cuda import synchronize
-
-        synchronize(device)
-    return time.monotonic()
-
-
-def device_memory(device: "torch.device") -> int:
-    """Most bytes taken on a GPU so far; 0 on the CPU."""
-    if device.type != "cuda":
-        return 0
-    from torch.cuda import max_memory_allocated
-
-    return max_memory_allocated(device)
-
-
-def prepare(setup: BenchmarkConfig, *flags: str) -> Measurement:
-    """The dataset's own script, over all of its data."""
-    import sklearn.cluster  # noqa: F401 - imports belong to the start
-
-    script = setup.scripts.recipe.dataset.prepare_script
-    main = import_module(script.removesuffix(".py")).main
-    asked = LesionDataset.open(setup.prepared).metadata
-    made = setup.scratch / "prepared"
-    settings = ["--protocol", asked["protocol"], "--clusters", str(asked["clusters"]), "--force", *flags]
+    script = import_module(config.recipe.dataset.prepare_script.removesuffix(".py"))
+    metadata = LesionDataset.open(config.prepared).metadata
+    prepared = config.scratch / "prepared"
+    arguments = ["--data", str(config.data), "--prepared", str(prepared), "--force", *flags]
+    arguments += ["--protocol", metadata["protocol"], "--clusters", str(metadata["clusters"])]
     start = time.monotonic()
-    main(["--data", str(setup.data), "--prepared", str(made), *settings])
-    return Measurement(time.monotonic() - start, len(LesionDataset.open(made).lesions))
+    script.main(arguments)
+    return Measurement(time.monotonic() - start, len(LesionDataset.open(prepared).lesions))
 
 
-def prepare_without_grabcut(setup: BenchmarkConfig) -> Measurement:
-    """The same, ellipses only."""
-    return prepare(setup, "--no-grabcut")
+def prepare_without_grabcut(config: BenchmarkConfig) -> Measurement:
+    """`prepare`, ellipses only."""
+    return prepare(config, "--no-grabcut")
 
 
-def score(setup: BenchmarkConfig) -> Measurement:
-    """All figures of ellipses against the truth, on one core."""
-    import cv2
-
+def score(config: BenchmarkConfig) -> Measurement:
+    """Compute all metrics of ellipses against the truth."""
     from common.metrics import lesion_metrics
 
+    return time_metrics(config, lesion_metrics)
+
+
+def time_metrics(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndarray], object]) -> Measurement:
+    """Time a function of (truth, prediction) on one core, lesion by lesion."""
     cv2.setNumThreads(1)
-    prepared = LesionDataset.open(setup.prepared)
-    rows = setup.rows(prepared)[:LESIONS_SCORED]
-    truth, ellipse = prepared.array("truth")[rows], prepared.array("ellipse")[rows]
-    lesion_metrics(truth[0], ellipse[0])
+    dataset, rows = config.open_lesions()
+    rows = rows[:_SCORED_LESIONS]
+    truths, ellipses = dataset.array("truth")[rows], dataset.array("ellipse")[rows]
+    metrics(truths[0], ellipses[0])  # warm-up
     start = time.monotonic()
-    for one, other in zip(truth, ellipse, strict=True):
-        lesion_metrics(one, other)
+    for truth, ellipse in zip(truths, ellipses, strict=True):
+        metrics(truth, ellipse)
     return Measurement(time.monotonic() - start, len(rows))
 
 
-def lesion_batches(setup: BenchmarkConfig) -> "LesionLoader":
-    """The lesions of the setup."""
+def make_loader(config: BenchmarkConfig) -> "LesionLoader":
+    """The configured lesions with their ellipses."""
     from common.data.loader import LesionLoader
-    from common.training.device import pick_device
 
-    prepared = LesionDataset.open(setup.prepared)
-    return LesionLoader(prepared, setup.rows(prepared), "ellipse", setup.canvas, pick_device(setup.device))
+    dataset, rows = config.open_lesions()
+    return LesionLoader(dataset, rows, "ellipse", config.canvas, config.pick_device())
 
 
-def make_trainer(setup: BenchmarkConfig) -> "Trainer":
-    """The network of the setup, ready to be trained as the training scripts do it."""
-    from common.training.device import pick_device
+def load(config: BenchmarkConfig) -> Measurement:
+    """Load every lesion once, in batches on the device, ready for the network."""
+    loader = make_loader(config)
+    start = clock(loader.device)
+    images = sum(len(batch.rows) for batch in loader.batches(config.recipe.batch_size))
+    return Measurement(clock(loader.device) - start, images)
+
+
+def make_trainer(config: BenchmarkConfig) -> "Trainer":
+    """The network and its optimizer, as the training scripts build them."""
     from common.training.distributed import SINGLE_PROCESS
     from common.training.train import build_trainer
 
-    return build_trainer(setup.run(), pick_device(setup.device), SINGLE_PROCESS)
+    return build_trainer(config, config.pick_device(), SINGLE_PROCESS)
 
 
-def load(setup: BenchmarkConfig) -> Measurement:
-    """Batches on the device, ready for the network."""
-    lesions = lesion_batches(setup)
-    start = clock(lesions.device)
-    served = sum(len(batch.rows) for batch in lesions.batches(setup.scripts.recipe.batch_size))
-    return Measurement(clock(lesions.device) - start, served)
+def time_training(trainer: "Trainer", batches: "Iterable[Batch]") -> float:
+    """Train on batches as an epoch does; seconds until the device has finished."""
+    from common.training.trainer import TrainState
+
+    start = clock(trainer.device)
+    trainer.train_epoch(batches, TrainState(), stop=lambda: False)
+    return clock(trainer.device) - start
 
 
-def train(setup: BenchmarkConfig) -> Measurement:
-    """Training steps with the loading of their batches."""
+def train(config: BenchmarkConfig) -> Measurement:
+    """Training steps, with the loading of their batches."""
     from common.model import count_flops
-    from common.training.trainer import TrainState
 
-    trainer, lesions = make_trainer(setup), lesion_batches(setup)
-    size, warm = trainer.recipe.batch_size, warm_steps(trainer.device)
-    order = np.arange((warm + setup.steps) * size) % len(lesions)
-    batches = lesions.batches(size, order)
-    flops = count_flops(trainer.network, setup.canvas)
-    trainer.train_epoch(islice(batches, warm), TrainState(), lambda: False)
-    start = clock(trainer.device)
-    trainer.train_epoch(batches, TrainState(), lambda: False)
-    seconds, images = clock(trainer.device) - start, setup.steps * size
-    return Measurement(seconds, images, flops * images, device_memory(trainer.device))
+    trainer, loader = make_trainer(config), make_loader(config)
+    batch_size, warm_up = trainer.recipe.batch_size, WARM_UP_STEPS[trainer.device.type]
+    batches = loader.batches(batch_size, np.arange((warm_up + config.steps) * batch_size) % len(loader))
+    flops = count_flops(trainer.network, config.canvas)
+    time_training(trainer, islice(batches, warm_up))
+    seconds, images = time_training(trainer, batches), config.steps * batch_size
+    return Measurement(seconds, images, flops * images)
 
 
-def train_small(setup: BenchmarkConfig) -> Measurement:
-    """The same on the small canvas."""
-    return train(replace(setup, canvas=SMALL_CANVAS, steps=setup.steps * _SMALL_STEPS))
+def train_small(config: BenchmarkConfig) -> Measurement:
+    """`train` on the small canvas."""
+    return train(replace(config, canvas=SMALL_CANVAS, steps=config.steps * _SMALL_STEPS))
 
 
-def train_network(setup: BenchmarkConfig) -> Measurement:
-    """Training steps on one batch that lies on the device: what the network alone takes."""
-    from common.training.trainer import TrainState
-
-    trainer, lesions = make_trainer(setup), lesion_batches(setup)
-    batch = next(lesions.batches(trainer.recipe.batch_size))
-    trainer.train_epoch(repeat(batch, warm_steps(trainer.device)), TrainState(), lambda: False)
-    start = clock(trainer.device)
-    trainer.train_epoch(repeat(batch, setup.steps), TrainState(), lambda: False)
-    return Measurement(clock(trainer.device) - start, setup.steps * len(batch.rows))
+def train_network(config: BenchmarkConfig) -> Measurement:
+    """Training steps on one batch that stays on the device: the network alone."""
+    trainer = make_trainer(config)
+    batch = next(make_loader(config).batches(trainer.recipe.batch_size))
+    time_training(trainer, repeat(batch, WARM_UP_STEPS[trainer.device.type]))
+    return Measurement(time_training(trainer, repeat(batch, config.steps)), config.steps * len(batch.rows))
 
 
-def multiply(setup: BenchmarkConfig) -> Measurement:
-    """Products of square matrices, in the precision of the training: the most that the hardware gives."""
+def multiply(config: BenchmarkConfig) -> Measurement:
+    """Products of square matrices in the precision of the training: an upper bound of the hardware's FLOP/s."""
     import torch
 
-    from common.training.device import pick_device, pick_precision, set_math_flags
+    from common.training.device import pick_precision, set_math_flags
 
-    device = pick_device(setup.device)
-    precision = pick_precision(setup.precision, device)
+    device = config.pick_device()
+    precision = pick_precision(config.precision, device)
     set_math_flags(device, precision)
-    side = 8192 if device.type == "cuda" else 1024
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
-    times = 20
-    for _ in range(3):
+    side, products = 8192 if device.type == "cuda" else 1024, 20
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    for _ in range(3):  # warm-up
         left @ right
     start = clock(device)
-    for _ in range(times):
+    for _ in range(products):
         left @ right
-    return Measurement(clock(device) - start, times, 2.0 * side**3 * times)
+    return Measurement(clock(device) - start, products, 2.0 * side**3 * products)
 
 
-def dark_network(setup: BenchmarkConfig, device: "torch.device") -> "TrainedModel":
-    """The network of the setup as an evaluation has it, but for its weights; see `find_dark`."""
+def random_network(config: BenchmarkConfig) -> "nn.Module":
+    """The method's network, with the random weights that a training would start from."""
     import torch
 
     from common.model import build_network
+
+    torch.manual_seed(config.seed)
+    return build_network(config.recipe.method, config.encoder, config.clusters)
+
+
+def segment_dark(network: "nn.Module") -> "nn.Module":
+    """Make an untrained network segment the dark parts of an image: scoring empty masks would take no time."""
+    from torch.nn.functional import avg_pool2d
+
+    def darkness(_: "nn.Module", inputs: "tuple[Tensor]", outputs: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        grey = inputs[0].mean(1, keepdim=True)
+        local_mean = avg_pool2d(grey, 15, stride=1, padding=7, count_include_pad=False)
+        return {**outputs, "mask": outputs["mask"] * 0 + grey.mean((2, 3), keepdim=True) - local_mean}
+
+    network.register_forward_hook(darkness)
+    return network
+
+
+def untrained_model(config: BenchmarkConfig) -> "TrainedModel":
+    """A model that an evaluation could have loaded, but for its weights; see `segment_dark`."""
     from common.training.checkpoint import TrainedModel
 
-    run = setup.run()
-    assert run.clusters and run.protocol
-    torch.manual_seed(run.seed)
-    network = find_dark(build_network(run.recipe.method, setup.encoder, run.clusters))
-    network.to(device).to(memory_format=torch.channels_last).eval()
-    return TrainedModel(network, run.recipe.method, setup.encoder, setup.canvas, run.clusters, run.protocol, {})
+    method, network = config.recipe.method, segment_dark(random_network(config))
+    return TrainedModel(network, method, config.encoder, config.canvas, config.clusters, config.protocol, {})
 
 
-def evaluate(setup: BenchmarkConfig) -> Measurement:
+def evaluate(config: BenchmarkConfig) -> Measurement:
     """Predict and score, batch by batch."""
     from common.data.loader import LesionLoader
     from common.evaluation.evaluate import score as score_lesions
     from common.inference.predictor import Predictor
-    from common.training.device import pick_device, pick_precision, set_math_flags
 
-    device = pick_device(setup.device)
-    precision = pick_precision(setup.precision, device)
-    set_math_flags(device, precision)
-    predictor = Predictor(dark_network(setup, device), device, setup.precision)
-    prepared = LesionDataset.open(setup.prepared)
-    size = setup.scripts.recipe.batch_size
-    rows = setup.rows(prepared)[: setup.steps * size]
-    for which in (rows[:size], rows):  # the first is for warming up
-        start = clock(device)
-        lesions = LesionLoader(prepared, which, "ellipse", setup.canvas, device)
-        score_lesions(predictor, lesions, prepared.array("truth"), size)
-    return Measurement(clock(device) - start, len(rows), 0.0, device_memory(device))
+    predictor = Predictor(untrained_model(config), config.pick_device(), config.precision)
+    dataset, rows = config.open_lesions()
+    batch_size = config.recipe.batch_size
+    for count in (batch_size, config.steps * batch_size):  # the first batch is the warm-up
+        start = clock(predictor.device)
+        loader = LesionLoader(dataset, rows[:count], "ellipse", config.canvas, predictor.device)
+        score_lesions(predictor, loader, dataset.array("truth"), batch_size)
+    return Measurement(clock(predictor.device) - start, len(loader))

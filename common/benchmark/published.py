@@ -1,12 +1,12 @@
-"""The published way of doing it, written for the benchmark from FACTS.md sections 5 and 6: what `bench` compares with.
+"""The published way of working, written for the benchmark from FACTS.md sections 5 and 6: the peer of `ours`.
 
 One process draws each ellipse through a plotting library; one worker decodes, resizes and pads every sample each time
-it is needed; the network runs in float32 and the host reads a loss at every step; evaluation keeps all predictions of
-the set; distances between borders are taken between lists of points. It gives the same numbers as the project's way.
+it is needed; the network runs in float32 and the host reads the losses at every step; evaluation keeps all predictions
+of the set; distances between borders are taken between lists of points. The results are the project's own.
 """
 
 import os
-from bisect import bisect_left
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,28 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse as DrawnEllipse
+from matplotlib.patches import Ellipse as EllipsePatch
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 from skimage.feature import canny
+from sklearn.cluster import KMeans
 
+from common.benchmark.ours import WARM_UP_STEPS, random_network, segment_dark, time_metrics
+from common.benchmark.runner import BenchmarkConfig, Measurement, clock
 from common.data.images import read_image
-from common.patches import PATCH, patch_offset, resize_image, resize_mask
+from common.patches import PATCH, patch_offset, resize_image, resize_mask, shrink_mask
 from common.recist import Ellipse
 from common.utils.errors import UserError
+from common.weak_masks import grabcut_mask
 
-if TYPE_CHECKING:  # preparing and scoring do without torch, and its memory would be counted as theirs
+if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
     import torch
     from torch import Tensor, nn
+    from torch.utils.data import DataLoader
 
 _MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 _STD = np.array((0.229, 0.224, 0.225), np.float32)
-_DOTS = 100  # an inch
+_DPI = 100
 
 
 class Pair(NamedTuple):
@@ -42,24 +47,64 @@ class Pair(NamedTuple):
 
 
 def find_pairs(data: Path, lesions: Sequence[Mapping[str, str]]) -> list[Pair]:
-    """Image and mask of each row of `lesions.csv`, found anywhere below a data folder by the image's name.
+    """Find the image and the mask of each row of `lesions.csv` anywhere below a data folder: NAME.jpg and NAME_*.
 
     Raises:
-        UserError: a lesion has no such two files.
+        UserError: a lesion lacks one of the two.
     """
-    files = {name: Path(folder, name) for folder, _, names in os.walk(data, followlinks=True) for name in names}
-    names = sorted(files)
+    files = [Path(folder, name) for folder, _, names in os.walk(data, followlinks=True) for name in names]
+    images = {path.name: path for path in files}
+    masks = {path.stem.rpartition("_")[0]: path for path in files}
     pairs = []
     for lesion in lesions:
-        source = lesion["source"]
-        stem = source.rpartition(".")[0]
-        beside = [name for name in names[bisect_left(names, stem) :][:4] if name.startswith(stem) and name != source]
-        if source not in files or not beside:
+        image, mask = images.get(lesion["source"]), masks.get(Path(lesion["source"]).stem)
+        if image is None or mask is None:
             raise UserError(
-                f"{data} has no image {source} with a mask named after it; the benchmark needs data in such pairs"
+                f"{data} has no image {lesion['source']} with a mask named after it; "
+                "the benchmark needs data in such pairs"
             )
-        pairs.append(Pair(files[source], files[beside[0]]))
+        pairs.append(Pair(image, mask))
     return pairs
+
+
+def ellipse_path(config: BenchmarkConfig, pair: Pair) -> Path:
+    """Where a lesion's drawn ellipse is kept."""
+    return config.scratch / "drawn" / f"{pair.image.stem}.png"
+
+
+def prepare(config: BenchmarkConfig, grabcut: bool = True) -> Measurement:
+    """Make ellipses, GrabCut masks and shape clusters, one lesion after the other; ellipses stay as pictures.
+
+    Raises:
+        UserError: the data are not images with masks.
+    """
+    dataset, rows = config.open_lesions()
+    (config.scratch / "drawn").mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    pairs = find_pairs(config.data, [dataset.lesions[row] for row in rows])
+    ellipses = []
+    for pair in pairs:
+        path = ellipse_path(config, pair)
+        image, mask = read_image(pair.image), read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
+        picture = draw_ellipse(fit_ellipse(mask), mask.shape, path)
+        ellipses.append(fit_ellipse(shrink_mask(mask)))
+        if grabcut:
+            segmented = grabcut_mask(resize_image(image), shrink_mask(picture == 255))
+            cv2.imwrite(str(path.with_name(f"{path.stem}_grabcut.png")), segmented)
+    clusters = min(dataset.metadata["clusters"], len(pairs))
+    KMeans(n_clusters=clusters, n_init=10, random_state=0).fit(np.array(ellipses))
+    return Measurement(time.monotonic() - start, len(pairs))
+
+
+def prepare_without_grabcut(config: BenchmarkConfig) -> Measurement:
+    """`prepare`, ellipses only."""
+    return prepare(config, grabcut=False)
+
+
+def fit_ellipse(mask: np.ndarray) -> Ellipse:
+    """Fit an ellipse to the convex hull of all pixels above 0."""
+    (cx, cy), (width, height), angle = cv2.fitEllipse(cv2.convexHull(cv2.findNonZero(mask)))
+    return Ellipse(cx, cy, width, height, angle)
 
 
 def draw_ellipse(ellipse: Ellipse, shape: tuple[int, int], path: Path) -> np.ndarray:
@@ -68,109 +113,163 @@ def draw_ellipse(ellipse: Ellipse, shape: tuple[int, int], path: Path) -> np.nda
     Args:
         ellipse: in px of the picture.
         shape: rows and columns of the picture.
-        path: PNG that it is written to.
+        path: the PNG file to write.
 
     Returns:
         ``shape`` uint8: 255 inside, 0 outside, between on the border.
     """
     rows, columns = shape
-    figure = Figure(figsize=(columns / _DOTS, rows / _DOTS), dpi=_DOTS, facecolor="black")
+    figure = Figure(figsize=(columns / _DPI, rows / _DPI), dpi=_DPI, facecolor="black")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.add_patch(DrawnEllipse(ellipse[:2], ellipse.width, ellipse.height, angle=ellipse.angle, facecolor="white"))
+    axes.add_patch(EllipsePatch(ellipse[:2], ellipse.width, ellipse.height, angle=ellipse.angle, facecolor="white"))
     figure.savefig(path, facecolor="black")
     return read_image(path, cv2.IMREAD_GRAYSCALE)
 
 
-def fit(mask: np.ndarray) -> Ellipse:
-    """Fit an ellipse to the convex hull of all pixels above 0."""
-    (cx, cy), (width, height), angle = cv2.fitEllipse(cv2.convexHull(cv2.findNonZero(mask)))
-    return Ellipse(cx, cy, width, height, angle)
-
-
 @dataclass(frozen=True)
 class LesionFiles:
-    """Samples for a loader, each read from its files whenever it is asked for."""
+    """A dataset for PyTorch's loader; each sample is read from its files every time."""
 
     pairs: Sequence[Pair]
     masks: Sequence[Path]
-    """Pictures of the masks, those of the data or drawn ellipses; above 127 is inside."""
+    """Pictures of the masks, the data's own or drawn ellipses; above 127 is inside."""
     clusters: np.ndarray
     canvas: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, row: int) -> tuple[np.ndarray, np.ndarray, int]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
         """(3, H, W) float32 image, (1, H, W) float32 mask of 0/1, and shape cluster."""
-        image = resize_image(read_image(self.pairs[row].image)).astype(np.float32)
-        mask = resize_mask((read_image(self.masks[row], cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
+        image = resize_image(read_image(self.pairs[index].image)).astype(np.float32)
+        mask = resize_mask((read_image(self.masks[index], cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
         if image.max() > 1:
             image /= 255
         image = np.ascontiguousarray(((self._pad(image) - _MEAN) / _STD).transpose(2, 0, 1))
-        return image, self._pad(mask)[None].astype(np.float32), self.clusters[row]
+        return image, self._pad(mask)[None].astype(np.float32), self.clusters[index]
 
     def _pad(self, patch: np.ndarray) -> np.ndarray:
-        row, column = patch_offset(self.canvas)
-        after = self.canvas[0] - PATCH - row, self.canvas[1] - PATCH - column
-        return cv2.copyMakeBorder(patch, row, after[0], column, after[1], cv2.BORDER_REFLECT_101)
+        top, left = patch_offset(self.canvas)
+        bottom, right = self.canvas[0] - PATCH - top, self.canvas[1] - PATCH - left
+        return cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+
+
+def make_loader(
+    config: BenchmarkConfig, count: int | None = None, truth: bool = False
+) -> "DataLoader[tuple[Tensor, Tensor, Tensor]]":
+    """The configured lesions in batches, read by this process.
+
+    Args:
+        config: the lesions must have been prepared in the published way.
+        count: number of samples, the lesions over and over again; None means each lesion once.
+        truth: load the data's own masks, not the ellipses.
+    """
+    from torch.utils.data import DataLoader
+
+    dataset, rows = config.open_lesions()
+    rows = rows if count is None else np.arange(count) % len(rows)
+    pairs = find_pairs(config.data, [dataset.lesions[row] for row in rows])
+    masks = [pair.mask if truth else ellipse_path(config, pair) for pair in pairs]
+    files = LesionFiles(pairs, masks, dataset.clusters()[rows], config.canvas)
+    return DataLoader(files, batch_size=config.recipe.batch_size, num_workers=0)  # type: ignore[arg-type]
+
+
+def load(config: BenchmarkConfig) -> Measurement:
+    """Load every lesion once, in batches on the device, ready for the network."""
+    device, loader = config.pick_device(), make_loader(config)
+    start = clock(device)
+    count = 0
+    for batch in loader:
+        images, _masks, _clusters = (part.to(device) for part in batch)
+        count += len(images)
+    return Measurement(clock(device) - start, count)
 
 
 def train_step(
-    model: "nn.Module", optimizer: "torch.optim.Optimizer", batch: "Sequence[Tensor]", weights: Mapping[str, float]
+    network: "nn.Module", optimizer: "torch.optim.Optimizer", batch: "Sequence[Tensor]", weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """One step in float32 on images, masks and clusters; its losses are read at once."""
+    """One step in float32 on images, masks and clusters; its losses are read from the device at once."""
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
     images, masks, clusters = batch
-    outputs = model(images)
+    outputs = network(images)
     losses = {"mask": binary_cross_entropy_with_logits(outputs["mask"], masks)}
     if "cluster" in outputs:
         losses["cluster"] = cross_entropy(outputs["cluster"], clusters)
-    total = sum(weights[name] * loss for name, loss in losses.items())
     optimizer.zero_grad()
-    total.backward()  # type: ignore[union-attr]
+    sum(weights[name] * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
     optimizer.step()
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def evaluate_lesions(
-    model: "nn.Module", device: "torch.device", batches: "Iterable[Sequence[Tensor]]"
+def train(config: BenchmarkConfig) -> Measurement:
+    """Training steps, with the loading of their batches."""
+    from torch.optim import Adam
+
+    device, recipe = config.pick_device(), config.recipe
+    network = random_network(config).to(device).train()
+    optimizer = Adam(network.parameters(), lr=recipe.lr, foreach=False, fused=False)
+    warm_up, start = WARM_UP_STEPS[device.type], 0.0
+    for step, batch in enumerate(make_loader(config, (warm_up + config.steps) * recipe.batch_size)):
+        if step == warm_up:
+            start = clock(device)
+        train_step(network, optimizer, [part.to(device) for part in batch], recipe.loss_weights)
+    return Measurement(clock(device) - start, config.steps * recipe.batch_size)
+
+
+def predict_and_score(
+    network: "nn.Module", device: "torch.device", batches: "Iterable[Sequence[Tensor]]"
 ) -> list[dict[str, float]]:
-    """The figures of each lesion, once all canvases have been predicted and joined."""
+    """The metrics of each lesion, once all canvases have been predicted and joined."""
     import torch
 
     with torch.no_grad():
-        predicted = [(model(images.to(device))["mask"].sigmoid().cpu(), masks) for images, masks, _ in batches]
+        predicted = [(network(images.to(device))["mask"].sigmoid().cpu(), masks) for images, masks, _ in batches]
     canvases, truths = (torch.cat(parts).numpy()[:, 0] for parts in zip(*predicted, strict=True))
     row, column = patch_offset(canvases.shape[1:])
     centre = np.s_[row : row + PATCH, column : column + PATCH]
-    return [figures(truth[centre], canvas[centre] > 0.5) for truth, canvas in zip(truths, canvases, strict=True)]
+    return [lesion_metrics(truth[centre], canvas[centre] > 0.5) for truth, canvas in zip(truths, canvases, strict=True)]
 
 
-def figures(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """The paper's six figures of two (120, 120) masks; distances to an empty one are NaN."""
+def evaluate(config: BenchmarkConfig) -> Measurement:
+    """Predict everything, then score it."""
+    device, batch_size = config.pick_device(), config.recipe.batch_size
+    network = segment_dark(random_network(config)).to(device).eval()
+    lesions = min(config.steps * batch_size, len(config.open_lesions()[1]))
+    for count in (batch_size, lesions):  # the first batch is the warm-up
+        start = clock(device)
+        predict_and_score(network, device, make_loader(config, count, truth=True))
+    return Measurement(clock(device) - start, lesions)
+
+
+def score(config: BenchmarkConfig) -> Measurement:
+    """Compute all metrics of ellipses against the truth."""
+    return time_metrics(config, lesion_metrics)
+
+
+def lesion_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """The paper's six metrics of two (120, 120) masks; distances to an empty mask are NaN."""
     truth, prediction = truth.astype(bool), prediction.astype(bool)
-    both, missed, extra = ((a & b).sum() for a, b in ((truth, prediction), (truth, ~prediction), (~truth, prediction)))
-    total = 2 * both + missed + extra
+    both, missed, extra = (int(mask.sum()) for mask in (truth & prediction, truth & ~prediction, ~truth & prediction))
     edges = [
         int(canny(mask.astype(np.uint8), sigma=1, low_threshold=1, high_threshold=1).sum())
         for mask in (truth, prediction)
     ]
-    result = {
+    metrics = {
         "iou": both / (both + missed + extra),
-        "dice": 2 * both / total,
-        "vs": 1 - abs(int(missed) - int(extra)) / total,
+        "dice": 2 * both / (2 * both + missed + extra),
+        "vs": 1 - abs(missed - extra) / (2 * both + missed + extra),
         "perimeter_error": abs(edges[0] - edges[1]) / 2,
         "centre_error": np.nan,
         "avd": np.nan,
     }
     if truth.any() and prediction.any():
-        points = [np.argwhere(mask) for mask in (truth, prediction)]
-        middles = [(one.min(0) + one.max(0)) / 2 for one in points]
-        result["centre_error"] = np.hypot(*(middles[0] - middles[1]))
-        apart = cdist(*(np.argwhere(mask & ~binary_erosion(mask)) for mask in (truth, prediction)))
-        result["avd"] = max(apart.min(0).max(), apart.min(1).max())
-    return {name: float(value) for name, value in result.items()}
+        corners = [(points.min(0), points.max(0)) for points in (np.argwhere(truth), np.argwhere(prediction))]
+        centres = [(low + high) / 2 for low, high in corners]
+        distances = cdist(*(np.argwhere(mask & ~binary_erosion(mask)) for mask in (truth, prediction)))
+        metrics["centre_error"] = float(np.hypot(*(centres[0] - centres[1])))
+        metrics["avd"] = float(max(distances.min(0).max(), distances.min(1).max()))
+    return metrics

@@ -1,140 +1,151 @@
-"""Work that is measured: each piece in a process of its own, so that time and memory are its alone."""
+"""Timed runs: every measurement in a process of its own, so that its time and memory are its alone."""
 
 import multiprocessing
 import os
+import platform
+import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from common.data.dataset import LesionDataset
-from common.recipe import TrainConfig
+from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
-from common.run.discover import Scripts, find_methods
+from common.utils.provenance import package_versions
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
+    import torch
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
-    """What the work is done on."""
+class BenchmarkConfig(TrainConfig):
+    """A training from random weights, and what else the measured functions need."""
 
-    folder: Path
-    """Of the dataset's scripts."""
-    method: str
-    """Whose recipe and network; a name of `discover.find_methods`."""
     data: Path
-    prepared: Path
+    """The data folder, with the images that were prepared."""
     scratch: Path
-    """A folder for what is made on the way."""
-    encoder: str
-    canvas: tuple[int, int]
+    """A folder for temporary files."""
     steps: int
-    """Steps that are timed; the first ones are not."""
+    """Timed training steps; warm-up steps come before them."""
     lesions: int
-    """At most so many are used where the time of one does not depend on their number."""
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool = False
+    """At most this many are used where the time per lesion does not depend on their number."""
 
-    @property
-    def scripts(self) -> Scripts:
-        """How the method is trained and scored."""
-        return find_methods(self.folder)[self.method]
+    def open_lesions(self) -> tuple[LesionDataset, np.ndarray]:
+        """The prepared folder, and the row numbers of the lesions that are used, whatever their split."""
+        dataset = LesionDataset.open(self.prepared)
+        return dataset, np.arange(min(self.lesions, len(dataset.lesions)))
 
-    @property
-    def drawn(self) -> Path:
-        """Where the published way keeps the ellipses it has drawn."""
-        return self.scratch / "drawn"
+    def pick_device(self) -> "torch.device":
+        """The device that networks run on."""
+        from common.training.device import pick_device
 
-    def run(self) -> TrainConfig:
-        """The training of the setup, from random weights."""
-        flags = ["--data", self.data, "--prepared", self.prepared, "--encoder", self.encoder]
-        flags += ["--encoder-weights", "none", "--canvas", f"{self.canvas[0]}x{self.canvas[1]}"]
-        flags += ["--device", self.device, "--precision", self.precision, *["--compile"] * self.compile]
-        scripts = self.scripts
-        protocol = LesionDataset.open(self.prepared).metadata["protocol"]
-        return parse_train(scripts.recipe, None, [*map(str, flags), "--protocol", protocol])
-
-    def rows(self, prepared: LesionDataset) -> np.ndarray:
-        """The lesions that are used, of whatever split."""
-        return np.arange(min(self.lesions, len(prepared.lesions)))
+        return pick_device(self.device)
 
 
-class Measurement(NamedTuple):
-    """What a piece of work came to."""
+def make_config(recipe: Recipe, dataset: LesionDataset, **settings: Any) -> BenchmarkConfig:
+    """Configure a benchmark of a recipe on a prepared folder, under the folder's protocol.
+
+    Args:
+        recipe: of the method that is measured.
+        dataset: the prepared folder.
+        settings: the fields that `BenchmarkConfig` adds, and others in place of the training script's defaults.
+    """
+    flags = ["--prepared", str(dataset.folder), "--protocol", dataset.metadata["protocol"], "--encoder-weights", "none"]
+    return BenchmarkConfig(**{**vars(parse_train(recipe, None, flags)), **settings})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a measured function reports of itself."""
 
     seconds: float
+    """Without imports and warm-up."""
     items: int
-    """Lesions or images."""
+    """Lesions or images processed."""
     flops: float = 0.0
     """Floating-point operations, where they are counted."""
-    device_memory: int = 0
-    """Most bytes taken on a GPU."""
 
 
-class TimedRun(NamedTuple):
-    """A piece of work, and what its process came to."""
+@dataclass(frozen=True)
+class TimedRun:
+    """What a measured function returned, and the cost of its process."""
 
-    work: Any
-    """What the function has returned: `Work` in the benchmark."""
-    whole: float
-    """Seconds from before the process started until it was done."""
+    measurement: Any
+    """A `Measurement` in the speed benchmark."""
+    wall_seconds: float
+    """From before the process was started until the function returned."""
     memory: int
-    """Most bytes resident; where it had processes of its own, at most this."""
+    """Peak resident bytes; an upper bound where the function started processes itself."""
+    gpu_memory: int
+    """Peak bytes allocated on a GPU; 0 without one."""
 
 
-def run_in_subprocess(name: str, *arguments: Any) -> TimedRun:
-    """Call the function ``name``, "module:function" of `common`, in a fresh process in which nothing is printed."""
+def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> TimedRun:
+    """Call a picklable function in a fresh process, without its standard output."""
     start = time.monotonic()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        work, memory = pool.submit(_observe, name, arguments).result()
-        return TimedRun(work, time.monotonic() - start, memory)
+        result, memory, gpu_memory = pool.submit(_call, function, arguments).result()
+        return TimedRun(result, time.monotonic() - start, memory, gpu_memory)
 
 
-def _observe(name: str, arguments: tuple[Any, ...]) -> tuple[Any, int]:
-    module, function = name.split(":")
-    # A script's own folder is on the path, but common/statistics.py must not stand for Python's module.
-    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        work = getattr(import_module(f"common.{module}"), function)(*arguments)
-    # Of its own processes the largest is known; as many as there are cores can have been that large at once.
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return work, resident("VmHWM") + children * (os.cpu_count() or 1)
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int, int]:
+    with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
+        result = function(*arguments)
+    # Only the largest child process is known; as many as there are cores may have been that large at once.
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 * (os.cpu_count() or 1)
+    torch = sys.modules.get("torch")  # only where the function imported it
+    return result, resident_memory("VmHWM") + children, torch.cuda.max_memory_allocated() if torch else 0
 
 
-def resident(kind: str) -> int:
-    """Bytes of this process in memory, as Linux tells them: "VmHWM" the most, "RssAnon" its own, "RssFile" mapped.
+def resident_memory(kind: str) -> int:
+    """Bytes of this process in memory, by Linux's name: "VmHWM" peak, "RssAnon" its own, "RssFile" mapped files.
 
-    Unlike what ``getrusage`` tells, the most does not include the process that started this one.
+    Unlike ``getrusage``, the peak does not include the process that started this one.
     """
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{kind}:")[2].split()[0]) * 1024
 
 
-def interleave(
-    names: Sequence[str], setup: BenchmarkConfig, rounds: int, tell: Callable[[str], None]
-) -> dict[str, list[TimedRun]]:
-    """Every piece of work ``rounds`` times, one after the other in turn: what slows the machine slows all of them."""
-    outcomes: dict[str, list[TimedRun]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names:
-            outcomes[name].append(run_in_subprocess(name, setup))
-            tell(f"round {number + 1} of {rounds}, {name}: {outcomes[name][-1].whole:.1f} s")
-    return outcomes
+def clock(device: "torch.device") -> float:
+    """Seconds on a monotonic clock, once the device has finished its queued work."""
+    if device.type == "cuda":
+        from torch.cuda import synchronize
+
+        synchronize(device)
+    return time.monotonic()
+
+
+Work = Callable[[BenchmarkConfig], Measurement]
+"""A function that is measured."""
+
+
+def work_name(work: Work) -> str:
+    """A function's module and name, such as "ours.train"."""
+    return f"{work.__module__.rpartition('.')[2]}.{work.__name__}"
+
+
+def interleave(functions: Sequence[Work], config: BenchmarkConfig, rounds: int) -> dict[Work, list[TimedRun]]:
+    """Run all functions in turn, ``rounds`` times, so that whatever slows the machine slows all of them."""
+    runs: dict[Work, list[TimedRun]] = {function: [] for function in functions}
+    for number in range(1, rounds + 1):
+        for function in functions:
+            run = run_in_subprocess(function, config)
+            runs[function].append(run)
+            progress = f"round {number} of {rounds}, {work_name(function)}: {run.wall_seconds:.1f} s"
+            print(progress, file=sys.stderr, flush=True)
+    return runs
 
 
 class Ratio(NamedTuple):
-    """Two costs and how often the second goes into the first."""
+    """Two medians over the rounds, and how many times better the second is."""
 
     peer: float
     ours: float
@@ -144,25 +155,30 @@ class Ratio(NamedTuple):
     highest: float
 
 
-def compare(peer: Sequence[TimedRun], ours: Sequence[TimedRun], cost: Callable[[TimedRun], float]) -> Ratio:
-    """The medians of what both cost over the rounds, and their ratio."""
-    costs = [(cost(first), cost(second)) for first, second in zip(peer, ours, strict=True)]
-    first, second = (float(np.median(values)) for values in zip(*costs, strict=True))
-    ratios = [one / two for one, two in costs]
-    return Ratio(first, second, first / second, min(ratios), max(ratios))
+def compare(peer: Sequence[float], ours: Sequence[float], higher_is_better: bool = False) -> Ratio | None:
+    """Compare two measurements round by round; None where there are none (a value is 0)."""
+    values = np.array([peer, ours])
+    if not values.all():
+        return None
+    (peer_median, our_median), ratios = np.median(values, axis=1), values[0] / values[1]
+    ratio = peer_median / our_median
+    if higher_is_better:
+        ratio, ratios = 1 / ratio, 1 / ratios
+    return Ratio(*map(float, (peer_median, our_median, ratio, ratios.min(), ratios.max())))
 
 
-def find_dark(network: "nn.Module") -> "nn.Module":
-    """Let an untrained network find the dark parts of an image.
+def machine() -> dict[str, Any]:
+    """The hardware and the package versions of this machine."""
+    import torch
 
-    Left alone it finds nothing, and scoring nothing takes no time.
-    """
-    from torch.nn.functional import avg_pool2d
-
-    def darkness(_: "nn.Module", inputs: tuple["Tensor"], outputs: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-        grey = inputs[0].mean(1, keepdim=True)
-        dark = grey.mean((2, 3), keepdim=True) - avg_pool2d(grey, 15, 1, 7, count_include_pad=False)
-        return {**outputs, "mask": outputs["mask"] * 0 + dark}
-
-    network.register_forward_hook(darkness)
-    return network
+    cpu_info = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", cpu_info.read_text() if cpu_info.is_file() else "", re.MULTILINE)
+    packages = ("torch", "segmentation-models-pytorch", "numpy", "opencv-python", "matplotlib", "scikit-image")
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "versions": package_versions(*packages),
+    }

@@ -1,133 +1,115 @@
-"""How training grows with the number of lesions: seconds of an epoch, seconds until the first step, memory.
+"""How training scales with the number of lesions: seconds an epoch, seconds until the first step, memory.
 
-    python common/growth.py ham --prepared DIR --epochs 100 1000 10000
-    python common/growth.py deeplesion --prepared DIR --starts 100 32735
+    python common scaling ham --prepared DIR --epochs 100 1000 10000
+    python common scaling deeplesion --prepared DIR --starts 100 32735
 
-The prepared folder's few lesions are repeated as often as need be. Every measurement has a process of its own. Memory
-is told as Linux counts it: the process's own pages, and mapped pages of the arrays, which Linux takes back whenever
-something else needs the room. Prints a table and writes growth.json to --out.
+The lesions of the prepared folder are repeated as often as needed. Every measurement has a process of its own. Memory
+is counted as Linux does: the process's own pages, and mapped pages of the arrays, which Linux reclaims whenever
+something else needs the room. Prints a table and writes scaling.json to --out.
 """
 
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from common.benchmark.ours import clock, lesion_batches, make_trainer
-from common.benchmark.runner import BenchmarkConfig, resident, run_in_subprocess
-from common.benchmark.speed import machine
+from common.benchmark.ours import make_loader, make_trainer, time_training
+from common.benchmark.runner import (
+    BenchmarkConfig,
+    TimedRun,
+    clock,
+    machine,
+    make_config,
+    resident_memory,
+    run_in_subprocess,
+)
 from common.data.dataset import LesionDataset
 from common.patches import SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS
-from common.report.tables import pipes
-from common.run.discover import find_folder
+from common.report.tables import markdown_table
+from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, positive
 from common.utils.files import write_csv, write_json
 
 _CHUNK = 256
+"""Lesions that are copied at a time."""
 _STEPS = 5
+"""Steps of a training whose memory is measured."""
 
 
-class Start(NamedTuple):
-    """The beginning of a training, and memory."""
-
-    seconds: float
-    """From before the process was started until the first step was done."""
-    own: int
-    """Bytes that are the process's own, after a few steps and once all lesions have been served."""
-    mapped: int
-    """Bytes of files that it has mapped: libraries, and what Linux still keeps of the arrays."""
-
-
-def repeat_lesions(prepared: LesionDataset, folder: Path, lesions: int) -> LesionDataset:
+def repeat_lesions(dataset: LesionDataset, folder: Path, lesions: int) -> LesionDataset:
     """Write a prepared folder of ``lesions`` lesions, those of another one over and over again."""
     folder.mkdir(parents=True)
-    for name in prepared.metadata["arrays"]:
-        few = prepared.array(name)
-        shape = (lesions, *few.shape[1:])
-        many = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", few.dtype, shape)
+    for name in dataset.metadata["arrays"]:
+        array = dataset.array(name)
+        repeated = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, (lesions, *array.shape[1:]))
         for start in range(0, lesions, _CHUNK):
-            many[start : start + _CHUNK] = few[np.arange(start, min(start + _CHUNK, lesions)) % len(few)]
-        many.flush()
-    rows = [prepared.lesions[number % len(prepared.lesions)] | {"lesion": f"{number}"} for number in range(lesions)]
+            repeated[start : start + _CHUNK] = array[np.arange(start, min(start + _CHUNK, lesions)) % len(array)]
+        repeated.flush()
+    rows = [dataset.lesions[number % len(dataset.lesions)] | {"lesion": f"{number}"} for number in range(lesions)]
     write_csv(folder / "lesions.csv", rows, list(rows[0]))
-    write_json(folder / "prepared.json", {**prepared.metadata, "lesions": lesions})
+    write_json(folder / "prepared.json", {**dataset.metadata, "lesions": lesions})
     return LesionDataset.open(folder)
 
 
-def epoch(setup: BenchmarkConfig) -> float:
-    """Seconds of an epoch over all lesions."""
-    from common.training.trainer import TrainState
-
-    trainer, lesions = make_trainer(setup), lesion_batches(setup)
-    order = np.random.default_rng(0).permutation(len(lesions))
-    trainer.train_epoch(islice(lesions.batches(trainer.recipe.batch_size), 1), TrainState(), lambda: False)
-    start = clock(trainer.device)
-    trainer.train_epoch(lesions.batches(trainer.recipe.batch_size, order, "merge"), TrainState(), lambda: False)
-    return clock(trainer.device) - start
+def time_epoch(config: BenchmarkConfig) -> dict[str, float]:
+    """An epoch over all lesions: its seconds, and milliseconds a lesion."""
+    trainer, loader = make_trainer(config), make_loader(config)
+    batch_size, order = trainer.recipe.batch_size, np.random.default_rng(0).permutation(len(loader))
+    time_training(trainer, islice(loader.batches(batch_size), 1))  # warm-up
+    seconds = time_training(trainer, loader.batches(batch_size, order, "merge"))
+    return {"seconds": seconds, "milliseconds_a_lesion": 1e3 * seconds / len(loader)}
 
 
-def start(setup: BenchmarkConfig, began: float) -> Start:
-    """A training that began at the ``time.time()`` ``began``: its first steps, then all batches without the network."""
-    trainer, lesions = make_trainer(setup), lesion_batches(setup)
-    order = np.random.default_rng(0).permutation(len(lesions))
-    batches = lesions.batches(trainer.recipe.batch_size, order, "merge")
+def start_training(config: BenchmarkConfig, began: float) -> dict[str, float]:
+    """Train the first steps of an epoch, then load the rest of it without the network.
+
+    Args:
+        config: the benchmark.
+        began: ``time.time()`` before this process was started.
+
+    Returns:
+        Seconds until the first step was done, and the process's memory at the end: its own, and mapped files, which
+        are libraries and what Linux still keeps of the arrays.
+    """
+    trainer, loader = make_trainer(config), make_loader(config)
+    order = np.random.default_rng(0).permutation(len(loader))
+    batches = loader.batches(trainer.recipe.batch_size, order, "merge")
     trainer.step((next(batches),))
     clock(trainer.device)
     seconds = time.time() - began
-    for batch in islice(batches, _STEPS):
+    for batch in islice(batches, config.steps):
         trainer.step((batch,))
     for _ in batches:
         pass
-    return Start(seconds, resident("RssAnon"), resident("RssFile"))
+    memory = {name: resident_memory(kind) / 2**30 for name, kind in (("own_GiB", "RssAnon"), ("mapped_GiB", "RssFile"))}
+    return {"seconds": seconds, **memory}
 
 
-@contextmanager
-def _grown(setup: BenchmarkConfig, lesions: int) -> Iterator[BenchmarkConfig]:
-    """The setup with its lesions repeated, as long as the block lasts."""
-    folder = setup.scratch / str(lesions)
-    repeat_lesions(LesionDataset.open(setup.prepared), folder, lesions)
-    try:
-        yield replace(setup, prepared=folder, lesions=lesions)
-    finally:
-        shutil.rmtree(folder)
-
-
-def measure_epochs(setup: BenchmarkConfig, numbers: Sequence[int]) -> list[dict[str, float]]:
-    """Seconds of an epoch over each number of lesions."""
+def measure(
+    run: Callable[[BenchmarkConfig], TimedRun], config: BenchmarkConfig, sizes: Sequence[int]
+) -> list[dict[str, float]]:
+    """Measure on each number of lesions, the prepared ones repeated: the measurement and "lesions" of each."""
     rows = []
-    for lesions in numbers:
-        with _grown(setup, lesions) as grown:
-            seconds = run_in_subprocess("growth:epoch", grown).work
-        rows.append({"lesions": lesions, "seconds": seconds, "milliseconds_a_lesion": 1e3 * seconds / lesions})
-        print(f"{lesions} lesions: {seconds:.1f} s", file=sys.stderr, flush=True)
+    for lesions in sizes:
+        with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
+            dataset = repeat_lesions(config.open_lesions()[0], Path(folder, "prepared"), lesions)
+            row = run(replace(config, prepared=dataset.folder, lesions=lesions)).measurement
+        rows.append({"lesions": lesions, **row})
+        print(f"{lesions} lesions: {row['seconds']:.1f} s", file=sys.stderr, flush=True)
     return rows
 
 
-def measure_starts(setup: BenchmarkConfig, numbers: Sequence[int]) -> list[dict[str, float]]:
-    """The beginning of a training on each number of lesions; GiB of memory once all have been served."""
-    rows = []
-    for lesions in numbers:
-        with _grown(setup, lesions) as grown:
-            begun: Start = run_in_subprocess("growth:start", grown, time.time()).work
-        own, mapped = begun.own / 2**30, begun.mapped / 2**30
-        rows.append({"lesions": lesions, "seconds": begun.seconds, "own_GiB": own, "mapped_GiB": mapped})
-    return rows
-
-
-def tell(rows: Sequence[dict[str, float]]) -> str:
+def table(rows: Sequence[Mapping[str, float]]) -> str:
     """Measurements as a Markdown table."""
-    return pipes(
-        [name.replace("_", " ") for name in rows[0]], [[f"{value:,.5g}" for value in row.values()] for row in rows]
-    )
+    header = [name.replace("_", " ") for name in rows[0]]
+    return markdown_table(header, [[f"{value:,.5g}" for value in row.values()] for row in rows])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,26 +118,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, or a folder of scripts")
     add("--prepared", type=Path, required=True, metavar="DIR", help="a prepared folder of the dataset")
-    add("--epochs", type=positive, nargs="*", default=[], metavar="N", help="lesions of the epochs that are timed")
-    add("--starts", type=positive, nargs="*", default=[], metavar="N", help="lesions of the trainings that are begun")
-    add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of growth.json (default bench)")
+    add("--epochs", type=positive, nargs="*", default=[], metavar="N", help="numbers of lesions to time an epoch of")
+    add("--starts", type=positive, nargs="*", default=[], metavar="N", help="numbers of lesions to start training on")
+    add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of scaling.json (default bench)")
     add("--encoder", default="resnet18", metavar="NAME", help="default resnet18")
     add("--canvas", type=parse_canvas, default=SMALL_CANVAS, metavar="HxW", help="default 128x128")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(arguments)
+    recipe = find_methods(find_folder(args.dataset))[A1CLASS.name].recipe
+    settings = {"encoder": args.encoder, "canvas": args.canvas, "device": args.device, "data": args.prepared.parent}
     with tempfile.TemporaryDirectory() as scratch:
-        setup = BenchmarkConfig(
-            folder=find_folder(args.dataset),
-            method=A1CLASS.name,
-            data=args.prepared.parent,
-            prepared=args.prepared,
-            scratch=Path(scratch),
-            encoder=args.encoder,
-            canvas=args.canvas,
-            steps=_STEPS,
-            lesions=1,
-            device=args.device,
-        )
-        measured = {"epochs": measure_epochs(setup, args.epochs), "starts": measure_starts(setup, args.starts)}
-    print("\n".join(tell(rows) for rows in measured.values() if rows), end="")
-    write_json(args.out / "growth.json", {**measured, "machine": machine()})
+        dataset = LesionDataset.open(args.prepared)
+        config = make_config(recipe, dataset, **settings, scratch=Path(scratch), steps=_STEPS, lesions=1)
+        epochs = measure(partial(run_in_subprocess, time_epoch), config, args.epochs)
+        starts = measure(lambda repeated: run_in_subprocess(start_training, repeated, time.time()), config, args.starts)
+    print("\n".join(map(table, filter(None, (epochs, starts)))), end="")
+    write_json(args.out / "scaling.json", {"epochs": epochs, "starts": starts, "machine": machine()})

@@ -1,151 +1,121 @@
-"""How fast the project is, against the published way of doing the same and against the hardware alone.
+"""Speed and memory of the project, beside the published way of doing the same and beside the hardware alone.
 
-    python common/bench.py ham                            # as published: ResNet-101 at 384x480
-    python common/bench.py ham --data DIR --encoder resnet18 --only loading metrics
+    python common benchmark ham                            # as published: ResNet-101 at 384x480
+    python common benchmark ham --data DIR --encoder resnet18 --only loading metrics
 
-Every line is a ratio of two measurements of the same run, taken in turn, each in a process of its own; the figures are
-medians over the rounds. The published way (common/published.py) reads images with masks in pairs, so the data are
-HAM10000 or its phantom, prepared. Prints the tables and writes table.md and bench.json to --out.
+Every line is a ratio of two measurements of the same run, taken in turn, each in a process of its own; the numbers are
+medians over the rounds. The published way (common/benchmark/published.py) reads images with masks in pairs, so the data
+are HAM10000 or its phantom, prepared. Prints the tables and writes table.md and bench.json to --out.
 """
 
 import argparse
-import os
-import platform
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from common.benchmark.runner import BenchmarkConfig, Ratio, TimedRun, compare, interleave, run_in_subprocess
+from common.benchmark import ours, published
+from common.benchmark.runner import (
+    BenchmarkConfig,
+    Ratio,
+    TimedRun,
+    Work,
+    compare,
+    interleave,
+    machine,
+    make_config,
+    run_in_subprocess,
+    work_name,
+)
 from common.data.dataset import LesionDataset
 from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS, ENCODER
-from common.report.tables import pipes
+from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, positive
 from common.utils.errors import UserError
 from common.utils.files import atomic_path, write_json
 
-# This module must not import torch: preparing's own processes import it again, and memory is measured.
+_STEPS = {"cpu": 3, "cuda": 30}
+"""Timed training steps, by type of device."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Something a piece of work costs: less is better, and 0 means that it was not measured."""
+class Metric(NamedTuple):
+    """A number that is taken from a timed run; 0 where it was not measured."""
 
-    of: Callable[[TimedRun], float]
-    show: Callable[[float], str]
+    unit: str
+    value: Callable[[TimedRun], float]
+    higher_is_better: bool = False
 
-
-def _per_item(outcome: TimedRun) -> float:
-    return outcome.work.seconds / outcome.work.items
-
-
-RATE = Cost(_per_item, lambda cost: f"{1 / cost:.3g} images/s")
-TIME = Cost(_per_item, lambda cost: f"{1e3 * cost:.3g} ms a lesion")
-WHOLE = Cost(lambda outcome: outcome.whole / outcome.work.items, TIME.show)
-MEMORY = Cost(lambda outcome: outcome.memory, lambda cost: f"{cost / 2**20:.0f} MiB")
-GPU_MEMORY = Cost(lambda outcome: outcome.work.device_memory, MEMORY.show)
-FLOPS = Cost(
-    lambda outcome: outcome.work.seconds / outcome.work.flops if outcome.work.flops else 0,
-    lambda cost: f"{1e-12 / cost:.3g} TFLOP/s",
-)
+    def show(self, value: float) -> str:
+        """A value with its unit, to three digits or whole."""
+        return f"{value:.3g} {self.unit}" if value < 100 else f"{value:.0f} {self.unit}"
 
 
-class Line(NamedTuple):
-    """A line of a table: what one piece of work costs beside another."""
+RATE = Metric("images/s", lambda run: run.measurement.items / run.measurement.seconds, higher_is_better=True)
+TIME = Metric("ms a lesion", lambda run: 1e3 * run.measurement.seconds / run.measurement.items)
+WALL_TIME = Metric("ms a lesion", lambda run: 1e3 * run.wall_seconds / run.measurement.items)
+MEMORY = Metric("MiB", lambda run: run.memory / 2**20)
+GPU_MEMORY = Metric("MiB", lambda run: run.gpu_memory / 2**20)
+FLOPS = Metric("TFLOP/s", lambda run: 1e-12 * run.measurement.flops / run.measurement.seconds, higher_is_better=True)
+
+
+class Comparison(NamedTuple):
+    """A line of a table: a function of the project beside its peer."""
 
     group: str
-    """What --only names it by."""
-    what: str
-    peer: str
-    ours: str
-    """Both as "module:function" of `common`."""
-    cost: Cost = RATE
+    """The name that --only selects it by."""
+    label: str
+    peer: Work
+    ours: Work
+    metric: Metric = RATE
 
-    def compare(self, outcomes: Mapping[str, Sequence[TimedRun]]) -> Ratio | None:
-        """The line's numbers; None where they were not measured."""
-        peer, ours = outcomes[self.peer], outcomes[self.ours]
-        if not all(map(self.cost.of, (*peer, *ours))):
-            return None
-        return compare(peer, ours, self.cost.of)
-
-    def cells(self, ratio: Ratio) -> list[str]:
-        """The line's cells."""
-        show = self.cost.show
-        return [
-            self.what,
-            show(ratio.peer),
-            show(ratio.ours),
-            f"{ratio.ratio:.3g}",
-            f"{ratio.lowest:.3g} to {ratio.highest:.3g}",
-        ]
+    def ratio(self, runs: Mapping[Work, Sequence[TimedRun]]) -> Ratio | None:
+        """The medians and ratios over the rounds of both functions; None where the metric was not measured."""
+        peer, ours = ([self.metric.value(run) for run in runs[work]] for work in (self.peer, self.ours))
+        return compare(peer, ours, self.metric.higher_is_better)
 
 
-def against_published(canvas: tuple[int, int]) -> list[Line]:
-    """The lines that compare with the published way, at ``canvas`` unless another is named."""
+def comparisons(canvas: tuple[int, int]) -> list[Comparison]:
+    """All comparisons at a canvas: with the published way and, in the group `HARDWARE`, with an upper bound."""
     size, small = (f"{rows}x{columns}" for rows, columns in (canvas, SMALL_CANVAS))
-
-    def line(group: str, what: str, work: str, cost: Cost = RATE, ours: str | None = None) -> Line:
-        return Line(group, what, f"bench_published:{work}", f"bench_ours:{ours or work}", cost)
-
+    prepare = published.prepare, ours.prepare
+    ellipses = published.prepare_without_grabcut, ours.prepare_without_grabcut
+    train, train_small = (published.train, ours.train), (published.train, ours.train_small)
     return [
-        line("preparing", "preparing with GrabCut", "prepare", TIME),
-        line("preparing", "the same, start of Python included", "prepare", WHOLE),
-        line("preparing", "the same, peak memory of all processes", "prepare", MEMORY),
-        line("preparing", "preparing without GrabCut", "prepare_without_grabcut", TIME),
-        line("preparing", "the same, start of Python included", "prepare_without_grabcut", WHOLE),
-        line("loading", f"loading, {size}", "load"),
-        line("training", f"training, {size}", "train"),
-        line("training", "the same, peak memory", "train", MEMORY),
-        line("training", "the same, peak GPU memory", "train", GPU_MEMORY),
-        line("small", f"training, {small} against {size}", "train", ours="train_small"),
-        line("small", "the same, peak memory", "train", MEMORY, ours="train_small"),
-        line("evaluation", f"evaluation with metrics, {size}", "evaluate"),
-        line("metrics", "metrics, one core", "score", TIME),
+        Comparison("preparing", "preparing with GrabCut", *prepare, TIME),
+        Comparison("preparing", "the same, start of Python included", *prepare, WALL_TIME),
+        Comparison("preparing", "the same, peak memory of all processes", *prepare, MEMORY),
+        Comparison("preparing", "preparing without GrabCut", *ellipses, TIME),
+        Comparison("preparing", "the same, start of Python included", *ellipses, WALL_TIME),
+        Comparison("loading", f"loading, {size}", published.load, ours.load),
+        Comparison("training", f"training, {size}", *train),
+        Comparison("training", "the same, peak memory", *train, MEMORY),
+        Comparison("training", "the same, peak GPU memory", *train, GPU_MEMORY),
+        Comparison("small", f"training, {small} against {size}", *train_small),
+        Comparison("small", "the same, peak memory", *train_small, MEMORY),
+        Comparison("evaluation", f"evaluation with metrics, {size}", published.evaluate, ours.evaluate),
+        Comparison("metrics", "metrics, one core", published.score, ours.score, TIME),
+        Comparison(HARDWARE, f"training, {size}: network alone", ours.train_network, ours.train),
+        Comparison(HARDWARE, f"training, {size}: product of matrices", ours.multiply, ours.train, FLOPS),
     ]
 
 
-def against_hardware(canvas: tuple[int, int]) -> list[Line]:
-    """The lines that compare a training with what the network and the hardware allow."""
-    size = f"{canvas[0]}x{canvas[1]}"
-    return [
-        Line("hardware", f"training, {size}: network alone", "bench_ours:train_network", "bench_ours:train"),
-        Line("hardware", f"training, {size}: product of matrices", "bench_ours:multiply", "bench_ours:train", FLOPS),
-    ]
+HARDWARE = "hardware"
+GROUPS = tuple(dict.fromkeys(comparison.group for comparison in comparisons(CANVAS)))
 
 
-GROUPS = tuple(dict.fromkeys(line.group for line in (*against_published(CANVAS), *against_hardware(CANVAS))))
-"""What --only takes."""
-
-
-def report(lines: Sequence[Line], outcomes: Mapping[str, Sequence[TimedRun]], peer: str) -> str:
-    """The table of some lines; empty where none of them was measured."""
-    rows = [line.cells(ratio) for line in lines if (ratio := line.compare(outcomes))]
-    return pipes(["", peer, "this project", "ratio", "over the rounds"], rows) if rows else ""
-
-
-def machine() -> dict[str, Any]:
-    """Where it is measured, and with what."""
-    import torch  # only now: the processes that were measured are over
-
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    names = ("torch", "segmentation-models-pytorch", "numpy", "opencv-python", "matplotlib", "scikit-image")
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.platform(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-    }
+def table(lines: Sequence[tuple[Comparison, Ratio]], peer: str) -> str:
+    """Comparisons as a Markdown table, ``peer`` being the heading of the peer's column; empty without any."""
+    rows = []
+    for comparison, ratio in lines:
+        values = [comparison.metric.show(ratio.peer), comparison.metric.show(ratio.ours)]
+        spread = f"{ratio.lowest:.3g} to {ratio.highest:.3g}"
+        rows.append([comparison.label, *values, f"{ratio.ratio:.3g}", spread])
+    return markdown_table(["", peer, "this project", "ratio", "over the rounds"], rows) if rows else ""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -168,60 +138,50 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def make_setup(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
-    """What is measured, from the command line.
+def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
+    """The benchmark that a command line describes.
 
     Raises:
-        UserError: no such dataset or method, or the method feeds images in pairs; no prepared folder.
+        UserError: no such dataset or method, or the method feeds images in pairs; no prepared folder; no such device.
     """
+    from common.training.device import pick_device  # late, so that bad flags are answered at once
+
     folder = find_folder(args.dataset)
-    methods = find_methods(folder)
-    if args.method not in methods or methods[args.method].recipe.method.paired:
-        known = ", ".join(name for name, scripts in methods.items() if not scripts.recipe.method.paired)
-        raise UserError(f"--method {args.method} can't be measured; there are {known}")
-    dataset = methods[args.method].recipe.dataset
-    data = args.data or folder / dataset.data
-    LesionDataset.open(data / "prepared", f"run {dataset.prepare_command} --data {data}")
-    steps = args.steps or (30 if args.device != "cpu" and any(Path("/dev").glob("nvidia[0-9]*")) else 3)
-    return BenchmarkConfig(
-        folder, args.method, data, data / "prepared", scratch, args.encoder, args.canvas, steps, args.lesions,
-        args.device, args.precision, args.compile,
-    )  # fmt: skip
+    recipes = {name: scripts.recipe for name, scripts in find_methods(folder).items()}
+    known = [name for name, recipe in recipes.items() if not recipe.method.paired]
+    if args.method not in known:
+        raise UserError(f"--method {args.method} can't be measured; there are {', '.join(known)}")
+    recipe = recipes[args.method]
+    data = args.data or folder / recipe.dataset.data
+    dataset = LesionDataset.open(data / "prepared", f"run {recipe.dataset.prepare_command} --data {data}")
+    names = ("encoder", "canvas", "lesions", "device", "precision", "compile")
+    settings = {name: value for name, value in vars(args).items() if name in names}
+    steps = args.steps or _STEPS[pick_device(args.device).type]
+    return make_config(recipe, dataset, data=data, scratch=scratch, steps=steps, **settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     args = parse(arguments)
-    tell = partial(print, file=sys.stderr, flush=True)
+    selected = [comparison for comparison in comparisons(args.canvas) if comparison.group in args.only]
+    works = list(dict.fromkeys(work for comparison in selected for work in (comparison.peer, comparison.ours)))
     with tempfile.TemporaryDirectory() as scratch:
-        setup = make_setup(args, Path(scratch))
-        published, hardware = (
-            [line for line in lines(args.canvas) if line.group in args.only]
-            for lines in (against_published, against_hardware)
-        )
-        names = list(dict.fromkeys(name for line in (*published, *hardware) for name in (line.peer, line.ours)))
-        run_in_subprocess(
-            "bench_published:prepare_without_grabcut", setup
-        )  # leaves the pictures that the loading reads
-        outcomes = interleave(names, setup, args.rounds, tell)
-    tables = [report(published, outcomes, "published way"), report(hardware, outcomes, "at most")]
-    text = "\n".join(filter(None, tables))
+        config = configure(args, Path(scratch))
+        run_in_subprocess(published.prepare_without_grabcut, config)  # draws the ellipses that its loader reads
+        runs = interleave(works, config, args.rounds)
+    lines = [(comparison, ratio) for comparison in selected if (ratio := comparison.ratio(runs))]
+    beside_published = [line for line in lines if line[0].group != HARDWARE]
+    beside_hardware = [line for line in lines if line[0].group == HARDWARE]
+    text = "\n".join(filter(None, [table(beside_published, "published way"), table(beside_hardware, "at most")]))
     print(text, end="")
     with atomic_path(args.out / "table.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    lines = {line: line.compare(outcomes) for line in (*published, *hardware)}
-    write_json(
-        args.out / "bench.json",
-        {
-            "command": shlex.join(["python", *sys.argv]),
-            "settings": {name: str(value) for name, value in vars(args).items()},
-            "machine": machine(),
-            "lines": [{"line": line.what, **ratio._asdict()} for line, ratio in lines.items() if ratio],
-            "rounds": {name: [_as_dict(outcome) for outcome in rounds] for name, rounds in outcomes.items()},
-        },
-    )
+    content = {
+        "command": f"python common benchmark {shlex.join(sys.argv[2:] if arguments is None else arguments)}",
+        "settings": {name: str(value) for name, value in vars(args).items()},
+        "machine": machine(),
+        "lines": [{"line": row.label, "unit": row.metric.unit, **ratio._asdict()} for row, ratio in lines],
+        "rounds": {work_name(work): [asdict(run) for run in rounds] for work, rounds in runs.items()},
+    }
+    write_json(args.out / "bench.json", content)
     print(f"{args.out / 'table.md'} and bench.json written")
-
-
-def _as_dict(outcome: TimedRun) -> dict[str, Any]:
-    return {**outcome._asdict(), "work": outcome.work._asdict()}

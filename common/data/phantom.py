@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from common.utils.errors import UserError, run_script
 
 
 def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Random field of mean 0 and standard deviation 1 whose features are about ``scale`` px wide.
+    """Draw a random field of mean 0 and standard deviation 1 whose features are about ``scale`` px wide.
 
     Args:
         shape: rows and columns.
@@ -21,7 +22,7 @@ def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator)
     Returns:
         ``shape`` float32.
     """
-    # Drawn on a coarser grid where that can't be seen: a wide Gaussian is slow.
+    # A wide Gaussian is slow, so the noise is drawn on a coarser grid where that can't be seen.
     step = max(int(scale / 4), 1)
     coarse = rng.standard_normal((-(-shape[0] // step) + 2, -(-shape[1] // step) + 2)).astype(np.float32)
     field = cv2.GaussianBlur(coarse, (0, 0), max(scale / step, 0.3))
@@ -37,26 +38,26 @@ def blob(
     roughness: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """An ellipse whose outline wavers, as lesions' outlines do.
+    """Draw an ellipse with a wavy outline, as lesions have.
 
     Args:
         shape: rows and columns.
         centre: (x, y) in px.
         radii: half axes in px.
         angle: of the first axis, in degrees.
-        roughness: how far the outline strays, as a fraction of the radius; 0 gives the ellipse itself.
+        roughness: amplitude of the waves as a fraction of the radius; 0 gives the ellipse itself.
         rng: source of randomness.
 
     Returns:
         ``shape`` uint8 0/1.
     """
     around = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    waver = np.zeros_like(around)
-    for wave in range(2, 7):
-        amplitude, phase = rng.normal(0, 1 / wave), rng.uniform(0, 2 * np.pi)
-        waver += amplitude * np.cos(wave * around + phase)
-    reach = np.clip(1 + roughness * waver, 0.3, 2)
-    along, across = radii[0] * reach * np.cos(around), radii[1] * reach * np.sin(around)
+    waves = np.zeros_like(around)
+    for frequency in range(2, 7):
+        amplitude, phase = rng.normal(0, 1 / frequency), rng.uniform(0, 2 * np.pi)
+        waves += amplitude * np.cos(frequency * around + phase)
+    radius = np.clip(1 + roughness * waves, 0.3, 2)
+    along, across = radii[0] * radius * np.cos(around), radii[1] * radius * np.sin(around)
     turn = np.deg2rad(angle)
     x = centre[0] + along * np.cos(turn) - across * np.sin(turn)
     y = centre[1] + along * np.sin(turn) + across * np.cos(turn)
@@ -66,12 +67,12 @@ def blob(
 
 
 def soften(mask: np.ndarray, width: float) -> np.ndarray:
-    """A mask as float32 weights 0..1 whose border is blurred over about ``width`` px."""
+    """Blur the border of a mask over about ``width`` px; float32 weights 0..1."""
     return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(width, 0.3))
 
 
-def phantom_script(write: Callable[[Path], None]) -> None:
-    """What a phantom script does when it is run: write its synthetic data to the one folder it is given."""
+def phantom_script(write: Callable[[Path], None]) -> NoReturn:
+    """Run a phantom script: ``write`` its synthetic data to the folder that the command line names."""
 
     def main() -> None:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):

@@ -1,4 +1,4 @@
-"""Making a prepared folder: on all cores, with a line for every lesion that is left out, whole or not at all."""
+"""Making a prepared folder: on all cores, with a line for every lesion that is dropped, whole or not at all."""
 
 import argparse
 import fcntl
@@ -8,12 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
-import cv2
 import numpy as np
 
 from common.data.dataset import FORMAT, SPLITS, TABLES, Dropped, Outcome, read_metadata
@@ -23,35 +20,35 @@ from common.utils.errors import UserError
 from common.utils.files import atomic_path, write_csv, write_json
 from common.utils.parallel import Job, parallel_map
 from common.utils.progress import progress
-from common.utils.provenance import fingerprint
+from common.utils.provenance import fingerprint, package_versions
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """What a prepared folder is to be made from, and how. Two equal requests give equal arrays."""
+    """What a prepared folder is made from, and how. Equal configurations give equal arrays."""
 
     dataset: DatasetInfo
     protocol: Protocol
     clusters: int
     seed: int
     inputs: str
-    """Fingerprint of the input files (`files.fingerprint`)."""
+    """Fingerprint of the input files (`provenance.fingerprint`)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The dataset's own settings that change the arrays."""
     channels: str = "bgr"
     """What `images.npy` holds: "bgr", "rgb" or "slices" (previous, key, next). For drawing only."""
 
     @classmethod
-    def of(
+    def from_args(
         cls, dataset: DatasetInfo, args: argparse.Namespace, files: Iterable[Path], channels: str, **settings: Any
     ) -> Self:
-        """The request of a command line (`cli.prepare_parser`) over the input ``files``."""
+        """The configuration of a command line (`cli.prepare_parser`) over the input ``files``."""
         inputs = fingerprint(files, args.data)
         settings["grabcut"] = args.grabcut
         return cls(dataset, args.protocol, args.clusters, args.seed, inputs, settings, channels)
 
     def describe(self) -> dict[str, Any]:
-        """The request as it stands in `prepared.json`."""
+        """The configuration as it stands in `prepared.json`."""
         return {
             "format": FORMAT,
             "dataset": self.dataset.name,
@@ -64,12 +61,12 @@ class PreprocessConfig:
         }
 
 
-def prepare(
-    request: PreprocessConfig,
+def preprocess(
+    config: PreprocessConfig,
     folder: Path,
     jobs: Sequence[Job],
-    work: Callable[[Job], list[Outcome]],
-    split: Callable[[list[dict[str, Any]]], list[str]],
+    make_lesions: Callable[[Job], list[Outcome]],
+    assign_splits: Callable[[list[dict[str, Any]]], list[str]],
     *,
     dropped: Iterable[Dropped] = (),
     force: bool = False,
@@ -79,43 +76,45 @@ def prepare(
     """Make a prepared folder, on all cores, or say that it is there already.
 
     Args:
-        request: the settings; compared with those of a folder that is there.
+        config: compared with that of a folder that is there.
         folder: the folder to make; replaced as a whole when everything has succeeded, else left as it was.
         jobs: what to work through, in the order of the rows to come.
-        work: makes the lesions of one job, in another process; must be picklable.
-        split: given the rows of `lesions.csv`, names each row's split.
+        make_lesions: makes the lesions of one job, in another process; must be picklable.
+        assign_splits: given the rows of `lesions.csv`, names each row's split.
         dropped: lesions that were lost before any job was made.
         force: make the folder anew even if it is there.
         workers: processes; None means one for each core.
         unit: what a job is, for the progress display.
 
     Raises:
-        UserError: from ``work`` or ``split``; no usable lesion; fewer lesions than clusters; something other than
-            prepared arrays stands at ``folder``.
+        UserError: from ``make_lesions`` or ``assign_splits``; no usable lesion; fewer lesions than clusters; something
+            other than prepared arrays stands at ``folder``.
     """
-    with _alone(folder):
+    with _exclusive(folder):
         _check_replaceable(folder)
-        found = read_metadata(folder)
-        if found is not None and not force:
-            if {key: found.get(key) for key in request.describe()} == request.describe():
+        metadata = read_metadata(folder)
+        if metadata is not None and not force:
+            if {key: metadata.get(key) for key in config.describe()} == config.describe():
                 print(
-                    f"{folder} is already prepared with these inputs and settings ({_counts(found)}); --force redoes it"
+                    f"{folder} is already prepared with these inputs and settings ({_counts(metadata)}); "
+                    "--force redoes it"
                 )
                 return
             print(f"{folder} was made from other inputs or settings; making it again")
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            rows, lost = [], list(dropped)
+            rows, all_dropped = [], list(dropped)
             with _ArrayWriter(temporary) as writer:
-                outcomes = parallel_map(work, jobs, workers)
-                for outcome in _flatten(progress(outcomes, f"preparing {request.dataset.name}", len(jobs), unit)):
-                    if isinstance(outcome, Dropped):
-                        lost.append(outcome)
-                    else:
-                        writer.append(outcome.arrays())
-                        rows.append({"lesion": outcome.name, **outcome.info})
-            content = _finish(request, temporary, rows, lost, split)
-        print(f"{folder}: {_counts(content)}")
+                outcomes = parallel_map(make_lesions, jobs, workers)
+                for job_outcomes in progress(outcomes, f"preparing {config.dataset.name}", len(jobs), unit):
+                    for outcome in job_outcomes:
+                        if isinstance(outcome, Dropped):
+                            all_dropped.append(outcome)
+                        else:
+                            writer.append(outcome.arrays())
+                            rows.append({"lesion": outcome.name, **outcome.info})
+            metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits)
+        print(f"{folder}: {_counts(metadata)}")
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -129,64 +128,49 @@ def _check_replaceable(folder: Path) -> None:
             )
 
 
-def warn_dropped(items: Iterable[Dropped]) -> None:
-    """One line on stderr for each file that lacks its other half."""
-    for item in items:
-        print(f"{item.lesion}: {item.reason}, left out", file=sys.stderr)
-
-
-def _finish(
-    request: PreprocessConfig,
+def _write_tables(
+    config: PreprocessConfig,
     folder: Path,
     rows: list[dict[str, Any]],
-    lost: list[Dropped],
-    split: Callable[[list[dict[str, Any]]], list[str]],
+    dropped: list[Dropped],
+    assign_splits: Callable[[list[dict[str, Any]]], list[str]],
 ) -> dict[str, Any]:
-    """Splits, clusters and the three tables, once all arrays are written."""
-    reasons = Counter(item.reason for item in lost)
+    """Splits, clusters and the three tables, once all arrays are written; the metadata, which is written last."""
+    reasons = Counter(item.reason for item in dropped)
     if not rows:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"
-        raise UserError(
-            f"no usable {request.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR"
-        )
-    splits = split(rows)
-    recist = np.load(folder / "recist.npy")
+        raise UserError(f"no usable {config.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR")
+    splits = assign_splits(rows)
     # Clusters are fitted on validation and test lesions too (FACTS.md 4.6; mended under `corrected`).
-    fit_on = np.array([name == "train" for name in splits]) if request.protocol == "corrected" else None
-    clusters = shape_clusters(recist, request.clusters, request.seed, fit_on)
-    for row, name, cluster in zip(rows, splits, clusters, strict=True):
-        row.update(split=name, cluster=int(cluster))
+    fit_on = np.array([split == "train" for split in splits]) if config.protocol == "corrected" else None
+    clusters = shape_clusters(np.load(folder / "recist.npy"), config.clusters, config.seed, fit_on)
+    for row, split, cluster in zip(rows, splits, clusters, strict=True):
+        row.update(split=split, cluster=int(cluster))
     first = ["lesion", "split", "cluster", "source"]
-    more = [key for key in rows[0] if key not in first]
-    write_csv(folder / "lesions.csv", rows, first + more)
-    write_csv(folder / "dropped.csv", (vars(item) for item in lost), ["lesion", "reason"])
-    content = {
-        **request.describe(),
+    write_csv(folder / "lesions.csv", rows, [*first, *(name for name in rows[0] if name not in first)])
+    write_csv(folder / "dropped.csv", (vars(item) for item in dropped), ["lesion", "reason"])
+    metadata = {
+        **config.describe(),
         "lesions": len(rows),
         "splits": {name: splits.count(name) for name in SPLITS},
         "dropped": dict(reasons),
         "arrays": sorted(path.stem for path in folder.glob("*.npy")),
-        "versions": {
-            "python": sys.version.split()[0],
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "scikit-learn": version("scikit-learn"),
-        },
+        "versions": package_versions("numpy", "opencv-python", "scikit-learn"),
     }
-    write_json(folder / "prepared.json", content)
-    return content
+    write_json(folder / "prepared.json", metadata)
+    return metadata
 
 
-def _counts(content: Mapping[str, Any]) -> str:
-    splits = ", ".join(f"{count} {name}" for name, count in content["splits"].items())
-    text = f"{content['lesions']} lesions: {splits}"
-    if content["dropped"]:
-        text += "; dropped " + ", ".join(f"{count} ({reason})" for reason, count in content["dropped"].items())
+def _counts(metadata: Mapping[str, Any]) -> str:
+    splits = ", ".join(f"{count} {name}" for name, count in metadata["splits"].items())
+    text = f"{metadata['lesions']} lesions: {splits}"
+    if metadata["dropped"]:
+        text += "; dropped " + ", ".join(f"{count} ({reason})" for reason, count in metadata["dropped"].items())
     return text
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Let one process at a time prepare ``folder``; the others wait, and say so."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
@@ -203,8 +187,8 @@ class _ArrayWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, Any] = {}
-        self._headers: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        self._files: dict[str, IO[bytes]] = {}
+        self._layouts: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
         self._rows = 0
 
     def __enter__(self) -> Self:
@@ -214,10 +198,10 @@ class _ArrayWriter:
         """Write one row of each array; the first row decides names, shapes and types."""
         if not self._files:
             for name, row in arrays.items():
-                self._headers[name] = (row.shape, row.dtype)
+                self._layouts[name] = (row.shape, row.dtype)
                 self._files[name] = (self._folder / f"{name}.npy").open("wb")
                 self._write_header(name)
-        for name, (shape, dtype) in self._headers.items():
+        for name, (shape, dtype) in self._layouts.items():
             row = arrays[name]
             if (row.shape, row.dtype) != (shape, dtype):
                 raise ValueError(f"{name}: row of {row.shape} {row.dtype} among rows of {shape} {dtype}")
@@ -226,24 +210,15 @@ class _ArrayWriter:
 
     def _write_header(self, name: str) -> None:
         # NumPy pads the header so that the first axis can grow without moving the data.
-        shape, dtype = self._headers[name]
-        header = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": (self._rows, *shape),
-        }
+        shape, dtype = self._layouts[name]
+        descr = np.lib.format.dtype_to_descr(dtype)
         self._files[name].seek(0)
-        np.lib.format.write_array_header_1_0(self._files[name], header)
+        np.lib.format.write_array_header_1_0(
+            self._files[name], {"descr": descr, "fortran_order": False, "shape": (self._rows, *shape)}
+        )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for name, file in self._files.items():
             if kind is None:
                 self._write_header(name)
             file.close()
-
-
-def _flatten(outcomes: Iterable[list[Outcome]]) -> Iterator[Outcome]:
-    for outcome in outcomes:
-        yield from outcome

@@ -1,10 +1,10 @@
-"""The floors that the paper lacks: the weak masks themselves, scored against the truth.
+"""Baselines that the paper lacks: the weak masks themselves, scored against the truth.
 
-    python common/floors.py PREPARED --results DIR [--truth grabcut]
+    python common baselines PREPARED --results DIR [--truth grabcut]
 
-Writes floor_ellipse.json and .csv, and floor_grabcut.json and .csv, in the form of an evaluation, so that
-common/report.py sets them beside the networks. A network that is worse than the ellipse it was trained on has learnt
-nothing from the image.
+Writes baseline_ellipse.json and .csv, and baseline_grabcut.json and .csv, in the form of an evaluation, so that
+`python common report` sets them beside the networks. A network that scores worse than the ellipses it was trained on
+has learnt nothing from the images.
 """
 
 from collections.abc import Sequence
@@ -18,36 +18,39 @@ from common.utils.errors import UserError
 from common.utils.progress import progress
 
 BASELINES = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}
+"""Weak masks, by the name of their array, and how tables call them."""
 
 
-def score_baseline(prepared: LesionDataset, name: str, truth: str, split: str, results: Path) -> None:
-    """Score one weak mask of a prepared folder against its truth.
+def score_baseline(dataset: LesionDataset, name: str, truth: str, split: str, results: Path) -> None:
+    """Score a weak mask of a prepared folder; print the metrics, write `baseline_<name>.json` and `.csv`.
+
+    Splits other than test write `baseline_<name>.<split>.json` and `.csv`.
 
     Args:
-        prepared: the folder.
-        name: "ellipse" or "grabcut".
+        dataset: the lesions.
+        name: of the mask, one of `BASELINES`.
         truth: the array it is scored against.
-        split: whose lesions.
-        results: folder that `floor_<name>.json` and `.csv` are written to.
+        split: the split that is scored.
+        results: the folder that is written to.
 
     Raises:
-        UserError: the folder has no truth, or not this mask.
+        UserError: the dataset lacks the truth or the mask.
     """
-    rows = prepared.rows(split)
-    masks, reference = prepared.array(name), prepared.array(truth)
+    rows = dataset.rows(split)
+    masks, reference = dataset.array(name), dataset.array(truth)
     scores = [lesion_metrics(reference[row], masks[row]) for row in progress(rows, BASELINES[name], len(rows))]
-    content = prepared.metadata
+    protocol = dataset.metadata["protocol"]
     about = {
-        "dataset": content["dataset"],
+        "dataset": dataset.metadata["dataset"],
         "method": name,
         "label": BASELINES[name],
         "split": split,
         "truth": truth,
-        "settings": {"protocol": content["protocol"]},
+        "settings": {"protocol": protocol},
     }
-    stem = f"floor_{name}" if split == "test" else f"floor_{name}.{split}"
-    lesions = [prepared.lesions[row] for row in rows]
-    print_metrics(write_results(results, stem, lesions, scores, content["protocol"], about), truth)
+    stem = f"baseline_{name}" if split == "test" else f"baseline_{name}.{split}"
+    lesions = [dataset.lesions[row] for row in rows]
+    print_metrics(write_results(results, stem, lesions, scores, protocol, about), truth)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     parser.add_argument("--truth", choices=("truth", *BASELINES), default="truth", help="masks to score against")
     args = parser.parse_args(arguments)
-    prepared = LesionDataset.open(args.prepared)
-    arrays = prepared.metadata["arrays"]
+    dataset = LesionDataset.open(args.prepared)
+    arrays = dataset.metadata["arrays"]
     if args.truth not in arrays:
         masks = "human masks" if args.truth == "truth" else f"{args.truth} masks"
         raise UserError(f"{args.prepared} has no {masks} to score against")
     for name in BASELINES:
         if name in arrays and name != args.truth:
-            score_baseline(prepared, name, args.truth, args.split, args.results)
+            score_baseline(dataset, name, args.truth, args.split, args.results)

@@ -1,11 +1,9 @@
-"""Results of an evaluation on disk and on screen: a JSON file of means, a CSV file with a row per lesion."""
+"""Results of an evaluation, written and read: `<stem>.json` holds the means, `<stem>.csv` a row per lesion."""
 
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +11,16 @@ from common.metrics import EXTRA_METRICS, FRACTIONS, METRICS, bootstrap_interval
 from common.recipe import Protocol
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json, write_csv, write_json
+from common.utils.provenance import package_versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS = (*METRICS, *EXTRA_METRICS)
+_REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings": dict, "lesions": int}
+"""What every evaluation holds beside the metrics, and its type."""
+_OPTIONAL = ("training", "published", "checkpoint", "versions")
+"""Objects that an evaluation may hold, or null."""
 
 
 def write_results(
@@ -23,53 +31,46 @@ def write_results(
     protocol: Protocol,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write `<stem>.csv`, a row per lesion, and `<stem>.json`, the means (fractions and px) and 95 % intervals.
+    """Write the metrics of each lesion to `<stem>.csv`, and their means with 95 % intervals to `<stem>.json`.
+
+    An undefined metric is an empty cell in the CSV; the means count it as the protocol says (FACTS.md 4.8).
 
     Args:
-        folder: of results.
-        stem: of the two files.
-        lesions: rows of `lesions.csv`.
-        scores: each lesion's figures.
+        folder: where the two files go.
+        stem: their name without the suffix.
+        lesions: the rows of `lesions.csv` that were scored.
+        scores: the `lesion_metrics` of each, in fractions and px.
         protocol: decides what an empty prediction's distances count as.
-        about: what else the JSON says.
+        about: what else the JSON records.
 
     Returns:
-        What the JSON holds.
+        The content of the JSON.
     """
-    figures = {name: np.array([lesion[name] for lesion in scores]) for name in (*METRICS, *EXTRA_METRICS)}
-    figures = fill_undefined(figures, protocol)
+    values = fill_undefined({name: np.array([row[name] for row in scores]) for name in _COLUMNS}, protocol)
     summary = {
         **about,
-        **{name: float(np.mean(values)) for name, values in figures.items()},
-        **{f"{name}_interval": list(bootstrap_interval(figures[name]))[1:] for name in ("dice", "iou")},
+        **{name: float(np.mean(column)) for name, column in values.items()},
+        **{f"{name}_interval": list(bootstrap_interval(values[name]))[1:] for name in ("dice", "iou")},
         "lesions": len(scores),
-        "versions": {
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "segmentation-models-pytorch", "numpy", "opencv-python")},
-        },
+        "versions": package_versions("torch", "segmentation-models-pytorch", "numpy", "opencv-python"),
     }
-    rows = [_csv_row(lesion, figures) for lesion, figures in zip(lesions, scores, strict=True)]
-    write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", *METRICS, *EXTRA_METRICS])
+    rows = [
+        {"lesion": lesion["lesion"], "split": lesion["split"]}
+        | {name: repr(value) for name, value in metrics.items() if not np.isnan(value)}
+        for lesion, metrics in zip(lesions, scores, strict=True)
+    ]
+    write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", *_COLUMNS])
     write_json(folder / f"{stem}.json", summary)
     return summary
 
 
-def _csv_row(lesion: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, Any]:
-    # What is undefined stays empty: the reader decides how to fill it.
-    return {"lesion": lesion["lesion"], "split": lesion["split"]} | {
-        name: "" if np.isnan(value) else repr(value) for name, value in figures.items()
-    }
-
-
 def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
-    """The six figures as the paper prints them, in per cent and px, and what they were scored against."""
-    against = {"truth": "", "folder": f", scored against {truth}"}.get(
-        summary["truth"], f", scored against {truth}, not against human masks"
-    )
-    print(
-        f"{summary['dataset']} {summary['label']}, {summary['lesions']} {summary['split']} lesions, "
-        f"{summary['settings']['protocol']}{against}"
-    )
+    """Print the six metrics as the paper does, in per cent and px, and the masks they were scored against."""
+    against = "" if summary["truth"] == "truth" else f", scored against {truth}"
+    if summary["truth"] not in ("truth", "folder"):
+        against += ", not against human masks"
+    scored = f"{summary['lesions']} {summary['split']} lesions"
+    print(f"{summary['dataset']} {summary['label']}, {scored}, {summary['settings']['protocol']}{against}")
     for name in METRICS:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")
@@ -78,25 +79,22 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())
 
 
-_TYPES = {"dataset": str, "label": str, "split": str, "truth": str, "settings": dict, "lesions": int}
-"""What every evaluation tells."""
-_OPTIONAL = ("training", "published", "checkpoint", "versions")
-"""Objects that it may tell besides, or null."""
-
-
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """An evaluation's JSON, with its "path"; None where the file is something else.
+    """Read an evaluation's JSON.
+
+    Returns:
+        Its content and "path"; None where the file holds something else.
 
     Raises:
         UserError: the file is damaged.
     """
     content = {name: value for name, value in read_json(path).items() if name not in _OPTIONAL or value is not None}
-    told = all(isinstance(content.get(name), kind) for name, kind in _TYPES.items())
-    scored = all(value is None or _is_number(value) for value in (content.get(name, "") for name in METRICS))
-    if not (told and scored):
+    described = all(isinstance(content.get(name), kind) for name, kind in _REQUIRED.items())
+    scored = all(name in content and (content[name] is None or _is_number(content[name])) for name in METRICS)
+    if not (described and scored):
         return None
-    if strange := _strange_part(content):
-        raise UserError(f"{path} is damaged: its {strange} is not as an eval script writes it; run that again")
+    if part := _damaged_part(content):
+        raise UserError(f"{path} is damaged: its {part} is not as an eval script writes it; run that again")
     return content | {"path": path}
 
 
@@ -104,60 +102,66 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) < 1e9  # false for NaN
 
 
-def _strange_part(content: Mapping[str, Any]) -> str | None:
-    """The part of an evaluation that is not in the form which the rest of this module and the reports count on."""
+def _damaged_part(content: Mapping[str, Any]) -> str | None:
+    """The first part of an evaluation that does not have the form which `print_metrics` and the reports rely on."""
     for name in _OPTIONAL:
         if not isinstance(content.get(name, {}), dict):
             return name
-    told = content.get("training", {}) | content["settings"]
-    published, checkpoint = content.get("published", {}), content.get("checkpoint", {})
+    settings = content.get("training", {}) | content["settings"]
+    published = content.get("published", {})
     pairs = [published.get(name) for name in METRICS] if published else []
-    wrong = {
-        "seed": not isinstance(told.get("seed"), int | None),
-        "target": not isinstance(told.get("target"), str | None),
-        "checkpoint": not all(isinstance(text, str) for text in checkpoint.values()),
-        "published": not all(isinstance(it, list) and len(it) == 2 and all(map(_is_number, it)) for it in pairs),
+    sound = {
+        "seed": isinstance(settings.get("seed"), int | None),
+        "target": isinstance(settings.get("target"), str | None),
+        "checkpoint": all(isinstance(text, str) for text in content.get("checkpoint", {}).values()),
+        "published": all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs),
     }
-    return next((name for name, it in wrong.items() if it), None)
+    return next((name for name, is_sound in sound.items() if not is_sound), None)
 
 
 def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """Every evaluation in the folders and those below; a damaged file is named on stderr and left out.
+    """Read every evaluation in the folders and their subfolders; a damaged file is named on stderr and left out.
 
     Raises:
-        UserError: a folder is missing, or no evaluation is in any.
+        UserError: a folder is missing, or there is no evaluation in any of them.
     """
-    results = []
+    evaluations = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder of results; run an eval script first")
         for path in sorted(folder.rglob("*.json")):
             try:
-                results.append(read_evaluation(path))
+                evaluation = read_evaluation(path)
             except UserError as error:
                 print(f"left out: {error}", file=sys.stderr)
-    found = [result for result in results if result is not None]
-    if not found:
+            else:
+                evaluations += [evaluation] if evaluation else []
+    if not evaluations:
         raise UserError("no evaluation results found; run an eval script first, or name its results folder")
-    return found
+    return evaluations
 
 
-def read_lesion_metrics(result: Mapping[str, Any], figure: str) -> dict[str, float]:
-    """A figure by lesion, from the CSV beside an evaluation's JSON; empty where it is not there.
+def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Series":
+    """Read a metric of each lesion from the CSV beside an evaluation's JSON.
+
+    Returns:
+        Values by the lesion's name, without the undefined ones; empty where there is no CSV.
 
     Raises:
-        UserError: the CSV is damaged, or its lesions are not as many as the JSON says.
+        UserError: the CSV is damaged, or does not have as many lesions as the JSON says.
     """
-    path = result["path"].with_suffix(".csv")
+    import pandas as pd  # slow to import
+
+    path = evaluation["path"].with_suffix(".csv")
     if not path.is_file():
-        return {}
-    rows, remedy = read_csv(path), "delete it and run the eval script again"
+        return pd.Series(dtype=float, name=metric)
+    rows, remedy = pd.DataFrame(read_csv(path), dtype=object), "delete it and run the eval script again"
     try:
-        values = {row["lesion"]: float(row[figure]) if row[figure] != "" else math.nan for row in rows}
+        values = rows.set_index("lesion")[metric].map(lambda cell: np.nan if cell == "" else float(cell))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    if not len(values) == len(rows) == result["lesions"]:
-        raise UserError(
-            f"{path} is damaged: it has {len(values)} lesions in {len(rows)} rows, not {result['lesions']}; {remedy}"
-        )
-    return {name: value for name, value in values.items() if not math.isnan(value)}  # an undefined figure is empty
+    lesions = values.index.nunique()
+    if not lesions == len(values) == evaluation["lesions"]:
+        count = f"{lesions} lesions in {len(values)} rows, not {evaluation['lesions']}"
+        raise UserError(f"{path} is damaged: it has {count}; {remedy}")
+    return values.dropna()

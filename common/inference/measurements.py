@@ -1,96 +1,138 @@
-"""RECIST diameters of a mask: its longest chord, and the longest chord across that one.
+"""Measurements of a predicted lesion: area, RECIST diameters and volume.
 
-The border runs halfway between a pixel inside and its neighbour outside, so that a row of n pixels is n px long and a
-disc of radius r about 2r px wide. Points are (x, y), counted from 0 at the centre of the first pixel.
+A mask's border runs halfway between a pixel inside and its neighbour outside, so that a row of n pixels is n px long
+and a disc of radius r about 2r px wide. Points are (x, y), counted from 0 at the centre of the first pixel.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from scipy import ndimage
+
+COLUMNS = tuple(
+    "input lesion slice slices area_px long_px short_px area_mm2 long_mm short_mm volume_ml parts mask".split()
+)
+"""Columns of `measurements.csv`; a cell without a value stays empty."""
 
 
 class Diameters(NamedTuple):
-    """The two diameters of a lesion; both 0, and no end points, where there is none."""
+    """RECIST diameters of a lesion; an empty mask has lengths of 0 and no end points."""
 
     long: float
-    """Distance of the two border points that lie furthest apart; between them it may leave a crescent."""
+    """Distance between the two border points that lie furthest apart; the line may leave a concave lesion."""
     short: float
-    """The longest stretch across the long one that stays inside; holes count as inside."""
+    """Length of the longest chord at a right angle to the long diameter; a chord stays inside the border."""
     ends: np.ndarray
-    """(4, 2) px: both ends of the long diameter, then of the short one."""
+    """(4, 2) px: both ends of the long diameter, then of the short one; (0, 2) for an empty mask."""
+
+
+def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> tuple[dict[str, Any], np.ndarray]:
+    """Measure a lesion on one image or slice.
+
+    Args:
+        mask: (H, W) uint8 0/1.
+        spacing: mm from row to row, from column to column and, for a volume, from slice to slice; None if unknown.
+
+    Returns:
+        The measurements that the spacing allows, by column, and the end points of the diameters (see `Diameters`).
+    """
+    area, (long, short, ends) = int(np.count_nonzero(mask)), diameters(mask)
+    row: dict[str, Any] = {"area_px": area, "long_px": long, "short_px": short, "parts": count_parts(mask)}
+    if spacing is not None:
+        long, short, _ = diameters(mask, (spacing[0], spacing[1]))
+        row |= {"area_mm2": area * spacing[0] * spacing[1], "long_mm": long, "short_mm": short}
+        if len(spacing) == 3:
+            row["volume_ml"] = row["area_mm2"] * spacing[2] / 1000
+    return row, ends
+
+
+def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Reduce the rows of each lesion to that of the slice where it is longest, with the volume of all its slices.
+
+    Numbers are rounded to 3 decimals. ``slice`` is None where a row is about an image.
+    """
+    lesions: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        lesions.setdefault((row["input"], row["lesion"]), []).append(row)
+    table = []
+    for slices in lesions.values():
+        longest = max(slices, key=lambda row: row.get("long_mm", row["long_px"])).copy()
+        if longest["slice"] is not None:
+            longest["slices"] = len(slices)
+        if "volume_ml" in longest:
+            longest["volume_ml"] = sum(row["volume_ml"] for row in slices)
+        table.append({name: round(cell, 3) if isinstance(cell, float) else cell for name, cell in longest.items()})
+    return table
 
 
 def count_parts(mask: np.ndarray) -> int:
-    """How many 8-connected parts a (H, W) mask has."""
+    """Number of 8-connected parts of a (H, W) mask."""
     return cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)[0] - 1
 
 
 def diameters(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Diameters:
-    """Measure the largest 8-connected part of a mask.
+    """Measure the RECIST diameters of the largest 8-connected part of a mask, holes filled.
 
     Args:
         mask: (H, W), above 0 inside.
-        spacing: mm from row to row and from column to column; the default measures in px.
-
-    Returns:
-        The diameters in the unit of ``spacing``. Where several chords are equally long, the first found.
+        spacing: mm from row to row and from column to column; the default gives lengths in px.
     """
-    border = _border(mask)
+    border = _outer_border(mask)
     if not len(border):
-        return Diameters(0.0, 0.0, np.empty((0, 2)))
-    unit = np.array(spacing[::-1])
-    points = border * unit
-    hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False)[:, 0]]
-    apart = np.hypot(*(hull[:, None] - hull[None]).transpose(2, 0, 1))
-    first, last = hull[list(np.unravel_index(apart.argmax(), apart.shape))]
-    along = (last - first) / apart.max()
+        return Diameters(0.0, 0.0, border)
+    mm_per_px = np.array(spacing[::-1])  # in x and y
+    border = border * mm_per_px
+    hull = border[cv2.convexHull(border.astype(np.float32), returnPoints=False)[:, 0]]
+    distances = np.hypot(*(hull[:, None] - hull).T)
+    long = distances.max()
+    long_ends = hull[list(np.unravel_index(distances.argmax(), distances.shape))]
+    along = (long_ends[1] - long_ends[0]) / long
     across = np.array([-along[1], along[0]])
-    place, start, end = _longest_chord(points @ along, points @ across)
-    ends = np.stack([first, last, place * along + start * across, place * along + end * across])
-    return Diameters(float(apart.max()), end - start, ends / unit)
+    # In a frame whose x axis runs along the long diameter, the short one is vertical.
+    x, low, high = _longest_vertical_chord(border @ along, border @ across)
+    ends = np.stack([*long_ends, x * along + low * across, x * along + high * across])
+    return Diameters(float(long), high - low, ends / mm_per_px)
 
 
-def _border(mask: np.ndarray) -> np.ndarray:
-    """The outer border of the largest part of a mask as a closed polygon, (n, 2) points with the first again last."""
-    from skimage.measure import find_contours  # slow to import, and only this function computes with it
+def _outer_border(mask: np.ndarray) -> np.ndarray:
+    """The outer border of a mask's largest part as a closed polygon: (n, 2) points, the last equal to the first."""
+    from skimage.measure import find_contours  # slow to import, and only this function needs it
 
-    x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
-    if not width:
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8), connectivity=8)
+    if count == 1:  # the background
         return np.empty((0, 2))
-    inside = (mask[y : y + height, x : x + width] > 0).astype(np.uint8)
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    largest = labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
-    filled = np.pad(ndimage.binary_fill_holes(largest), 1).astype(np.float32)
-    (contour,) = find_contours(filled, 0.5, fully_connected="high")
-    return contour[:, ::-1] - 1 + (x, y)
+    largest = 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+    left, top, width, height, _ = statistics[largest]
+    part = np.pad(labels[top : top + height, left : left + width] == largest, 1)
+    # The borders of holes are less tall than the outer one.
+    border = max(find_contours(part, 0.5, fully_connected="high"), key=lambda points: np.ptp(points[:, 0]))
+    return border[:, ::-1] - 1 + (left, top)
 
 
-def _longest_chord(along: np.ndarray, across: np.ndarray) -> tuple[float, float, float]:
-    """The longest chord of a closed polygon among those at one place along an axis.
+def _longest_vertical_chord(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Find the longest vertical line segment inside a polygon.
 
-    Between two neighbouring corners' places the edges don't cross and every chord's length is linear, so that the
-    longest chord is at a corner's place.
+    Vertical lines through all corners cut the polygon into strips. No corner lies inside a strip, so that an edge
+    either crosses it from side to side or stays out of it, and edges don't intersect in it. From bottom to top, the
+    first and the second edge bound a chord, the third and the fourth the next one, and so on. A chord's length changes
+    linearly from one side of the strip to the other: the longest chord of all lies on a side of a strip.
 
     Args:
-        along: (n,) the corners' places on the axis; the last corner is the first.
-        across: (n,) their distances from it.
+        x: (n,) corners of the closed polygon; the last corner is the first.
+        y: (n,) of the same corners.
 
     Returns:
-        The chord's place, its start and its end.
+        The x of the chord, and the y of its lower and of its upper end.
     """
-    places = np.unique(along)
-    low = np.searchsorted(places, np.minimum(along[:-1], along[1:]))
-    high = np.searchsorted(places, np.maximum(along[:-1], along[1:]))
-    # One line for each interval of places that an edge spans.
-    edge = np.repeat(np.arange(len(low)), high - low)
-    interval = np.arange(len(edge)) - np.repeat(np.cumsum(high - low) - high, high - low)
-    slope = (across[1:] - across[:-1])[edge] / (along[1:] - along[:-1])[edge]
-    sides = np.stack([across[edge] + (places[interval + right] - along[edge]) * slope for right in (0, 1)])
-    # Within an interval the crossings, in order, are start, end, start, end ... of the chords inside.
-    order = np.lexsort((sides.mean(axis=0), interval))
-    sides, interval = sides[:, order], interval[order]
-    starts, ends = sides[:, ::2], sides[:, 1::2]
-    right, chord = np.unravel_index((ends - starts).argmax(), starts.shape)
-    return float(places[interval[2 * chord] + right]), float(starts[right, chord]), float(ends[right, chord])
+    sides = np.unique(x)  # strip i reaches from sides[i] to sides[i + 1]
+    first, stop = np.sort(np.searchsorted(sides, [x[:-1], x[1:]]), axis=0)  # the range of strips that an edge crosses
+    strip = np.concatenate([np.arange(*span) for span in zip(first, stop, strict=True)])
+    edge = np.repeat(np.arange(len(first)), stop - first)
+    slope = np.diff(y)[edge] / np.diff(x)[edge]
+    heights = y[edge] + (sides[[strip, strip + 1]] - x[edge]) * slope  # (2, m): on the left and on the right side
+    order = np.lexsort((heights.sum(axis=0), strip))  # strip by strip, from bottom to top
+    strip, heights = strip[order], heights[:, order]
+    lower, upper = heights[:, ::2], heights[:, 1::2]
+    side, chord = np.unravel_index((upper - lower).argmax(), lower.shape)
+    return float(sides[strip[2 * chord] + side]), float(lower[side, chord]), float(upper[side, chord])

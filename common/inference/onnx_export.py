@@ -1,4 +1,4 @@
-"""A checkpoint as an ONNX file for use without torch: from plain patches to probabilities, all in its graph."""
+"""Export of a checkpoint to ONNX, for use without PyTorch: from plain patches to probabilities, all in the graph."""
 
 import importlib.util
 
@@ -15,12 +15,12 @@ from common.utils.files import atomic_path
 from common.utils.provenance import sha256
 
 OPSET = 18
-"""The version that torch's exporter writes itself; any other is converted from it."""
+"""The version that PyTorch's exporter writes natively; any other would be converted from it."""
 INPUT = "patches"
 
 
-class ExportedNet(nn.Module):
-    """What the file computes: `PatchNet` with probabilities in place of the mask's logits, as a tuple."""
+class ExportNet(nn.Module):
+    """`PatchNet` with probabilities in place of the mask's logits, and its outputs as a tuple."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
@@ -35,19 +35,18 @@ class ExportedNet(nn.Module):
 
 
 def export(config: EvalConfig) -> None:
-    """Write `<checkpoint's stem>.onnx` beside a checkpoint.
+    """Write `<checkpoint's stem>.onnx` beside the checkpoint.
 
     Raises:
-        UserError: no exporter is installed, or the checkpoint does not fit.
+        UserError: onnxscript is not installed; or as `load_model_for`.
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise UserError("--export onnx needs the package onnxscript; pip install -r requirements.txt")
     model = load_model_for(config)
-    network = ExportedNet(model).eval()
-    example = torch.zeros(2, PATCH, PATCH, 3)  # the exporter makes a batch of 1 a constant of the graph
+    network = ExportNet(model).eval()
     program = torch.onnx.export(
         network,
-        (example,),
+        (torch.zeros(2, PATCH, PATCH, 3),),  # of a single patch, the exporter would make the batch size a constant
         input_names=[INPUT],
         output_names=network.output_names,
         dynamic_shapes=({0: torch.export.Dim("lesions")},),
@@ -56,16 +55,16 @@ def export(config: EvalConfig) -> None:
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update(describe_export(config, model))
+    program.model.metadata_props.update(describe_model(config, model))
     path = config.checkpoint.with_suffix(".onnx")
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
     print(f"{path} written: {INPUT} -> {', '.join(network.output_names)}, opset {OPSET}")
 
 
-def describe_export(config: EvalConfig, model: TrainedModel) -> dict[str, str]:
-    """What the file says of itself, with the patches' channel order where the prepared folder is there to tell it."""
-    about = {
+def describe_model(config: EvalConfig, model: TrainedModel) -> dict[str, str]:
+    """Metadata of the file, with the patches' channel order where a prepared folder of the same settings exists."""
+    metadata = {
         "dataset": config.recipe.dataset.name,
         "method": model.method.name,
         "encoder": model.encoder,
@@ -74,6 +73,6 @@ def describe_export(config: EvalConfig, model: TrainedModel) -> dict[str, str]:
         "checkpoint_sha256": sha256(config.checkpoint),
     }
     prepared = read_metadata(config.prepared) or {}
-    if (prepared.get("dataset"), prepared.get("protocol")) == (about["dataset"], about["protocol"]):
-        about["channels"] = prepared["channels"]
-    return about
+    if (prepared.get("dataset"), prepared.get("protocol")) == (metadata["dataset"], metadata["protocol"]):
+        metadata["channels"] = prepared["channels"]
+    return metadata

@@ -1,6 +1,6 @@
-"""Predicting lesions on a user's own images: command line, masks, overlays and measurements.
+"""Prediction on a user's own images: command line, masks, overlays and measurements.
 
-A dataset's script says how an image becomes 120x120 patches and how a patch goes back; the rest is here.
+A dataset's script cuts the lesions' patches and pastes the predictions back; everything else is here.
 """
 
 import argparse
@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.data.images import write_image
-from common.inference.frames import COLUMNS, Frame, by_lesion, draw, measure_lesion
+from common.inference.lesion_image import LesionImage, draw_overlay
+from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
 from common.utils.arguments import Parser
 from common.utils.errors import UserError
 from common.utils.files import write_csv
-from common.utils.progress import progress
 
 if TYPE_CHECKING:
     from common.inference.predictor import Predictor
 
 MEASUREMENTS = "measurements.csv"
-_OUTPUTS = f"""
---out gets the masks, a picture of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
+_RESULTS_HELP = f"""
+--out gets the masks, an overlay of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
 known, mm; mL for volumes. An empty mask has area and diameters 0. Where a mask has several parts (the column parts),
 the diameters are those of the largest.
 """
-_FRAMES = 8  # held in memory at a time
+_IMAGES_IN_MEMORY = 8
 
 
 def predict_parser(description: str | None, lesions_help: str = "") -> argparse.ArgumentParser:
@@ -39,9 +39,9 @@ def predict_parser(description: str | None, lesions_help: str = "") -> argparse.
 
     Args:
         description: the script's docstring.
-        lesions_help: what the lesions CSV is; without it the script has no ``--lesions``.
+        lesions_help: format of the lesions CSV; empty for a script without ``--lesions``.
     """
-    parser = Parser(description=f"{description}{_OUTPUTS}", epilog=lesions_help)
+    parser = Parser(description=f"{description}{_RESULTS_HELP}", epilog=lesions_help)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="PATH", help="ours, or a released one")
     if lesions_help:
@@ -57,10 +57,10 @@ def predict_parser(description: str | None, lesions_help: str = "") -> argparse.
 
 
 def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Iterable[Path]) -> "Predictor":
-    """Make ``--out``, then load the network: what can't be written is told before the work, not after.
+    """Load the network that the flags name, once ``--out`` is there and can be written to.
 
     Raises:
-        UserError: ``--out`` is no folder or holds an input; or as `Predictor.open`.
+        UserError: ``--out`` is no folder or holds one of the inputs; or as `Predictor.load`.
     """
     out: Path = args.out
     if out.exists() and not out.is_dir():
@@ -70,7 +70,7 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
             raise UserError(f"--out {out} holds the input {path.name}; choose a folder of its own for the results")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
-        pass
+        pass  # raises where the folder can't be written to
     from common.inference.predictor import Predictor  # torch is imported only once the command line is understood
 
     settings = ("encoder", "canvas", "protocol", "device", "precision")
@@ -80,12 +80,10 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
 def output_names(paths: Sequence[Path]) -> list[str]:
     """A file-name stem for each input's results, different even where inputs differ only by suffix or folder.
 
-    >>> output_names([Path("a.jpg"), Path("a.png"), Path("b/A.jpg")])
-    ['a', 'a_png', 'A_jpg']
-    >>> output_names([Path("a.jpg"), Path("b/a.jpg"), Path("c/a.jpg")])
-    ['a', 'a_jpg', 'a-2']
+    >>> output_names([Path("a.jpg"), Path("a.png"), Path("b/a.png")])
+    ['a', 'a_png', 'a-2']
     """
-    names: dict[str, str] = {}  # by what a file system that ignores case makes of them
+    names: dict[str, str] = {}  # by their case-folded form: some file systems ignore case
     for path in paths:
         stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
         choices = chain((stem, path.name.replace(".", "_")), (f"{stem}-{number}" for number in count(2)))
@@ -96,44 +94,43 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 def predict(
     predictor: "Predictor",
-    frames: Iterable[Frame],
+    images: Iterable[LesionImage],
     out: Path,
-    keep: Callable[[Frame, np.ndarray], None],
-    total: int,
-    unit: str,
+    save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
 ) -> None:
-    """Segment, draw and measure frame after frame, holding few of them; then write `measurements.csv`.
+    """Segment, draw and measure the lesions of each image, then write `measurements.csv`.
 
     Args:
-        segmenter: the network.
-        frames: may be read one by one as they are asked for; the slices of a volume are neighbours.
+        predictor: the network.
+        images: any number; few of them are in memory at a time.
         out: folder of the results.
-        keep: takes each frame's mask, (H, W) uint8 0/1, all lesions together.
-        total: number of frames, for the progress display.
-        unit: what a frame is, for the same.
+        save_mask: takes an image and the (H, W) uint8 0/1 mask of all its lesions; None writes a PNG of 0 and 255.
     """
     rows: list[dict[str, Any]] = []
-    for frame, masks in _segmented(predictor, progress(frames, "predicting", total, unit)):
-        measured = [measure_lesion(frame, patch.lesion, mask) for patch, mask in zip(frame.patches, masks, strict=True)]
-        together = np.bitwise_or.reduce(masks)
-        keep(frame, together)
-        drawn = draw(frame.picture, together, [ends for _, ends in measured])
-        write_image(out / f"{frame.name}_overlay.png", drawn[..., ::-1])
-        rows += [row for row, _ in measured]
-    lesions = by_lesion(rows)
+    for image, masks in _predict_masks(predictor, images):
+        union, diameter_ends = np.bitwise_or.reduce(masks), []
+        for patch, mask in zip(image.patches, masks, strict=True):
+            measurements, ends = measure_lesion(mask, image.spacing)
+            columns = {"input": image.source, "lesion": patch.lesion, "slice": image.slice, "mask": image.mask_file}
+            rows.append(columns | measurements)
+            diameter_ends.append(ends)
+        if save_mask:
+            save_mask(image, union)
+        else:
+            write_image(out / image.mask_file, union * 255)
+        write_image(out / f"{image.name}_overlay.png", draw_overlay(image.rgb, union, diameter_ends)[..., ::-1])
+    lesions = merge_slices(rows)
     write_csv(out / MEASUREMENTS, lesions, COLUMNS)
     empty = sum(row["area_px"] == 0 for row in lesions)
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
 
 
-def _segmented(predictor: "Predictor", frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[np.ndarray]]]:
-    frames = iter(frames)
-    while group := list(islice(frames, _FRAMES)):
-        found = iter(predictor.probabilities([patch.image for frame in group for patch in frame.patches]))
-        for frame in group:
-            yield frame, [(patch.back(next(found)) > 0.5).astype(np.uint8) for patch in frame.patches]
-
-
-def keep_png(out: Path) -> Callable[[Frame, np.ndarray], None]:
-    """What `predict` does with masks where each image has its own: a PNG of 0 and 255."""
-    return lambda frame, mask: write_image(out / frame.mask, mask * 255)
+def _predict_masks(
+    predictor: "Predictor", images: Iterable[LesionImage]
+) -> Iterator[tuple[LesionImage, list[np.ndarray]]]:
+    """Each image with the (H, W) uint8 0/1 masks of its lesions."""
+    images = iter(images)
+    while group := list(islice(images, _IMAGES_IN_MEMORY)):
+        predictions = iter(predictor.probabilities([patch.image for image in group for patch in image.patches]))
+        for image in group:
+            yield image, [(patch.paste(next(predictions)) > 0.5).astype(np.uint8) for patch in image.patches]

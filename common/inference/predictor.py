@@ -25,7 +25,7 @@ from common.training.device import (
 from common.utils.errors import UserError
 
 BATCH_SIZE = 8
-"""Patches that go through the network together where nothing else is asked for."""
+"""Default number of patches in a batch."""
 
 
 class Predictor:
@@ -74,8 +74,7 @@ class Predictor:
     def masks(self, loader: LesionLoader, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1.
 
-        A batch is yielded once the device has been given the next one, so that it never waits for whoever uses the
-        masks.
+        A batch is yielded once the next one is queued on the device, which so never waits for the caller.
         """
         pending: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
         for patches, rows in loader.patches(batch_size):

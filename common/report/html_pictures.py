@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,119 +10,105 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, NAVY, ORANGE, SCALE, display_image, outline
 from common.evaluation.results import read_lesion_metrics
+from common.recipe import history_path
 from common.report.runs import RunGroup
-from common.report.significance import mean_by_lesion
+from common.report.significance import lesion_table, mean_by_lesion
 from common.utils.provenance import sha256
 
 GAP = 4
 """px of white between the panels of a strip."""
 INK, PALE = [channel / 255 for channel in NAVY], "#888888"
 """For plots on white."""
+_sha256 = cache(sha256)  # checkpoints are large, and each is looked for more than once
 
 
-@dataclass(frozen=True)
-class Lesions:
-    """The lesions that were scored, with their masks."""
+def truth_masks(dataset: LesionDataset, truth: str) -> np.ndarray | None:
+    """(N, 120, 120) 0/1 masks that lesions were scored against; None where they are not among the arrays."""
+    return dataset.array(truth) if truth in dataset.metadata["arrays"] else None
 
-    prepared: LesionDataset
-    truth: str
-    """The array they were scored against; "folder" where that is not among the arrays."""
 
-    def row(self, name: str) -> int | None:
-        """A lesion's row; None where the folder has no such lesion."""
-        return self._rows().get(name)
+def lesion_sizes(dataset: LesionDataset, truth: str) -> pd.DataFrame:
+    """The "row" of each lesion by name, and the "diameter" in px of a disc with the area of its truth.
 
-    def _rows(self) -> dict[str, int]:
-        return {lesion["lesion"]: row for row, lesion in enumerate(self.prepared.lesions)}
-
-    def diameters(self) -> dict[str, float]:
-        """The diameter of a disc of the same area as each lesion's truth, in px of the patch."""
-        truth = self.truth_masks()
-        area = (self.prepared.array("ellipse") if truth is None else truth).sum((1, 2), dtype=np.int64)
-        return dict(zip(self._rows(), 2 * np.sqrt(area / np.pi), strict=True))
-
-    def truth_masks(self) -> np.ndarray | None:
-        """(N, 120, 120) 0/1, or None where they are not at hand."""
-        return self.prepared.array(self.truth) if self.truth in self.prepared.metadata["arrays"] else None
+    Where the truth is not at hand, the area is that of the ellipse.
+    """
+    masks = truth_masks(dataset, truth)
+    areas = (dataset.array("ellipse") if masks is None else masks).sum((1, 2), dtype=np.int64)
+    columns = {"row": np.arange(len(areas)), "diameter": 2 * np.sqrt(areas / np.pi)}
+    return pd.DataFrame(columns, [lesion["lesion"] for lesion in dataset.lesions])
 
 
 def find_checkpoint(run: Mapping[str, Any], folders: Sequence[Path]) -> Path | None:
-    """The checkpoint that a run scored; None where it is not there or was made anew since."""
-    told = run.get("checkpoint", {})
-    paths = [folder / str(told.get("file")) for folder in folders]
-    return next((path for path in paths if path.is_file() and _digest(path) == told.get("sha256")), None)
+    """The checkpoint that a run scored; None where it is in none of the folders, or was trained again since."""
+    checkpoint = run.get("checkpoint", {})
+    paths = [folder / str(checkpoint.get("file")) for folder in folders]
+    return next((path for path in paths if path.is_file() and _sha256(path) == checkpoint.get("sha256")), None)
 
 
-_digest = cache(sha256)  # of large files, asked for more than once
-
-
-def lesion_strips(run: Mapping[str, Any], checkpoint: Path, lesions: Lesions, count: int) -> list[tuple[str, str]]:
-    """The worst and the best lesions of a run by Dice, in turn: the worst, the best, the second worst, ...
+def lesion_strips(
+    run: Mapping[str, Any], checkpoint: Path, dataset: LesionDataset, count: int
+) -> list[tuple[str, str]]:
+    """Draw the lesions of a run with the worst and the best Dice, in turn: worst, best, second worst, ...
 
     Args:
         run: an evaluation.
-        checkpoint: that it scored.
-        lesions: it scored them.
-        count: of each; fewer where there are not so many lesions.
+        checkpoint: the network that was evaluated.
+        dataset: the lesions that were scored.
+        count: how many of each; fewer where there are not so many lesions.
 
     Returns:
         A caption and a picture (data: URI) for each: image, truth, approximate target and prediction side by side.
     """
     from common.inference.predictor import Predictor  # torch is imported only where there is something to predict
 
-    scored = {name: value for name, value in read_lesion_metrics(run, "dice").items() if lesions.row(name) is not None}
-    order = sorted(scored, key=lambda name: scored[name])
-    count = min(count, len(order) // 2)
-    pairs = zip(order[:count], order[::-1][:count], strict=True)
-    chosen = [(kind, name) for pair in pairs for kind, name in zip(("worst", "best"), pair, strict=True)]
-    if not chosen:
+    dice = read_lesion_metrics(run, "dice")
+    lesions = lesion_sizes(dataset, run["truth"]).join(dice, how="inner").sort_values("dice", kind="stable")
+    places = [place for rank in range(min(count, len(lesions) // 2)) for place in (rank, -1 - rank)]
+    if not places:
         return []
-    rows = np.array([lesions.row(name) for _, name in chosen])
-    predictions = Predictor.load(checkpoint).mask_rows(lesions.prepared, rows)
-    diameters = lesions.diameters()
+    lesions = lesions.iloc[places]
+    predictions = Predictor.load(checkpoint).mask_rows(dataset, lesions["row"].to_numpy())
     strips = []
-    for (kind, name), row, mask in zip(chosen, rows, predictions, strict=True):
-        caption = f"{kind}: {name}, {diameters[name]:.0f} px across, Dice {scored[name]:.3f}"
-        strips.append((caption + ("" if mask.any() else " (nothing found)"), _strip(lesions, row, mask)))
+    for place, lesion, mask in zip(places, lesions.itertuples(), predictions, strict=True):
+        kind, nothing = "best" if place < 0 else "worst", "" if mask.any() else " (nothing found)"
+        caption = f"{kind}: {lesion.Index}, {lesion.diameter:.0f} px across, Dice {lesion.dice:.3f}{nothing}"
+        strips.append((caption, _strip(dataset, run["truth"], lesion.row, mask)))
     return strips
 
 
-def _strip(lesions: Lesions, row: int, prediction: np.ndarray) -> str:
-    prepared, truth = lesions.prepared, lesions.truth_masks()
-    image = display_image(prepared.array("images")[row], prepared.metadata["channels"])
-    nothing = np.zeros(image.shape[:2], np.uint8)
-    masks = {
-        GREEN: nothing if truth is None else truth[row],
-        ORANGE: prepared.array("ellipse")[row],
-        BLUE: prediction,
-    }
-    panels = [outline(image, nothing, BLUE), *(outline(image, mask, colour) for colour, mask in masks.items())]
+def _strip(dataset: LesionDataset, truth: str, row: int, prediction: np.ndarray) -> str:
+    image = display_image(dataset.array("images")[row], dataset.metadata["channels"])
+    nothing, truths = np.zeros(image.shape[:2], np.uint8), truth_masks(dataset, truth)
+    masks = (nothing, nothing if truths is None else truths[row], dataset.array("ellipse")[row], prediction)
+    panels = [outline(image, mask, colour) for mask, colour in zip(masks, (BLUE, GREEN, ORANGE, BLUE), strict=True)]
     gap = np.full((image.shape[0] * SCALE, GAP, 3), 255, np.uint8)
     strip = np.hstack([part for panel in panels for part in (panel, gap)][:-1])
     return _uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
 
 
-def size_plot(block: Sequence[RunGroup], lesions: Lesions) -> str:
+def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
     """Dice against size, a panel for each network of a block; behind it the ellipse itself where it was scored."""
     from matplotlib.figure import Figure
 
-    networks = [row for row in block if row.target is not None]
-    ellipse = next((row for row in block if row.runs[0].get("method") == "ellipse" and row.target is None), None)
+    sizes = lesion_sizes(dataset, block[0].runs[0]["truth"])
+    networks = [group for group in block if group.target]
+    ellipses = [group for group in block if not group.target and group.runs[0].get("method") == "ellipse"]
     columns = min(4, max(len(networks), 1))
     lines = -(-max(len(networks), 1) // columns)
     figure = Figure(figsize=(11, 3.2 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    diameters = lesions.diameters()
-    for axis, row in zip(axes, networks, strict=False):
-        for shown, style in ((ellipse, {"facecolor": "none", "edgecolor": PALE}), (row, {"color": INK})):
-            scores = mean_by_lesion([read_lesion_metrics(run, "dice") for run in shown.runs]) if shown else {}
-            names = scores.keys() & diameters.keys()
-            axis.scatter([diameters[n] for n in names], [scores[n] for n in names], s=16, alpha=0.7, **style)
-        axis.set_title(row.name, fontsize=10)
+    for axis, network in zip(axes, networks, strict=False):
+        for group in (*ellipses[:1], network):
+            dice = mean_by_lesion(lesion_table(dict(enumerate(group.runs)), "dice"))
+            points = sizes.join(dice.rename("dice"), how="inner")
+            style = {"color": INK} if group is network else {"facecolor": "none", "edgecolor": PALE}
+            axis.scatter(points["diameter"], points["dice"], s=16, alpha=0.7, **style)
+        axis.set_title(network.name, fontsize=10)
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.3)
     for axis in axes[len(networks) :]:
@@ -135,12 +120,12 @@ def size_plot(block: Sequence[RunGroup], lesions: Lesions) -> str:
     return _uri(buffer.getvalue())
 
 
-def learning_curves(rows: Sequence[RunGroup], folders: Sequence[Path]) -> str | None:
-    """How the rows' trainings went, as `curves.draw_histories` shows it; None where there is no history."""
-    from common.report.figures.curves import HISTORY, draw_histories, read_history
+def learning_curves(groups: Sequence[RunGroup], folders: Sequence[Path]) -> str | None:
+    """The learning curves of the networks that were scored; None where no history lies beside their checkpoints."""
+    from common.report.figures.curves import draw_histories, read_history
 
-    checkpoints = [path for row in rows for run in row.runs if (path := find_checkpoint(run, folders))]
-    histories = [path.with_suffix(HISTORY) for path in checkpoints if path.with_suffix(HISTORY).is_file()]
+    checkpoints = [path for group in groups for run in group.runs if (path := find_checkpoint(run, folders))]
+    histories = [path for path in map(history_path, checkpoints) if path.is_file()]
     if not histories:
         return None
     with TemporaryDirectory() as folder:

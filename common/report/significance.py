@@ -1,9 +1,11 @@
-"""Is it real? Paired differences between methods over the same lesions."""
+"""Is the difference real? Paired differences between groups of runs, over the same lesions and over seeds."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from common.evaluation.results import read_lesion_metrics
 from common.metrics import bootstrap_interval
@@ -12,122 +14,116 @@ from common.report.runs import RunGroup, comparable_groups
 
 
 class Difference(NamedTuple):
-    """Mean paired difference with its 95 % interval."""
+    """Mean paired difference of a metric, with its 95 % interval."""
 
     mean: float
     low: float
     high: float
     p: float
-    """Over lesions Wilcoxon's signed-rank p, over seeds that of Student's t; NaN where no two values differ."""
+    """Of Wilcoxon's signed-rank test over lesions, of Student's t-test over seeds; NaN where no two values differ."""
     lesions: int
 
 
 class Comparison(NamedTuple):
-    """A paired difference between two rows of the table."""
+    """Ours minus theirs, two groups of runs, in one metric."""
 
     ours: RunGroup
     theirs: RunGroup
-    figure: str
-    over: str
-    """What was paired: "lesions, seed 0", "lesions, mean of 3 seeds" or "3 seeds"."""
-    difference: Difference
+    metric: str
+    by_seed: dict[str, Difference]
+    """Over lesions, for each seed that both groups have and that left lesions to compare."""
+    lesions: Difference | None
+    """Over lesions, whose metrics are averaged over those seeds."""
+    seeds: Difference | None
+    """Over seeds; None with fewer than two."""
+
+    def differences(self) -> list[tuple[str, Difference]]:
+        """The differences to report, each with what it is over.
+
+        With several seeds, a baseline or an upper bound is compared over all of them only, a method also by seed.
+        """
+        count = len(self.by_seed)
+        by_seed = [(f"lesions, seed {seed}", difference) for seed, difference in self.by_seed.items()]
+        overall = [(f"lesions, mean of {count} seeds", self.lesions), (f"{count} seeds", self.seeds)]
+        reported = by_seed if self.theirs.competes or count == 1 else []
+        return reported + [(over, difference) for over, difference in overall if count > 1 and difference]
 
 
-def paired_difference(ours: Mapping[str, float], theirs: Mapping[str, float], seed: int = 0) -> Difference | None:
-    """Ours minus theirs over the lesions that both have scored; the interval is a bootstrap's.
+def interval_text(difference: Difference | None) -> str:
+    """The interval of a fraction's difference in percentage points; empty where there is none."""
+    return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
+
+
+def paired_difference(ours: pd.Series, theirs: pd.Series) -> Difference | None:
+    """Ours minus theirs over the lesions that both have, with a bootstrap interval and Wilcoxon's p.
 
     Args:
-        ours: a figure by lesion name.
-        theirs: the same figure by lesion name.
-        seed: of the bootstrap.
+        ours: a metric by the lesion's name.
+        theirs: the same metric by the lesion's name.
 
     Returns:
-        The difference; None with under two lesions in common.
+        The difference; None with fewer than two lesions in common.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import wilcoxon  # slow to import
 
-    common = sorted(ours.keys() & theirs.keys())
-    if len(common) < 2:
+    differences = (ours - theirs).dropna().sort_index().to_numpy(float)
+    if len(differences) < 2:
         return None
-    differences = np.array([ours[name] - theirs[name] for name in common])
-    interval = bootstrap_interval(differences, seed)
-    p = float(wilcoxon(differences).pvalue) if differences.any() else float("nan")
-    return Difference(interval.mean, interval.low, interval.high, p, len(common))
+    p = float(wilcoxon(differences).pvalue) if differences.any() else np.nan
+    return Difference(*bootstrap_interval(differences), p, len(differences))
 
 
 def seed_difference(by_seed: Sequence[Difference]) -> Difference | None:
-    """The mean of the seeds' differences with Student's interval: how far the chance of training reaches.
+    """Mean of the seeds' differences with Student's interval and p, which show how much is the chance of training.
 
     Returns:
-        The difference; None with under two seeds.
+        The difference; None with fewer than two seeds.
     """
-    from scipy.stats import ttest_1samp
+    from scipy.stats import ttest_1samp  # slow to import
 
     if len(by_seed) < 2:
         return None
     means = np.array([difference.mean for difference in by_seed])
     lesions = min(difference.lesions for difference in by_seed)
-    if np.ptp(means) == 0:  # the same in every seed: there is no spread to judge by
-        return Difference(float(means[0]), float(means[0]), float(means[0]), float("nan"), lesions)
+    if np.ptp(means) == 0:  # without spread there is nothing to judge by
+        return Difference(means[0], means[0], means[0], np.nan, lesions)
     test = ttest_1samp(means, 0)
     interval = test.confidence_interval(0.95)
-    return Difference(float(means.mean()), float(interval.low), float(interval.high), float(test.pvalue), lesions)
+    return Difference(means.mean(), interval.low, interval.high, test.pvalue, lesions)
 
 
-def mean_by_lesion(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each lesion's mean over runs (seeds), for the lesions that every run has scored."""
-    common = set.intersection(*(set(run) for run in runs)) if runs else set()
-    return {name: float(np.mean([run[name] for run in runs])) for name in sorted(common)}
-
-
-class Compared(NamedTuple):
-    """Ours minus theirs."""
-
-    by_seed: dict[Any, Difference]
-    """Over lesions, for each seed that both have and that left lesions to compare."""
-    lesions: Difference | None
-    """Over lesions, whose figures are averaged over those seeds."""
-    seeds: Difference | None
-    """Over seeds; None under two."""
-
-
-def compare_runs(ours: RunGroup, theirs: RunGroup, figure: str) -> Compared:
-    """Compare the runs of two rows seed by seed; a floor, which has no seed, is compared with every one.
+def lesion_table(runs: Mapping[Any, Mapping[str, Any]], metric: str) -> pd.DataFrame:
+    """A metric with a row per lesion and a column per run, NaN where a run leaves the lesion out.
 
     Raises:
-        UserError: as `read_lesion_metrics`.
+        UserError: a run's CSV is damaged.
     """
-    our_runs, their_runs = ({run["settings"].get("seed"): run for run in row.runs} for row in (ours, theirs))
+    return pd.DataFrame({name: read_lesion_metrics(run, metric) for name, run in runs.items()})
+
+
+def mean_by_lesion(table: pd.DataFrame) -> pd.Series:
+    """Each lesion's mean over the runs of a `lesion_table`, for the lesions that every run has scored."""
+    return table.dropna().mean(axis=1)
+
+
+def compare_groups(ours: RunGroup, theirs: RunGroup, metric: str) -> Comparison:
+    """Compare two groups seed by seed; a baseline, which has no seed, is compared with every seed."""
+    our_runs, their_runs = ({str(run["settings"].get("seed")): run for run in group.runs} for group in (ours, theirs))
     if theirs.target is None:
         their_runs = dict.fromkeys(our_runs, theirs.runs[0])
-    seeds = sorted(our_runs.keys() & their_runs.keys(), key=str)
-    first, second = ([read_lesion_metrics(runs[seed], figure) for seed in seeds] for runs in (our_runs, their_runs))
-    pairs = zip(seeds, first, second, strict=True)
-    found = {seed: paired_difference(mine, other) for seed, mine, other in pairs}
-    by_seed = {seed: difference for seed, difference in found.items() if difference is not None}
-    together = paired_difference(mean_by_lesion(first), mean_by_lesion(second))
-    return Compared(by_seed, together, seed_difference(list(by_seed.values())))
+    seeds = sorted(our_runs.keys() & their_runs.keys())
+    first, second = (lesion_table({seed: runs[seed] for seed in seeds}, metric) for runs in (our_runs, their_runs))
+    pairs = [(seed, paired_difference(first[seed], second[seed])) for seed in seeds]
+    by_seed = {seed: difference for seed, difference in pairs if difference}
+    lesions = paired_difference(mean_by_lesion(first), mean_by_lesion(second))
+    return Comparison(ours, theirs, metric, by_seed, lesions, seed_difference(list(by_seed.values())))
 
 
-def comparisons(rows: Sequence[RunGroup]) -> list[Comparison]:
-    """A1+L minus every other row of its block, over the lesions' means over seeds; minus methods by seed too."""
+def compare_with_others(groups: Sequence[RunGroup]) -> list[Comparison]:
+    """A1+L minus every group that is comparable with it, in Dice and IoU."""
     return [
-        comparison
-        for block in comparable_groups(rows)
-        for ours in block
-        if ours.label == A1CLASS.label
-        for theirs in block
-        if theirs is not ours
-        for figure in ("dice", "iou")
-        for comparison in _compare(ours, theirs, figure)
+        compare_groups(ours, theirs, metric)
+        for block in comparable_groups(groups)
+        for ours, theirs, metric in product(block, block, ("dice", "iou"))
+        if ours.label == A1CLASS.label and theirs is not ours
     ]
-
-
-def _compare(ours: RunGroup, theirs: RunGroup, figure: str) -> list[Comparison]:
-    found = compare_runs(ours, theirs, figure)
-    seeds = len(found.by_seed)
-    told: dict[str, Difference | None] = {f"lesions, seed {seed}": it for seed, it in found.by_seed.items()}
-    if seeds > 1:
-        both = {f"lesions, mean of {seeds} seeds": found.lesions, f"{seeds} seeds": found.seeds}
-        told = told | both if theirs.competes else both
-    return [Comparison(ours, theirs, figure, over, it) for over, it in told.items() if it is not None]

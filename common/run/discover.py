@@ -4,31 +4,30 @@ import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.recipe import DatasetInfo, Recipe
+from common.run.own_data import FLAGS, recipes
 from common.utils.errors import UserError
 from common.utils.files import ROOT
 
-OWN_FLAGS = ("--protocol", "corrected")
-"""As `own_data.own_data_main` trains."""
-
 
 @dataclass(frozen=True)
-class Scripts:
+class MethodScripts:
     """How a method is trained and scored on a dataset."""
 
     name: str
-    """The middle of the scripts' names; for data of one's own the method's."""
-    train: list[str]
-    """Script, and words that come before all flags."""
-    evaluate: list[str]
+    """The middle of the scripts' names, such as A1class; for data of your own the method's."""
+    train: tuple[str, ...]
+    """The script, and the words that come before all flags."""
+    evaluate: tuple[str, ...]
     recipe: Recipe
     flags: tuple[str, ...] = ()
     """What the training assumes unless a flag says otherwise."""
 
 
 def find_folder(dataset: str) -> Path:
-    """The folder of a dataset's scripts: `code_<dataset>` beside `common`, or a path.
+    """Find the folder of a dataset's scripts: `code_<dataset>` beside `common`, or a path.
 
     Raises:
         UserError: there is no such folder.
@@ -40,35 +39,39 @@ def find_folder(dataset: str) -> Path:
     raise UserError(f"{dataset} is no dataset: there are {known}, or name a folder with a *_data.py script")
 
 
-def find_methods(folder: Path) -> dict[str, Scripts]:
-    """The methods of a folder of scripts, by name.
+def find_methods(folder: Path) -> dict[str, MethodScripts]:
+    """Find the methods of a folder of scripts, by name.
 
-    They are `<prefix>_<method>_train.py` and `_eval.py`; where there are none, the one script of `own_data`.
+    They are `<prefix>_<method>_train.py` and `_eval.py`; where there are none, those of the one script of `own_data`.
 
     Raises:
         UserError: a script lacks its other half, or does not hold what it should.
     """
-    sys.path.insert(0, str(folder))
     methods = {}
     for train in sorted(folder.glob("*_train.py")):
         evaluate = train.with_name(train.name.replace("_train.py", "_eval.py"))
         if not evaluate.is_file():
             raise UserError(f"{train} has no {evaluate.name} beside it")
-        recipe = getattr(importlib.import_module(train.stem), "RECIPE", None)
+        recipe = import_name(train, "RECIPE")
         if not isinstance(recipe, Recipe):
             raise UserError(f"{train} holds no RECIPE")
         name = train.stem.removesuffix("_train").rpartition("_")[2]
-        methods[name] = Scripts(name, [str(train)], [str(evaluate)], recipe)
-    return methods or _own_methods(next(iter(sorted(folder.glob("*_data.py")))))
+        methods[name] = MethodScripts(name, (str(train),), (str(evaluate),), recipe)
+    return methods or _own_methods(min(folder.glob("*_data.py")))
 
 
-def _own_methods(script: Path) -> dict[str, Scripts]:
-    from common.run.own_data import recipes
-
-    dataset = getattr(importlib.import_module(script.stem), "DATASET", None)
+def _own_methods(script: Path) -> dict[str, MethodScripts]:
+    dataset = import_name(script, "DATASET")
     if not isinstance(dataset, DatasetInfo):
         raise UserError(f"{script} holds no DATASET, and there are no *_train.py scripts beside it")
     return {
-        name: Scripts(name, [str(script), "train", name], [str(script), "eval", name], recipe, OWN_FLAGS)
+        name: MethodScripts(name, (str(script), "train", name), (str(script), "eval", name), recipe, FLAGS)
         for name, recipe in recipes(dataset).items()
     }
+
+
+def import_name(script: Path, name: str) -> Any:
+    """Import a script, which can import those beside it, and return what it calls ``name``, or None."""
+    if str(script.parent) not in sys.path:
+        sys.path.insert(0, str(script.parent))
+    return getattr(importlib.import_module(script.stem), name, None)

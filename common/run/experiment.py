@@ -1,56 +1,56 @@
-"""The paper's experiment on one dataset: every method over several seeds, the floors and the ceiling, then the table.
+"""The paper's experiment on one dataset: every method over several seeds, baselines and upper bound, then the table.
 
-    python common/experiment.py ham --seeds 3
-    python common/experiment.py ham --train "--encoder resnet50 --lr 3e-4" --for Acoseg "--lr 1e-4"
+    python common experiment ham --seeds 3
+    python common experiment ham --train "--encoder resnet50 --lr 3e-4" --for Acoseg "--lr 1e-4"
 
 The dataset is the end of a folder's name (ham for code_ham/), or the path of a folder with such scripts. Checkpoints,
 results, logs, the table and report.html go to --out. What is done is not done again, and what was interrupted goes on:
-give the same command. A step that fails stops the experiment with the step's own sentence; nothing is lost.
+give the same command. A task that fails stops the experiment with its own sentence; nothing is lost.
 """
 
 import argparse
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 from common.data.dataset import read_metadata
-from common.evaluation.baselines import BASELINES
+from common.evaluation import baselines
 from common.evaluation.results import read_evaluation
-from common.recipe import A1, TrainConfig
+from common.recipe import A1, TrainConfig, history_path, state_path
 from common.run.cli import parse_train
-from common.run.discover import Scripts, find_folder, find_methods
-from common.run.steps import Step, run_steps
+from common.run.discover import MethodScripts, find_folder, find_methods, import_name
+from common.run.scripts import eval_main, train_main
+from common.run.tasks import Command, Task, run_tasks
 from common.utils.arguments import Parser
-from common.utils.errors import UserError
+from common.utils.errors import Interrupted, UserError
 from common.utils.files import ROOT, read_csv
 
 UPPER_BOUND = "truth"
-"""What A1 is trained on to see how far the network itself could go."""
+"""The target of the A1 that shows how good the network itself could be."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, ..., or a folder of scripts")
     add("--seeds", type=seeds, default="3", metavar="N|LIST", help="3 means 0,1,2 (default); a list is 4,7 or 5,")
     add("--methods", metavar="LIST", help="such as A1,A1class (default all)")
     add("--data", type=Path, metavar="DIR", help="data folder (default the dataset's)")
-    add(
-        "--prepared",
-        type=Path,
-        metavar="DIR",
-        help="prepared arrays (default DATA/prepared); used as they are if there",
-    )
+    add("--prepared", type=Path, metavar="DIR", help="prepared arrays, used as they are (default DATA/prepared)")
     add("--out", type=Path, metavar="DIR", help="default experiments/DATASET/ in the project's root")
     add("--prepare", type=shlex.split, default=[], metavar="FLAGS", help="for the data script, in quotes")
     add("--train", type=shlex.split, default=[], metavar="FLAGS", help="for all training scripts, in quotes")
     add("--for", dest="special", nargs=2, action="append", default=[], metavar=("METHOD", "FLAGS"),
         help="for one method's training; can be repeated")  # fmt: skip
-    add("--no-ceiling", dest="ceiling", action="store_false", help="leave out A1 trained on the truth")
-    add("--no-floors", dest="floors", action="store_false", help="leave out the ellipse and GrabCut themselves")
+    add("--no-upper-bound", dest="upper_bound", action="store_false", help="leave out A1 trained on the true masks")
+    add("--no-baselines", dest="baselines", action="store_false", help="leave out the ellipse and GrabCut themselves")
     add("--dry-run", action="store_true", help="only list the commands")
     return parser.parse_args(arguments)
 
@@ -67,165 +67,152 @@ def seeds(text: str) -> list[int]:
     return [int(part) for part in parts] if "," in text else list(range(int(text)))
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What is to be run, from the command line."""
+class Training(NamedTuple):
+    """The training of one method on one target with one seed."""
 
-    args: argparse.Namespace
-    folder: Path
-    methods: Mapping[str, Scripts]
-    """Those asked for."""
-    out: Path
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> "Experiment":
-        """The experiment of a command line.
-
-        Raises:
-            UserError: an unknown dataset or method.
-        """
-        folder = find_folder(args.dataset)
-        methods = find_methods(folder)
-        wanted = args.methods.split(",") if args.methods else list(methods)
-        for name in [*wanted, *(name for name, _ in args.special)]:
-            if name not in methods:
-                raise UserError(f"{folder.name} has no method {name}; there are {', '.join(methods)}")
-        out = args.out or ROOT / "experiments" / folder.name.removeprefix("code_")
-        return cls(args, folder, {name: methods[name] for name in wanted}, out)
-
-    def trainings(self) -> Iterator[tuple[Scripts, TrainConfig, list[str]]]:
-        """Each method, its run and its training flags: seed by seed, so that after the first there is a whole table."""
-        for seed in self.args.seeds:
-            for method in self.methods.values():
-                _, run, _ = usual = self._training(method, seed)
-                yield usual
-                has_ceiling = method.recipe.method is A1 and method.recipe.dataset.truth == UPPER_BOUND != run.target
-                if has_ceiling and self.args.ceiling:
-                    yield self._training(method, seed, "--target", UPPER_BOUND)
-
-    def _training(self, method: Scripts, seed: int, *more: str) -> tuple[Scripts, TrainConfig, list[str]]:
-        special = [word for name, flags in self.args.special if name == method.name for word in shlex.split(flags)]
-        flags = [*method.flags, *self.args.train, *special, *more, "--seed", str(seed), *self.where()]
-        target = parse_train(method.recipe, None, flags).target
-        checkpoint = self.out / "checkpoints" / f"{method.name}_{target}_seed{seed}.pt"
-        flags += ["--checkpoint", str(checkpoint), "--results", str(self.out / "results")]
-        return method, parse_train(method.recipe, None, flags), flags
-
-    @property
-    def prepared(self) -> Path:
-        """The folder of prepared arrays."""
-        return next(self.trainings())[1].prepared
-
-    def where(self) -> list[str]:
-        """The flags that tell where data and prepared arrays are."""
-        given = {"--data": self.args.data, "--prepared": self.args.prepared}
-        return [word for flag, path in given.items() if path for word in (flag, str(path))]
-
-    def steps(self) -> list[Step]:
-        """Everything to do, done or not.
-
-        Raises:
-            UserError: something that is there was made with other settings.
-        """
-        trainings = list(self.trainings())
-        runs = [run for _, run, _ in trainings]
-        floors = [self._floor_step(runs[0])] if self.args.floors else []
-        return [self._prepare_step(runs), *floors, *(self._training_step(*training) for training in trainings)]
-
-    def _prepare_step(self, runs: Sequence[TrainConfig]) -> Step:
-        script, *verb = shlex.split(runs[0].recipe.dataset.prepare_script)
-        clusters = next((run.clusters for run in runs if run.recipe.method.cluster_head), runs[0].clusters)
-        settings = ["--protocol", str(runs[0].protocol), "--clusters", str(clusters)]
-        done = not self.args.prepare and read_metadata(runs[0].prepared) is not None
-        return Step(
-            "prepare",
-            [[str(self.folder / script), *verb, *self.where(), *settings, *self.args.prepare]],
-            done,
-            "prepare",
-        )
-
-    def _floor_step(self, run: TrainConfig) -> Step:
-        results, truth = self.out / "results", run.recipe.dataset.truth
-        command = [str(ROOT / "common" / "floors.py"), str(run.prepared), "--results", str(results), "--truth", truth]
-        content = read_metadata(run.prepared) or {"arrays": BASELINES, "splits": {}}
-        asked = truth, run.protocol, content["splits"].get("test")
-        found = {name: _evaluation(results / f"floor_{name}.json") for name in BASELINES}
-        made = {
-            name: (result["truth"], result["settings"].get("protocol"), result["lesions"])
-            for name, result in found.items()
-            if result
-        }
-        wanted = [name for name in BASELINES if name in content["arrays"] and name != truth]
-        return Step("floors", [command], all(made.get(name) == asked for name in wanted), "floors")
-
-    def _training_step(self, method: Scripts, run: TrainConfig, flags: list[str]) -> Step:
-        train = [*method.train, *flags, "--resume"]
-        evaluate = [*method.evaluate, *self.where(), "--checkpoint", str(run.checkpoint)]
-        evaluate += ["--results", str(run.results), "--batch-size", str(run.recipe.batch_size)]
-        evaluate += ["--device", run.device, "--precision", run.precision]
-        evaluate += ["--limit", str(run.limit)] if run.limit else []
-        interrupted = run.checkpoint.with_suffix(".state").is_file()
-        result = _evaluation(run.results / f"{run.checkpoint.stem}.json")
-        if result:
-            _check_made_alike(result["path"], result.get("training", {}), run)
-        elif run.checkpoint.is_file() and not interrupted:
-            from common.training.checkpoint import (
-                load_checkpoint,  # torch is imported only where a checkpoint must be read
-            )
-
-            _check_made_alike(run.checkpoint, load_checkpoint(run.checkpoint).settings, run)
-        done = result is not None and not interrupted
-        seconds = _seconds(run.checkpoint) if done else None
-        return Step(run.checkpoint.stem, [train, evaluate], done, method.name, seconds)
+    method: MethodScripts
+    flags: list[str]
+    """Of the training script, but for --resume."""
+    config: TrainConfig
+    """What the flags mean."""
 
 
-def _evaluation(path: Path) -> dict[str, Any] | None:
-    """A result that is there and whole; a damaged one is made again."""
+def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
+    """List all trainings, seed by seed, so that the first seed alone makes a complete table.
+
+    Raises:
+        UserError: there is no such method, or a flag is not understood.
+    """
+    methods = find_methods(folder)
+    names = args.methods.split(",") if args.methods else list(methods)
+    for name in [*names, *(name for name, _ in args.special)]:
+        if name not in methods:
+            raise UserError(f"{folder.name} has no method {name}; there are {', '.join(methods)}")
+    trainings = []
+    for seed, name in product(args.seeds, names):
+        trainings.append(_training(args, methods[name], seed))
+        recipe, target = methods[name].recipe, trainings[-1].config.target
+        if args.upper_bound and recipe.method is A1 and recipe.dataset.truth == UPPER_BOUND != target:
+            trainings.append(_training(args, methods[name], seed, "--target", UPPER_BOUND))
+    return trainings
+
+
+def _training(args: argparse.Namespace, method: MethodScripts, seed: int, *more: str) -> Training:
+    special = [word for name, flags in args.special if name == method.name for word in shlex.split(flags)]
+    flags = [*method.flags, *args.train, *special, *more, "--seed", str(seed), *_data_flags(args)]
+    config = parse_train(method.recipe, None, flags)
+    checkpoint = args.out / "checkpoints" / f"{method.name}_{config.target}_seed{seed}.pt"
+    return Training(method, [*flags, "--checkpoint", str(checkpoint)], replace(config, checkpoint=checkpoint))
+
+
+def _data_flags(args: argparse.Namespace) -> list[str]:
+    paths = {"--data": args.data, "--prepared": args.prepared}
+    return [word for flag, path in paths.items() if path for word in (flag, str(path))]
+
+
+def prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[TrainConfig]) -> Task:
+    """Make the prepared arrays; with --prepare even where there are some, if its flags make a difference.
+
+    Raises:
+        UserError: the data script can't be run from here.
+    """
+    config = next((config for config in configs if config.recipe.method.cluster_head), configs[0])
+    name, *verb = shlex.split(config.recipe.dataset.prepare_script)
+    script = folder / name
+    main = import_name(script, "main")
+    if not callable(main):
+        raise UserError(f"{script} holds no main(arguments)")
+    flags = ["--protocol", config.protocol, "--clusters", str(config.clusters), *args.prepare]
+    done = not args.prepare and read_metadata(config.prepared) is not None
+    return Task("prepare", "prepare", [Command([str(script)], main, [*verb, *_data_flags(args), *flags])], done)
+
+
+def baseline_task(results: Path, config: TrainConfig) -> Task:
+    """Score the weak masks themselves."""
+    truth, metadata = config.recipe.dataset.truth, read_metadata(config.prepared) or {}
+    wanted = (truth, config.protocol, metadata.get("splits", {}).get("test"))
+    done = True
+    for name in baselines.BASELINES:
+        result = _read_result(results / f"baseline_{name}.json")
+        scored = result and (result["truth"], result["settings"].get("protocol"), result["lesions"])
+        done &= scored == wanted or name == truth or name not in metadata.get("arrays", [name])
+    flags = [str(config.prepared), "--results", str(results), "--truth", truth]
+    return Task("baselines", "baselines", [Command([str(ROOT / "common"), "baselines"], baselines.main, flags)], done)
+
+
+def training_task(args: argparse.Namespace, training: Training) -> Task:
+    """Train a network and score it.
+
+    Raises:
+        UserError: the checkpoint or the result that is there was made with other settings.
+    """
+    method, config = training.method, training.config
+    results, checkpoint = args.out / "results", config.checkpoint
+    flags = [*_data_flags(args), "--checkpoint", str(checkpoint), "--results", str(results)]
+    flags += ["--batch-size", str(config.recipe.batch_size), "--device", config.device]
+    flags += ["--precision", config.precision, *(["--limit", str(config.limit)] if config.limit else [])]
+    commands = [
+        Command(method.train, partial(train_main, method.recipe, None), [*training.flags, "--resume"]),
+        Command(method.evaluate, partial(eval_main, method.recipe, None), flags),
+    ]
+    interrupted, result = state_path(checkpoint).is_file(), _read_result(results / f"{checkpoint.stem}.json")
+    if result:
+        _check_settings(result["path"], result.get("training", {}), config)
+    elif checkpoint.is_file() and not interrupted:
+        from common.training.checkpoint import load_checkpoint  # imports torch
+
+        _check_settings(checkpoint, load_checkpoint(checkpoint).settings, config)
+    done = result is not None and not interrupted
+    history = history_path(checkpoint)
+    seconds = sum(float(row["seconds"]) for row in read_csv(history)) if done and history.is_file() else None
+    return Task(checkpoint.stem, method.name, commands, done, seconds)
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """Read an evaluation; None where there is none, or a damaged one, which is made again."""
     try:
         return read_evaluation(path) if path.is_file() else None
     except UserError:
         return None
 
 
-def _check_made_alike(path: Path, made: Mapping[str, Any], run: TrainConfig) -> None:
-    """Refuse to take for done, or to overwrite, what was trained with other settings.
-
-    ``made`` is what `train.describe` said of the training.
-    """
-    asked = {**vars(run), **vars(run.recipe), "dataset": run.recipe.dataset.name, "method": run.recipe.method.name}
-    asked["canvas"] = list(run.canvas or ())
-    asked["encoder_weights"] = run.encoder_weights if run.encoder_weights in ("imagenet", "none") else "file"
-    unimportant = {"precision"} if run.precision == "auto" else set()
-    unimportant |= set() if run.recipe.method.cluster_head else {"clusters"}
-    for name, value in made.items():
-        if name in asked and name not in unimportant and asked[name] != value:
+def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig) -> None:
+    """Refuse to take for done, or to overwrite, what was trained with other settings."""
+    settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
+    if not config.recipe.method.cluster_head:
+        del settings["clusters"]  # K makes no difference
+    for name, value in settings.items():
+        if recorded.get(name, value) != value:
             raise UserError(
-                f"{path} was made with {name} {value}, not {asked[name]}; pass the same flags, another --out, "
+                f"{path} was made with {name} {recorded[name]}, not {value}; pass the same flags, another --out, "
                 "or delete it with its checkpoint"
             )
 
 
-def _seconds(checkpoint: Path) -> float | None:
-    """How long the training of a checkpoint took, from its history."""
-    history = checkpoint.with_suffix(".history.csv")
-    return sum(float(row["seconds"]) for row in read_csv(history)) if history.is_file() else None
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: see --help."""
+    """Run the command line; see --help."""
     args = parse(arguments)
-    experiment = Experiment.of(args)
-    steps = experiment.steps()
+    folder = find_folder(args.dataset)
+    args.out = args.out or ROOT / "experiments" / folder.name.removeprefix("code_")
+    trainings = find_trainings(args, folder)
+    configs, results = [training.config for training in trainings], args.out / "results"
+    baseline_tasks = [baseline_task(results, configs[0])] if args.baselines else []
+    training_tasks = [training_task(args, training) for training in trainings]
+    tasks = [prepare_task(args, folder, configs), *baseline_tasks, *training_tasks]
     if args.dry_run:
-        for step in steps:
-            for command in step.commands:
-                print(f"python {shlex.join(command)}" + ("   # done" if step.done else ""))
+        lines = [f"{command}{'   # done' if task.done else ''}" for task in tasks for command in task.commands]
+        print(*lines, sep="\n")
         return
-    run_steps(steps, experiment.out / "logs")
+    signal.signal(signal.SIGTERM, _interrupt)
+    run_tasks(tasks, args.out / "logs")
     from common.report.html_report import write_page
     from common.report.tables import write_report
 
-    out, results = experiment.out, [experiment.out / "results"]
-    print(write_report(results, out))
-    write_page(results, [experiment.prepared], [out / "checkpoints"], out / "report.html")
-    print(f"{out / 'report.html'}, table.md, table.csv and table.tex written")
+    print(write_report([results], args.out))
+    write_page([results], [configs[0].prepared], [args.out / "checkpoints"], args.out / "report.html")
+    print(f"{args.out / 'report.html'}, table.md, table.csv and table.tex written")
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    """End any task at SIGTERM; a training under way handles the signal itself, as it does Ctrl-C."""
+    raise Interrupted("interrupted", number)

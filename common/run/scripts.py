@@ -13,27 +13,27 @@ from common.utils.errors import run_script
 
 def train_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
     """Train as a command line says; see --help."""
-    run = parse_train(recipe, description, arguments)
+    config = parse_train(recipe, description, arguments)
     from common.training.train import train
 
-    train(run)
+    train(config)
 
 
 def eval_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
     """Score or export a checkpoint as a command line says; see --help."""
-    run = parse_eval(recipe, description, arguments)
-    if run.export:
+    config = parse_eval(recipe, description, arguments)
+    if config.export:
         from common.inference.onnx_export import export as work
     else:
         from common.evaluation.evaluate import evaluate as work
-    work(run)
+    work(config)
 
 
 def train_script(recipe: Recipe, description: str | None) -> None:
-    """What a training script does when it is run."""
+    """Run as a training script."""
     run_script(partial(train_main, recipe, description))
 
 
 def eval_script(recipe: Recipe, description: str | None) -> None:
-    """What an evaluation script does when it is run."""
+    """Run as an evaluation script."""
     run_script(partial(eval_main, recipe, description))

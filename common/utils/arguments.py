@@ -44,6 +44,24 @@ def learning_rate(text: str) -> float:
     return value
 
 
+def number_list(text: str, count: int) -> tuple[float, ...] | None:
+    """Parse numbers with commas between them.
+
+    Args:
+        text: for example "-175, 275".
+        count: how many numbers it must hold.
+
+    Returns:
+        The numbers, or None where the text holds anything else, or a number of a million or more: no length in px or
+        mm and no intensity in HU is as large, and its square would overflow.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and all(abs(number) < 1e6 for number in numbers) else None
+
+
 class Parser(argparse.ArgumentParser):
     """A command line whose help keeps its lines, and where bad input is one sentence and exit status 2."""
 

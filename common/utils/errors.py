@@ -25,22 +25,19 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     try:
         main()
         sys.stdout.flush()
-    except UserError as error:
-        _stop(str(error))
     except Interrupted as interruption:
         _stop(str(interruption), interruption.status)
     except KeyboardInterrupt:
         _stop("interrupted", status=128 + signal.SIGINT)
-    except MemoryError:
-        _stop("out of memory; close other programs, or take smaller files, fewer --workers or a smaller --batch-size")
     except BrokenPipeError:
         # The reader of our output (head, less) went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
             raise
-        _stop(_sentence(error))
+        _stop(sentence)
     sys.exit(0)
 
 
@@ -51,7 +48,14 @@ def _stop(message: str, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def _sentence(error: OSError) -> str:
+def explain(error: Exception) -> str | None:
+    """One sentence on an error that the person at the terminal can mend; None for a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs, or take smaller files, fewer --workers or a smaller --batch-size"
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full while writing{where}; free some space and run the same command again"

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 
@@ -25,5 +25,6 @@ def fingerprint(files: Iterable[Path], root: Path) -> str:
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """The version of Python and of each installed package, by its name."""
-    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+    """The version of Python and of each package, by its name; those that are not installed are left out."""
+    installed = {name: version(name) for name in packages if any(distributions(name=name))}
+    return {"python": sys.version.split()[0], **installed}

@@ -7,56 +7,70 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import golden_masks, iou
 
+import HAM_A1class_train
 import HAM_data
-from common.benchmark import bench_published
-from common.benchmark import ours as bench_ours
-from common.benchmark.published import LesionFiles, draw_ellipse, evaluate_lesions, figures, find_pairs, fit, train_step
-from common.benchmark.runner import BenchmarkConfig, find_dark
+from common.benchmark import ours, published
+from common.benchmark.published import LesionFiles, draw_ellipse, find_pairs, make_loader, train_step
+from common.benchmark.runner import BenchmarkConfig, make_config
 from common.data.dataset import LesionDataset
 from common.data.images import read_image
 from common.data.loader import LesionLoader
-from common.inference.predictor import predictions
+from common.inference.predictor import Predictor
 from common.metrics import METRICS, lesion_metrics
 from common.patches import CANVAS, resize_mask, shrink_mask
 from common.recist import Ellipse, fit_ellipse
 from common.utils.errors import UserError
 from common.weak_masks import ellipse_mask
+from helpers import golden_masks, iou
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def setup(phantom_ham, tmp_path_factory) -> BenchmarkConfig:
-    """The phantom prepared in the published way, ellipses and GrabCut masks of 12 lesions."""
-    scratch = tmp_path_factory.mktemp("published")
-    setup = BenchmarkConfig(
-        HAM_data.DATASET.folder, "A1class", phantom_ham, phantom_ham / "prepared", scratch, "resnet18", (128, 128),
-        steps=1, lesions=12, precision="fp32",
-    )  # fmt: skip
-    assert bench_published.prepare(setup).items == 12
-    return setup
+def dataset(phantom_ham) -> LesionDataset:
+    return LesionDataset.open(phantom_ham / "prepared")
 
 
 @pytest.fixture(scope="module")
-def prepared(setup) -> LesionDataset:
-    return LesionDataset.open(setup.prepared)
+def config(dataset, phantom_ham, tmp_path_factory) -> BenchmarkConfig:
+    """The phantom prepared in the published way, ellipses and GrabCut masks of 12 lesions."""
+    config = make_config(
+        HAM_A1class_train.RECIPE, dataset, data=phantom_ham, scratch=tmp_path_factory.mktemp("published"),
+        encoder="resnet18", canvas=(128, 128), steps=1, lesions=12, device="cpu", precision="fp32",
+    )  # fmt: skip
+    assert published.prepare(config).items == 12
+    return config
 
 
-def _drawn(setup: BenchmarkConfig, prepared: LesionDataset, ending: str) -> np.ndarray:
-    names = [row["lesion"] for row in prepared.lesions[:12]]
-    return np.stack([read_image(setup.drawn / f"{name}{ending}.png", cv2.IMREAD_GRAYSCALE) for name in names])
+def _drawn(config: BenchmarkConfig, dataset: LesionDataset, suffix: str) -> np.ndarray:
+    paths = [config.scratch / "drawn" / f"{row['lesion']}{suffix}.png" for row in dataset.lesions[:12]]
+    return np.stack([read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths])
 
 
-def test_ellipses_are_the_projects(setup, prepared):
-    drawn = np.stack([resize_mask(picture > 127) for picture in _drawn(setup, prepared, "")])
-    alike = iou(drawn, prepared.array("ellipse")[:12])
+def test_preparing_without_grabcut_leaves_a_picture_of_each_ellipse(config, tmp_path):
+    config = replace(config, scratch=tmp_path)
+    assert published.prepare_without_grabcut(config).items == 12
+    assert len(list((tmp_path / "drawn").iterdir())) == 12
+
+
+@pytest.mark.parametrize(("name", "items"), [("load", 12), ("train", 2), ("evaluate", 2), ("score", 12)])
+def test_both_ways_do_as_much(config, name, items):
+    config = replace(config, recipe=replace(config.recipe, batch_size=2))  # batches of two are enough
+    for module in (published, ours):
+        measurement = getattr(module, name)(config)
+        assert measurement.items == items
+        assert measurement.seconds > 0
+
+
+def test_ellipses_are_the_projects(config, dataset):
+    drawn = np.stack([resize_mask(picture > 127) for picture in _drawn(config, dataset, "")])
+    alike = iou(drawn, dataset.array("ellipse")[:12])
     assert alike.min() >= 0.985 and alike.mean() >= 0.995
 
 
-def test_grabcut_masks_are_the_projects(setup, prepared):
-    alike = iou(_drawn(setup, prepared, "_grabcut"), prepared.array("grabcut")[:12])
+def test_grabcut_masks_are_the_projects(config, dataset):
+    alike = iou(_drawn(config, dataset, "_grabcut"), dataset.array("grabcut")[:12])
     assert alike.min() >= 0.93 and alike.mean() >= 0.98
 
 
@@ -67,7 +81,8 @@ def test_ellipses_are_those_of_the_release(shared, tmp_path):
     for name in names:
         pair = find_pairs(shared / "data" / "ham10000", [{"source": f"{name}.jpg"}])[0]
         mask = read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
-        drawn.append(resize_mask(draw_ellipse(fit(mask), mask.shape, tmp_path / "ellipse.png") > 127))
+        picture = draw_ellipse(published.fit_ellipse(mask), mask.shape, tmp_path / "ellipse.png")
+        drawn.append(resize_mask(picture > 127))
     alike = iou(np.stack(drawn), golden[:20])
     assert alike.min() >= 0.985 and alike.mean() >= 0.998
 
@@ -77,81 +92,82 @@ def test_an_ellipse_is_drawn_where_it_is(tmp_path):
     picture = draw_ellipse(ellipse, (120, 150), tmp_path / "ellipse.png")
     exact = ellipse_mask(ellipse, (120, 150))
     assert np.count_nonzero((picture > 127) != exact) < 0.01 * exact.sum()
-    # 255 is what it covers wholly, the whole=0.5 of the exact one.
-    whole = ellipse_mask(ellipse, (120, 150), whole=0.5)
-    assert np.count_nonzero((picture == 255) != whole) < 0.02 * whole.sum()
+    # 255 are the pixels that it covers completely, the margin=0.5 of the exact one.
+    covered = ellipse_mask(ellipse, (120, 150), margin=0.5)
+    assert np.count_nonzero((picture == 255) != covered) < 0.02 * covered.sum()
     assert shrink_mask(picture == 255).shape == (120, 120)
 
 
-def test_the_fit_is_the_projects(prepared):
-    for mask in prepared.array("truth")[:5]:
-        assert fit(np.ascontiguousarray(mask)) == pytest.approx(fit_ellipse(mask), abs=1e-3)
+def test_the_fit_is_the_projects(dataset):
+    for mask in dataset.array("truth")[:5]:
+        assert published.fit_ellipse(np.ascontiguousarray(mask)) == pytest.approx(fit_ellipse(mask), abs=1e-3)
 
 
-def test_a_lesion_without_its_files_is_told(setup, tmp_path):
+def test_a_lesion_without_its_files_is_an_error(config, tmp_path):
     with pytest.raises(UserError, match=r"has no image x\.jpg with a mask named after it"):
-        find_pairs(setup.data, [{"source": "x.jpg"}])
-    shutil.copy(setup.data / HAM_data.IMAGE_FOLDERS[0] / "ISIC_9000000.jpg", tmp_path)
+        find_pairs(config.data, [{"source": "x.jpg"}])
+    shutil.copy(config.data / HAM_data.IMAGE_FOLDERS[0] / "ISIC_9000000.jpg", tmp_path)
     with pytest.raises(UserError, match="ISIC_9000000"):
         find_pairs(tmp_path, [{"source": "ISIC_9000000.jpg"}])
 
 
 @pytest.mark.parametrize("canvas", [CANVAS, (128, 128)])
-def test_batches_are_the_projects(setup, prepared, canvas):
-    setup = replace(setup, canvas=canvas, lesions=4)
-    ((images, masks, clusters),) = bench_published.loader(setup)
-    (ours,) = LesionLoader(prepared, np.arange(4), "ellipse", canvas, CPU).batches(4)
-    assert torch.allclose(images, ours.images, atol=1e-4)
-    assert (masks != ours.masks).float().mean() < 0.005
-    assert torch.equal(clusters, ours.clusters)
-    ((_, truths, _),) = bench_published.loader(setup, truth=True)
-    (ours,) = LesionLoader(prepared, np.arange(4), "truth", canvas, CPU).batches(4)
-    assert torch.equal(truths, ours.masks)
+def test_batches_are_the_projects(config, dataset, canvas):
+    config = replace(config, canvas=canvas, lesions=4)
+    ((images, masks, clusters),) = make_loader(config)
+    (batch,) = LesionLoader(dataset, np.arange(4), "ellipse", canvas, CPU).batches(4)
+    assert torch.allclose(images, batch.images, atol=1e-4)
+    assert (masks != batch.masks).float().mean() < 0.005
+    assert torch.equal(clusters, batch.clusters)
+    ((_, truths, _),) = make_loader(config, truth=True)
+    (batch,) = LesionLoader(dataset, np.arange(4), "truth", canvas, CPU).batches(4)
+    assert torch.equal(truths, batch.masks)
 
 
-def test_samples_come_over_and_over_again(setup):
-    shapes = [len(images) for images, _, _ in bench_published.loader(setup, 25)]
+def test_samples_are_repeated(config):
+    shapes = [len(images) for images, _, _ in make_loader(config, 25)]
     assert shapes == [10, 10, 5]
-    files = bench_published.loader(setup, 25).dataset
+    files = make_loader(config, 25).dataset
     assert isinstance(files, LesionFiles)
     assert files.pairs[0] == files.pairs[12] == files.pairs[24] != files.pairs[1]
 
 
-def test_the_first_step_and_the_second_have_the_projects_losses(setup):
-    trainer = bench_ours.make_trainer(setup)
-    model = bench_published.network(setup, CPU).train()
-    for module in (*trainer.network.modules(), *model.modules()):
+def test_the_first_step_and_the_second_have_the_projects_losses(config):
+    trainer = ours.make_trainer(config)
+    network = ours.random_network(config).train()
+    for module in (*trainer.network.modules(), *network.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0  # its numbers depend on the layout in memory
     weights = trainer.recipe.loss_weights
-    optimizer = torch.optim.Adam(model.parameters(), lr=trainer.recipe.lr, foreach=False)
-    for batch, near in zip(bench_ours.lesion_batches(setup).batches(6), (1e-5, 1e-2), strict=True):
-        theirs = train_step(model, optimizer, (batch.images.contiguous(), batch.masks, batch.clusters), weights)
-        ours = trainer.step((batch,))
-        assert theirs == pytest.approx({name: float(ours[name]) for name in theirs}, rel=near)
-        assert set(theirs) == {"mask", "cluster"}
+    optimizer = torch.optim.Adam(network.parameters(), lr=trainer.recipe.lr, foreach=False)
+    for batch, tolerance in zip(ours.make_loader(config).batches(6), (1e-5, 1e-2), strict=True):
+        losses = train_step(network, optimizer, (batch.images.contiguous(), batch.masks, batch.clusters), weights)
+        our_losses = trainer.step((batch,))
+        assert losses == pytest.approx({name: float(our_losses[name]) for name in losses}, rel=tolerance)
+        assert set(losses) == {"mask", "cluster"}
 
 
-def test_evaluation_gives_the_projects_figures(setup, prepared):
-    setup = replace(setup, lesions=4)
-    model = find_dark(bench_published.network(setup, CPU)).eval()
-    theirs = evaluate_lesions(model, CPU, bench_published.loader(setup, 4, truth=True))
-    lesions = bench_ours.lesion_batches(setup)
-    trained = bench_ours.dark_network(setup, CPU)
-    ((rows, masks),) = predictions(trained, lesions, 4, "fp32")
-    truth = prepared.array("truth")
-    assert np.mean([one["dice"] for one in theirs]) > 0.3  # something was found
-    for row, mask, scored in zip(rows, masks, theirs, strict=True):
-        ours = lesion_metrics(truth[row], mask)
+def test_evaluation_gives_the_projects_metrics(config, dataset):
+    config = replace(config, lesions=4)
+    network = ours.segment_dark(ours.random_network(config)).eval()
+    metrics = published.predict_and_score(network, CPU, make_loader(config, 4, truth=True))
+    predictor = Predictor(ours.untrained_model(config), CPU, "fp32")
+    ((rows, masks),) = predictor.masks(ours.make_loader(config), 4)
+    truth = dataset.array("truth")
+    assert np.mean([values["dice"] for values in metrics]) > 0.3  # the masks are not empty
+    for row, mask, values in zip(rows, masks, metrics, strict=True):
+        our_values = lesion_metrics(truth[row], mask)
         # A pixel or two lie within rounding of the border.
-        assert [scored[name] for name in ("iou", "dice", "vs")] == pytest.approx(
-            [ours[name] for name in ("iou", "dice", "vs")], abs=2e-3
+        assert [values[name] for name in ("iou", "dice", "vs")] == pytest.approx(
+            [our_values[name] for name in ("iou", "dice", "vs")], abs=2e-3
         )
 
 
-def test_figures_are_the_projects(prepared):
-    for truth, mask in zip(prepared.array("truth")[:12], prepared.array("grabcut")[3:15], strict=True):
-        ours = lesion_metrics(truth, mask)
-        assert figures(truth, mask) == pytest.approx({name: ours[name] for name in METRICS}, rel=1e-6)
-    empty = np.zeros((120, 120), np.uint8)
-    assert np.isnan(figures(truth, empty)["avd"]) and figures(truth, empty)["dice"] == 0
+def test_metrics_are_the_projects(dataset):
+    for truth, mask in zip(dataset.array("truth")[:12], dataset.array("grabcut")[3:15], strict=True):
+        our_values = lesion_metrics(truth, mask)
+        assert published.lesion_metrics(truth, mask) == pytest.approx(
+            {name: our_values[name] for name in METRICS}, rel=1e-6
+        )
+    values = published.lesion_metrics(truth, np.zeros((120, 120), np.uint8))
+    assert np.isnan(values["avd"]) and values["dice"] == 0

@@ -1,87 +1,96 @@
-"""Work in processes of its own, measured."""
+"""Timed runs in processes of their own."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from common.benchmark import runner as contest
+import HAM_A1class_train
+from common.benchmark import published, runner
 from common.benchmark.runner import (
-    BenchmarkConfig,
     Measurement,
     TimedRun,
     compare,
-    find_dark,
     interleave,
-    resident,
+    make_config,
+    resident_memory,
     run_in_subprocess,
 )
+from common.data.dataset import LesionDataset
 from common.utils.errors import UserError
 
 
-def test_a_function_runs_in_another_process_and_its_memory_is_told():
-    small = run_in_subprocess("patches:mirror_index", 3, 2, 3)
-    assert small.work.tolist() == [2, 1, 0, 1, 2, 1, 0, 1]
-    large = run_in_subprocess("patches:mirror_index", 120, 0, 5_000_000)  # 40 MB of indices, several times over
-    assert len(large.work) == 5_000_120
-    assert large.memory > small.memory + 80e6
-    assert large.whole > 0
+def indices(count: int) -> np.ndarray:
+    return np.arange(count)[::-1].copy()
 
 
-def test_memory_is_told_apart(tmp_path):
-    np.save(tmp_path / "a.npy", np.ones(4_000_000))
-    before = {kind: resident(kind) for kind in ("RssAnon", "RssFile")}
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+def test_a_function_runs_in_another_process_whose_memory_is_measured():
+    small = run_in_subprocess(indices, 4)
+    assert small.measurement.tolist() == [3, 2, 1, 0]
+    large = run_in_subprocess(indices, 5_000_000)  # 40 MB, twice
+    assert len(large.measurement) == 5_000_000
+    assert large.memory > small.memory + 60e6
+    assert large.wall_seconds > 0
+    assert large.gpu_memory == 0
+
+
+def memory_of_arrays(path: Path) -> list[dict[str, int]]:
+    """Memory before an array of 32 MB is mapped and one of 64 MB is made, and after."""
+    before = {kind: resident_memory(kind) for kind in ("RssAnon", "RssFile")}
+    mapped = np.load(path, mmap_mode="r")
     assert mapped.sum() == 4e6
     own = np.ones(8_000_000)
-    after = {kind: resident(kind) for kind in ("RssAnon", "RssFile")}
+    after = {kind: resident_memory(kind) for kind in ("RssAnon", "RssFile")}
+    assert own.sum() == 8e6
+    return [before, after]
+
+
+def test_kinds_of_memory_differ(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(4_000_000))
+    # In a fresh process: here, the array could be made in memory that earlier tests have left.
+    before, after = run_in_subprocess(memory_of_arrays, tmp_path / "a.npy").measurement
     assert 25e6 < after["RssFile"] - before["RssFile"] < 60e6
     assert 50e6 < after["RssAnon"] - before["RssAnon"] < 100e6
-    assert own.sum() == 8e6
 
 
-def test_an_error_in_the_other_process_is_raised_here(tmp_path):
-    setup = BenchmarkConfig(tmp_path, "A1", tmp_path, tmp_path / "prepared", tmp_path, "resnet18", (128, 128), 1, 1)
+def test_an_error_in_the_other_process_is_raised_here(phantom_ham, tmp_path):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    config = make_config(HAM_A1class_train.RECIPE, dataset, data=phantom_ham, scratch=tmp_path, steps=1, lesions=1)
     with pytest.raises(UserError, match="missing or unfinished"):
-        run_in_subprocess("bench_published:prepare", setup)
+        run_in_subprocess(published.prepare, replace(config, prepared=tmp_path / "prepared"))
 
 
-def _outcome(seconds: float, items: int = 10) -> TimedRun:
-    return TimedRun(Measurement(seconds, items), seconds + 1, 100)
+def test_the_configuration_is_a_training_with_the_folders_protocol(phantom_ham, tmp_path):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    config = make_config(
+        HAM_A1class_train.RECIPE, dataset, data=phantom_ham, scratch=tmp_path, steps=1, lesions=30, compile=True
+    )
+    assert (config.prepared, config.protocol, config.canvas) == (dataset.folder, "released", (384, 480))
+    assert (config.encoder, config.encoder_weights, config.clusters, config.compile) == ("resnet101", "none", 45, True)
+    opened, rows = config.open_lesions()
+    assert len(opened.lesions) == 40 and rows.tolist() == list(range(30))
 
 
-def test_medians_are_compared_and_rounds_told():
-    peer, ours = map(_outcome, (20.0, 30.0, 10.0)), map(_outcome, (5.0, 5.0, 10.0))
-    ratio = compare(list(peer), list(ours), lambda outcome: outcome.work.seconds / outcome.work.items)
-    # Medians 20 and 5 for 10 items each; round by round 4, 6 and 1.
-    assert ratio == (2.0, 0.5, 4.0, 1.0, 6.0)
+def test_medians_are_compared_round_by_round():
+    # Medians 20 and 5; round by round 4, 6 and 1.
+    assert compare([20.0, 30.0, 10.0], [5.0, 5.0, 10.0]) == (20.0, 5.0, 4.0, 1.0, 6.0)
+    # Of rates, where more is better, the ratio is the other way round: 1/4, 1/6 and 1.
+    rates = compare([20.0, 30.0, 10.0], [5.0, 5.0, 10.0], higher_is_better=True)
+    assert rates == pytest.approx((20.0, 5.0, 1 / 4, 1 / 6, 1.0))
+    assert compare([20.0, 0.0], [5.0, 5.0]) is None
 
 
-def test_turns_are_taken(monkeypatch):
-    done, told = [], []
+def test_functions_run_in_turn(monkeypatch, capsys):
+    calls = []
 
-    def run(name: str, setup: BenchmarkConfig) -> TimedRun:
-        done.append(name)
-        return _outcome(len(done))
+    def run(function, config) -> TimedRun:
+        calls.append(function)
+        return TimedRun(Measurement(len(calls), 10), 4.0, 100, 0)
 
-    monkeypatch.setattr(contest, "run_alone", run)
-    outcomes = interleave(["a:x", "b:x"], None, 2, told.append)
-    assert done == ["a:x", "b:x", "a:x", "b:x"]
-    assert [outcome.work.seconds for outcome in outcomes["b:x"]] == [2, 4]
-    assert told[2] == "round 2 of 2, a:x: 4.0 s"
-
-
-def test_an_untrained_network_finds_the_dark_disc():
-    class Blind(nn.Module):
-        def forward(self, images):
-            return {"mask": images.mean(1, keepdim=True) * 0 - 9, "cluster": images.mean((2, 3))}
-
-    y, x = np.mgrid[:128, :128]
-    disc = np.hypot(y - 64, x - 64) < 25
-    image = torch.from_numpy(np.where(disc, -1, 1)).float().expand(1, 3, -1, -1)
-    outputs = find_dark(Blind())(image)
-    found = (outputs["mask"] > 0)[0, 0].numpy()
-    # The mean over 15 px lets it reach a few px over the border.
-    assert found[disc].mean() > 0.98
-    assert not found[np.hypot(y - 64, x - 64) > 25 + 8].any()
-    assert outputs["cluster"].shape == (1, 3)
+    monkeypatch.setattr(runner, "run_in_subprocess", run)
+    first, second = published.load, published.train
+    runs = interleave([first, second], None, 2)
+    assert calls == [first, second, first, second]
+    assert [run.measurement.seconds for run in runs[second]] == [2, 4]
+    assert capsys.readouterr().err.splitlines()[2] == "round 2 of 2, published.load: 4.0 s"

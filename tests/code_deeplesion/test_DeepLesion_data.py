@@ -1,3 +1,5 @@
+"""DeepLesion: the golden values of the published code, where the patch lies, its channels and masks, and bad input."""
+
 import sys
 from functools import partial
 from pathlib import Path
@@ -5,14 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import golden_masks
 
 import DeepLesion_data as deep
 from common.patches import Crop
 from common.recist import ellipse_from_diameters
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json, write_csv
-from DeepLesion_info import COLUMNS, Mark, Task, find_channels, find_tasks, read_marks
+from DeepLesion_info import COLUMNS, Mark, find_tasks, read_marks
+from helpers import golden_masks
 
 SERIES = "000001_01_01"
 
@@ -61,14 +63,10 @@ def run(monkeypatch, data: Path, *flags: str) -> None:
 @pytest.fixture(scope="module")
 def real(shared):
     data = shared / "data" / "deeplesion"
-    tasks, lost = find_tasks(data / deep.IMAGES, read_marks(data / deep.INFO)[0])
-    assert not lost
-    make = partial(deep.make_lesions, images=data / deep.IMAGES, grabcut=True)
-    return {
-        "tasks": tasks,
-        "released": [lesion for job in deep.make_jobs(tasks) for lesion in make(job, corrected=False)],
-        "corrected": [lesion for job in deep.make_jobs(tasks) for lesion in make(job, corrected=True)],
-    }
+    tasks, dropped = find_tasks(data / deep.IMAGES, read_marks(data / deep.INFO)[0])
+    assert not dropped
+    make = partial(deep.make_lesions, tasks, images=data / deep.IMAGES, grabcut=True)
+    return {"tasks": tasks, "released": make(corrected=False), "corrected": make(corrected=True)}
 
 
 @pytest.fixture(scope="module")
@@ -272,14 +270,6 @@ def test_lesions_that_the_patch_does_not_show_are_dropped(tmp_path):
     assert outside.reason == "the box lies outside the slice"
     crossing_far_away = mark(ends=(205, 215, 235, 215, 205, 213, 235, 213.1))
     assert lesion_of(tmp_path, crossing_far_away).reason == "the ellipse covers no pixel of the patch"
-
-
-def test_jobs_keep_the_order_and_are_bounded():
-    def task(series: str) -> Task:
-        return Task(Mark("", 0, "", series, 1, "train", (), (), (), None, None), find_channels(1, None, bool))
-
-    jobs = deep.make_jobs([task(series) for series in "aab" + "c" * 10 + "a"])
-    assert [[task.mark.series for task in job] for job in jobs] == [["a"] * 2, ["b"], ["c"] * 8, ["c"] * 2, ["a"]]
 
 
 # Bad input

@@ -1,6 +1,7 @@
-"""The downloader against a server on localhost that misbehaves as told."""
+"""The downloader against a server on localhost that misbehaves in the ways of real ones."""
 
 import errno
+import fcntl
 import hashlib
 import io
 import shutil
@@ -15,7 +16,8 @@ import pytest
 
 import DeepLesion_download as downloader
 from common.utils.errors import UserError
-from DeepLesion_download import Archive, archive_numbers, choose, download, fetch, read_archives, unpack
+from DeepLesion_download import Archive, download, fetch, parse_archives, read_archives
+from DeepLesion_unpack import unpack
 
 NO_WAIT = (0.0, 0.0, 0.0)
 SLICE = bytes(range(256)) * 40
@@ -23,7 +25,7 @@ SLICE = bytes(range(256)) * 40
 
 @dataclass
 class Host:
-    """What the server has, how it behaves, and what it was asked."""
+    """The files of a server, its behaviour, and the requests it received."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     busy: int = 0
@@ -31,13 +33,13 @@ class Host:
     breaks: list[int] = field(default_factory=list)
     """Bytes after which the next answers end early."""
     ranges: bool = True
-    head: bool = True
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    """(method, Range)"""
+    requests: list[str] = field(default_factory=list)
+    """The header Range of each."""
     url: str = ""
 
-    def gets(self) -> list[str]:
-        return [asked for method, asked in self.asked if method == "GET"]
+    def downloads(self) -> list[str]:
+        """Requests for more than the first byte, which only asks for the size."""
+        return [header for header in self.requests if header != "bytes=0-0"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,26 +47,21 @@ class Handler(BaseHTTPRequestHandler):
         self.host = host
         super().__init__(*args)
 
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
     def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, body: bool) -> None:
-        host, wanted = self.host, self.headers.get("Range", "")
-        host.asked.append((self.command, wanted))
+        host, header = self.host, self.headers.get("Range", "")
+        host.requests.append(header)
         content = host.files.get(self.path)
-        if content is None or (not body and not host.head):
+        if content is None:
             self.send_error(404)
             return
-        if body and host.busy:
+        asks_size = header == "bytes=0-0"
+        if host.busy and not asks_size:
             host.busy -= 1
             self.send_error(503)
             return
         start = 0
-        if wanted and host.ranges:
-            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+        if header and host.ranges:
+            start = int(header.removeprefix("bytes=").partition("-")[0])
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -76,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        if body:
+        if not asks_size:
             self.wfile.write(content[start : start + host.breaks.pop(0)] if host.breaks else content[start:])
 
     def log_message(self, *args) -> None:
@@ -124,11 +121,11 @@ def test_fetched_and_unpacked_once(host, tmp_path, capsys):
     assert slices(tmp_path) == ["Images_png/000001_01_01/109.png", "Images_png/000001_01_01/110.png"]
     assert (tmp_path / slices(tmp_path)[0]).read_bytes() == SLICE
     assert [path.name for path in (tmp_path / "archives").iterdir()] == ["Images_png_01.zip.unpacked"]
-    said = capsys.readouterr().out
-    assert "56 archives, about 220 GB in all" in said and "as the server says" in said
-    assert host.gets() == [""]
+    output = capsys.readouterr().out
+    assert "56 archives, about 220 GB in all" in output and "as the server says" in output
+    assert host.downloads() == [""]
     download([archive], tmp_path, NO_WAIT)
-    assert host.gets() == [""]
+    assert host.downloads() == [""]
     assert "unpacked before" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "Images_png")
     download([archive], tmp_path, NO_WAIT)
@@ -139,7 +136,7 @@ def test_interrupted_in_the_middle_and_resumed(host, tmp_path):
     archive = put(host, GOOD)
     host.breaks = [5000, 2000]
     download([archive], tmp_path, NO_WAIT)
-    assert host.gets() == ["", "bytes=5000-", "bytes=7000-"]
+    assert host.downloads() == ["", "bytes=5000-", "bytes=7000-"]
     assert len(slices(tmp_path)) == 2
 
 
@@ -148,25 +145,27 @@ def test_a_partial_file_of_an_earlier_run_is_continued(host, tmp_path):
     part = tmp_path / "a.part"
     part.write_bytes(GOOD[:1234])
     fetch(f"{host.url}/Images_png_01.zip", part, NO_WAIT)
-    assert host.gets() == ["bytes=1234-"]
+    assert host.downloads() == ["bytes=1234-"]
     assert part.read_bytes() == GOOD
-    fetch(f"{host.url}/Images_png_01.zip", part, NO_WAIT)  # 416: it was whole already
+    fetch(f"{host.url}/Images_png_01.zip", part, NO_WAIT)  # 416: it was complete already
     assert part.read_bytes() == GOOD
 
 
-def test_a_partial_file_longer_than_the_whole_is_started_over(host, tmp_path):
-    put(host, GOOD)
-    part = tmp_path / "a.part"
-    part.write_bytes(GOOD + b"more")
-    fetch(f"{host.url}/Images_png_01.zip", part, NO_WAIT)
-    assert part.read_bytes() == GOOD
+def test_a_partial_file_longer_than_the_archive_is_started_over(host, tmp_path, capsys):
+    archive = put(host, GOOD)
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "Images_png_01.zip.part").write_bytes(GOOD + b"more")
+    download([archive], tmp_path, NO_WAIT)
+    assert "is damaged: its MD5 sum is" in capsys.readouterr().out
+    assert host.downloads() == [f"bytes={len(GOOD) + 4}-", ""]
+    assert len(slices(tmp_path)) == 2
 
 
 def test_server_that_ignores_ranges(host, tmp_path):
     host.ranges = False
     host.breaks = [5000]
     download([put(host, GOOD)], tmp_path, NO_WAIT)
-    assert host.gets() == ["", "bytes=5000-"]
+    assert host.downloads() == ["", "bytes=5000-"]
     assert len(slices(tmp_path)) == 2
 
 
@@ -203,7 +202,7 @@ def test_damaged_archive_is_fetched_again_then_given_up(host, tmp_path, capsys):
     host.files["/Images_png_01.zip"] = GOOD[:-1] + b"!"
     with pytest.raises(UserError, match=r"Images_png_01.zip came damaged twice, by its MD5 sum"):
         download([archive], tmp_path, NO_WAIT)
-    assert host.gets() == ["", ""]
+    assert host.downloads() == ["", ""]
     assert "is damaged: its MD5 sum is" in capsys.readouterr().out
     assert not list((tmp_path / "archives").iterdir()) and not slices(tmp_path)
 
@@ -254,24 +253,22 @@ def test_free_disk_is_checked_first(host, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 10_000))
     with pytest.raises(UserError, match=r"of free disk but .* are needed .* --archives 1-3"):
         download([put(host, GOOD)], tmp_path, NO_WAIT)
-    assert not host.gets()
+    assert not host.downloads()
 
 
 def test_free_disk_against_an_estimate(host, tmp_path, monkeypatch, capsys):
-    host.head = False
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 10_000))
     with pytest.raises(UserError, match=r"7.9 GB are needed"):  # 220 GB / 56, fetched and unpacked
         download([Archive("a.zip", "", f"{host.url}/nothing.zip")], tmp_path, NO_WAIT)
     assert "an estimate, for the server does not say" in capsys.readouterr().out
 
 
-def test_size_of_a_server_without_head(host):
-    host.head = False
+def test_size_of_a_file_on_the_server(host):
     archive = put(host, GOOD)
     assert downloader.remote_size(archive.url) == len(GOOD)
     host.ranges = False
     assert downloader.remote_size(archive.url) == len(GOOD)
-    assert downloader.remote_size(f"{host.url}/nothing.zip") is None
+    assert downloader.remote_size(f"{host.url}/nothing.zip") == 0
 
 
 def test_disk_full_while_writing_keeps_the_part(host, tmp_path, monkeypatch):
@@ -290,7 +287,7 @@ def test_disk_full_while_writing_keeps_the_part(host, tmp_path, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(part))
     assert part.stat().st_size == 4000
     download([archive], tmp_path, NO_WAIT)
-    assert host.gets() == ["", "bytes=4000-"]
+    assert host.downloads() == ["", "bytes=4000-"]
     assert len(slices(tmp_path)) == 2
 
 
@@ -312,7 +309,7 @@ def test_two_at_once(host, tmp_path):
     archive = put(host, GOOD)
     part = tmp_path / "a.part"
     with part.open("ab") as file:
-        downloader._claim(file.fileno(), part)
+        fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="being fetched by another process"):
             fetch(archive.url, part, NO_WAIT)
 
@@ -328,11 +325,9 @@ def test_published_list():
     assert len({archive.md5 for archive in archives}) == len({archive.url for archive in archives}) == 56
 
 
-def test_list_is_the_one_given(shared):
+def test_list_is_that_of_the_facts(shared):
     assert downloader.LIST.read_bytes() == (shared / "facts" / "deeplesion_archives.csv").read_bytes()
 
 
 def test_a_part_of_the_archives():
-    assert archive_numbers("1-3,7") == {1, 2, 3, 7}
-    assert [archive.name[-6:-4] for archive in choose(archive_numbers("1-3, 56"))] == ["01", "02", "03", "56"]
-    assert len(choose(None)) == 56
+    assert [archive.name[-6:-4] for archive in parse_archives("7,1-3,2, 56")] == ["01", "02", "03", "07", "56"]

@@ -1,3 +1,5 @@
+"""`DL_info.csv`: usable, malformed and excluded rows, and the slices of the three channels."""
+
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +85,8 @@ def test_malformed_rows_are_dropped_counted_and_named(tmp_path, capsys, column, 
     assert [mark.row for mark in marks] == [0]
     assert dropped.lesion == "row 1 (line 3)"
     assert column in dropped.reason
-    said = capsys.readouterr().err
-    assert "1 malformed rows" in said and "row 1 (line 3)" in said and column in said
+    errors = capsys.readouterr().err
+    assert "1 malformed rows" in errors and "row 1 (line 3)" in errors and column in errors
 
 
 def test_rows_of_another_length(tmp_path):
@@ -100,9 +102,9 @@ def test_rows_of_another_length(tmp_path):
 
 def test_the_screen_is_not_flooded(tmp_path, capsys):
     read_marks(table(tmp_path, {}, *[{"Train_Val_Test": "9"}] * 30))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 12
-    assert "and 20 more" in said[-1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 12
+    assert "and 20 more" in lines[-1]
 
 
 def test_missing_table_says_where_it_goes(tmp_path):
@@ -157,7 +159,7 @@ def test_neighbours_two_mm_away(interval, previous, following):
 
 
 @pytest.mark.parametrize(
-    "interval, there, previous, following",
+    "interval, present, previous, following",
     [
         (1.0, {99, 100, 101, 102}, [(1, 99)], [(1, 102)]),
         (1.0, {98, 100}, [(1, 98)], [(1, 100)]),
@@ -165,7 +167,7 @@ def test_neighbours_two_mm_away(interval, previous, following):
         (1.6, {99, 100}, [(0.25, 99), (0.75, 99)], [(0.25, 100), (0.75, 100)]),
     ],
 )
-def test_missing_neighbours_give_way_to_the_nearest_towards_the_key(interval, there, previous, following):
-    channels = find_channels(100, interval, there.__contains__)
+def test_missing_neighbours_are_replaced_by_the_nearest_towards_the_key(interval, present, previous, following):
+    channels = find_channels(100, interval, present.__contains__)
     assert np.ravel(channels[0]) == pytest.approx(np.ravel(previous))
     assert np.ravel(channels[2]) == pytest.approx(np.ravel(following))

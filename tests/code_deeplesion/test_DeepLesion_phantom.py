@@ -1,14 +1,18 @@
+"""The synthetic DeepLesion: the original layout, the same pixels for the same seed, lesions that can be prepared."""
+
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from common.patches import PATCH
 from common.recist import ellipse_from_diameters
-from common.utils.files import read_csv
+from common.utils.files import read_csv, write_csv
 from common.weak_masks import ellipse_mask
-from DeepLesion_data import IMAGES, INFO, make_jobs, make_lesions, place_patch
+from DeepLesion_data import IMAGES, INFO, make_lesions, place_patch
 from DeepLesion_info import EXCLUDED, FULL_TABLE, find_tasks, read_marks
-from DeepLesion_phantom import COLUMNS, INTERVALS, measure, repeat_rows, write_deeplesion
+from DeepLesion_phantom import COLUMNS, INTERVALS, measure, write_deeplesion
 
 LESIONS = 35
 
@@ -25,11 +29,9 @@ def test_every_lesion_can_be_prepared(phantom):
     assert len(marks) == LESIONS and not malformed
     assert {mark.interval for mark in marks} == set(INTERVALS)
     assert {mark.split for mark in marks} == {"train", "val", "test"}
-    tasks, lost = find_tasks(phantom / IMAGES, marks)
-    assert not lost
-    job = make_jobs(tasks)[0]
-    assert len(job) == 5
-    for lesion in make_lesions(job, images=phantom / IMAGES, corrected=True, grabcut=False):
+    tasks, dropped = find_tasks(phantom / IMAGES, marks)
+    assert not dropped
+    for lesion in make_lesions(tasks[:5], images=phantom / IMAGES, corrected=True, grabcut=False):
         inside = lesion.ellipse.astype(bool)
         around = cv2.dilate(lesion.ellipse, np.ones((15, 15))).astype(bool) & ~inside
         assert abs(lesion.image[inside, 1].mean() - lesion.image[around, 1].mean()) > 10
@@ -58,6 +60,22 @@ def test_end_points_measure_the_mask():
     assert (ellipse.width, ellipse.height) == (pytest.approx(30, abs=2), pytest.approx(60, abs=2))
     drawn = ellipse_mask(ellipse, mask.shape)
     assert (drawn & mask).sum() / (drawn | mask).sum() > 0.9
+
+
+def repeat_rows(folder: Path, lesions: int, seed: int = 0) -> None:
+    """Make the table ``lesions`` rows long on the same slices: rows are repeated, moved by up to 20 px."""
+    path = folder / INFO
+    rows, rng = read_csv(path), np.random.default_rng(seed)
+    rows_out = []
+    for number in range(lesions):
+        # Rows of a slice stay together, as they do in the real table.
+        row = dict(rows[number * len(rows) // lesions])
+        move = rng.integers(-20, 21, 2)
+        for name in ("Measurement_coordinates", "Bounding_boxes"):
+            points = np.array([float(text) for text in row[name].split(",")]).reshape(-1, 2) + move
+            row[name] = ", ".join(f"{value:g}" for value in points.ravel())
+        rows_out.append(row)
+    write_csv(path, rows_out, COLUMNS)
 
 
 def test_a_full_table_on_few_slices(phantom, tmp_path):

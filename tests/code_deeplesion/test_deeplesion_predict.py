@@ -1,14 +1,15 @@
-"""Lesions of a slice get a mask of the slice's own size, through the patch that preparing makes."""
+"""Lesions of a slice get a mask of the slice's own size, through the patch that preprocessing makes."""
 
 import cv2
 import numpy as np
 import pytest
-import stub
 
 import deeplesion_predict
+import stub
 from common.data.dataset import LesionDataset
 from common.data.images import write_image
 from common.inference.prompts import LesionPrompt
+from common.metrics import dice
 from common.patches import Crop, cut_patch, paste_patch
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -37,10 +38,10 @@ def test_a_mask_lies_where_the_lesion_is(side, disc, tmp_path, monkeypatch):
     truth = write_slice(tmp_path / "CT 1" / "017.png", side, disc)
     x, y, radius = disc
     run(tmp_path / "CT 1" / "017.png", tmp_path / "out", f"x,y\n{x},{y}\n", "--spacing", "0.5")
-    assert network.asked["dataset"] == "DeepLesion"
+    assert network.settings["dataset"] == "DeepLesion"
     mask = cv2.imread(str(tmp_path / "out" / "017_mask.png"), cv2.IMREAD_UNCHANGED)
     assert (mask.shape, mask.dtype) == ((side, side), np.uint8)
-    assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.99
+    assert dice(mask > 0, truth) > 0.99
     (row,) = read_csv(tmp_path / "out" / "measurements.csv")
     assert float(row["area_mm2"]) == pytest.approx(truth.sum() / 4, rel=0.02)
     assert (row["slice"], row["volume_ml"]) == ("", "")
@@ -60,34 +61,31 @@ def test_several_lesions_share_a_mask_and_keep_their_measurements(tmp_path, monk
     assert small["long_mm"] == ""
 
 
-def test_the_window_is_the_one_asked_for(tmp_path, monkeypatch):
+def test_the_window_is_the_given_one(tmp_path, monkeypatch):
     stub.use(monkeypatch)
     write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
     run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n100,100\n", "--dicom-window=-500,1500")
     assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == "0"  # 275 HU are dark grey there
 
 
-def test_patches_are_those_of_preparing(phantom_deeplesion):
-    prepared = LesionDataset.open(phantom_deeplesion / "prepared")
+def test_patches_are_those_of_preprocessing(phantom_deeplesion):
+    dataset = LesionDataset.open(phantom_deeplesion / "prepared")
     marks = {mark.name: mark for mark in read_marks(phantom_deeplesion / INFO)[0]}
-    for place in range(0, 60, 6):  # a series is five lesions, and each series has another interval than the last
-        mark = marks[prepared.lesions[place]["lesion"]]
+    for row in range(0, 60, 6):  # a series is five lesions, and each series has another interval than the last
+        mark = marks[dataset.lesions[row]["lesion"]]
         path = phantom_deeplesion / "Images_png" / mark.series / f"{mark.slice:03d}.png"
-        box = LesionPrompt("a", 0, *(side - 1 for side in mark.box))
-        frame = deeplesion_predict.read_frame(
-            path, [box], deeplesion_predict.Settings(mark.window, mark.interval, None)
-        )
-        np.testing.assert_array_equal(frame.patches[0].image, prepared.array("images")[place])
+        prompt = LesionPrompt("a", 0, *(side - 1 for side in mark.box))
+        image = deeplesion_predict.read_slice(path, [prompt], window=mark.window, interval=mark.interval)
+        np.testing.assert_array_equal(image.patches[0].image, dataset.array("images")[row])
 
 
 def test_without_interval_the_channels_are_copies_of_the_slice(tmp_path):
     for number, radius in ((9, 5), (10, 10), (11, 20)):
         write_slice(tmp_path / "a" / f"{number:03d}.png", 512, (100, 100, radius))
-    box, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / "010.png"
+    prompt, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / "010.png"
 
     def areas(interval):
-        settings = deeplesion_predict.Settings((-175, 275), interval, None)
-        (patch,) = deeplesion_predict.read_frame(path, [box], settings).patches
+        (patch,) = deeplesion_predict.read_slice(path, [prompt], interval=interval).patches
         return [int((patch.image[..., channel] > 0).sum()) for channel in range(3)]
 
     before, key, after = areas(2.0)
@@ -96,33 +94,33 @@ def test_without_interval_the_channels_are_copies_of_the_slice(tmp_path):
 
 
 @pytest.mark.parametrize(("scale", "left", "top"), [(1, 30, 40), (1, -20, 450), (0.5, 10, -7), (2, 300, 100)])
-def test_pasting_is_the_way_back_of_cutting(scale, left, top):
+def test_pasting_inverts_cutting(scale, left, top):
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.random((512, 512), np.float32), None, 9)
     crop = Crop(scale, left, top)
-    back = paste_patch(cut_patch(image, crop), crop, image.shape)
-    assert back.shape == image.shape
+    pasted = paste_patch(cut_patch(image, crop), crop, image.shape)
+    assert pasted.shape == image.shape
     inside = paste_patch(np.ones((120, 120), np.float32), crop, image.shape) == 1
     assert inside.sum() >= 0.4 * (120 / scale) ** 2
-    np.testing.assert_allclose(back[inside], image[inside], atol=0 if scale == 1 else 0.02)
+    np.testing.assert_allclose(pasted[inside], image[inside], atol=0 if scale == 1 else 0.02)
 
 
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (["--interval", "5"], "slice.png is not a number"),
-        (["--interval", "0"], "is not a number of mm"),
-        (["--spacing", "nan"], "is not a number of mm"),
-        (["--dicom-window=275,-175"], "is not LOW,HIGH in HU"),
-        (["--dicom-window=a,b"], "is not LOW,HIGH in HU"),
+        ("--interval 5", "slice.png is not a number"),
+        ("--interval 0", "is not a number of mm"),
+        ("--spacing nan", "is not a number of mm"),
+        ("--dicom-window=275,-175", "is not LOW,HIGH in HU"),
+        ("--dicom-window=a,b", "is not LOW,HIGH in HU"),
     ],
 )
 def test_bad_settings_are_one_sentence(words, wrong, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
     write_slice(tmp_path / "a" / "slice.png", 512)
     with pytest.raises(UserError, match=wrong):
-        run(tmp_path / "a" / "slice.png", tmp_path / "out", "x,y\n1,1\n", *words)
-    assert not hasattr(network, "asked")
+        run(tmp_path / "a" / "slice.png", tmp_path / "out", "x,y\n1,1\n", *words.split())
+    assert network.settings is None
 
 
 def test_bad_slices_are_one_sentence(tmp_path, monkeypatch):

@@ -1,14 +1,14 @@
-"""The DeepLesion recipes are those of FACTS.md section 2; what scores are measured against is always said."""
+"""The DeepLesion recipes are those of FACTS.md section 2, and an evaluation always says what it scores against."""
 
 import importlib
 
 import cv2
 import numpy as np
 import pytest
-from helpers import train_and_score
 
 from common.recipe import A1, A1CLASS, ACOSEG
 from common.utils.files import read_csv
+from helpers import train_and_score
 
 # FACTS.md section 2, column DeepLesion
 RECIPES = {
@@ -21,8 +21,8 @@ RECIPES = {
 @pytest.mark.parametrize("script", RECIPES)
 def test_published_recipes(script):
     recipe = importlib.import_module(f"{script}_train").RECIPE
-    found = (recipe.method, recipe.checkpoint, recipe.loss_weights, recipe.lr, recipe.batch_size)
-    assert (*found, recipe.scored_multiple) == RECIPES[script]
+    fields = (recipe.method, recipe.checkpoint, recipe.loss_weights, recipe.lr, recipe.batch_size)
+    assert (*fields, recipe.scored_multiple) == RECIPES[script]
     assert (recipe.epochs, recipe.patience, recipe.watch, recipe.out_of_patience) == (50, 5, "mask", "best")
     assert (recipe.dataset.name, recipe.dataset.clusters, recipe.dataset.truth) == ("DeepLesion", 190, "grabcut")
 
@@ -46,9 +46,8 @@ def test_scoring_against_a_folder_of_human_masks(phantom_deeplesion, tmp_path, c
     masks.mkdir()
     for lesion in lesions[:3]:
         mask = np.zeros((512, 512), np.uint8)
-        mask[int(lesion["top"]) + 50 : int(lesion["top"]) + 70, int(lesion["left"]) + 50 : int(lesion["left"]) + 70] = (
-            255
-        )
+        top, left = int(lesion["top"]), int(lesion["left"])
+        mask[top + 50 : top + 70, left + 50 : left + 70] = 255
         cv2.imwrite(str(masks / lesion["source"]), mask)
     recipe = importlib.import_module("deeplesion_A1_train").RECIPE
     summary = train_and_score(recipe, phantom_deeplesion, tmp_path, "--truth", str(masks))

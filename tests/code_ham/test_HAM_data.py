@@ -1,16 +1,16 @@
-"""HAM10000: the published arrays, splits and drops, and what is said of bad input."""
+"""HAM10000: the published arrays, splits and dropped lesions, and the messages about bad input."""
 
 import shutil
 
 import cv2
 import numpy as np
 import pytest
-from helpers import golden_masks, iou
 
 import HAM_data
 from common.data.dataset import LesionDataset
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from helpers import golden_masks, iou
 
 
 def test_arrays_are_the_published_codes(shared, ham_prepared):
@@ -33,12 +33,12 @@ def test_corrected_is_rgb_and_keeps_a_lesions_images_together(shared, ham_prepar
     HAM_data.main([*arguments, "--clusters", "20"])
     corrected = LesionDataset.open_for(tmp_path / "p", HAM_data.DATASET, "corrected", 20)
     assert (corrected.array("images")[:20] == ham_prepared.array("images")[:20, ..., ::-1]).all()
-    sides = {}
+    splits = {}
     for row in corrected.lesions:
-        sides.setdefault(row["lesion_id"], set()).add(row["split"])
-    assert all(len(splits) == 1 for splits in sides.values())
-    assert len(sides) < len(corrected.lesions)
-    assert "grabcut" not in corrected.content["arrays"]
+        splits.setdefault(row["lesion_id"], set()).add(row["split"])
+    assert all(len(names) == 1 for names in splits.values())
+    assert len(splits) < len(corrected.lesions)
+    assert "grabcut" not in corrected.metadata["arrays"]
 
 
 def test_the_full_split_has_the_published_sizes():
@@ -70,15 +70,15 @@ def _mask(data, number=0):
     return data / HAM_data.MASK_FOLDER / f"ISIC_{9_000_000 + number}_segmentation.png"
 
 
-def test_halves_of_pairs_are_listed_and_the_rest_goes_on(data, capsys):
+def test_unpaired_files_are_listed_and_the_rest_goes_on(data, capsys):
     _image(data, 0).unlink()
     _mask(data, 1).unlink()
     _prepare(data)
-    told = capsys.readouterr()
-    assert "ISIC_9000000: mask without image, left out" in told.err
-    assert "ISIC_9000001: image without mask, left out" in told.err
-    assert "4 lesions" in told.out
-    assert "1 (image without mask)" in told.out
+    output = capsys.readouterr()
+    assert "ISIC_9000000: mask without image, left out" in output.err
+    assert "ISIC_9000001: image without mask, left out" in output.err
+    assert "4 lesions" in output.out
+    assert "1 (image without mask)" in output.out
     assert {row["reason"] for row in read_csv(data / "prepared" / "dropped.csv")} == {
         "mask without image", "image without mask"
     }  # fmt: skip

@@ -8,9 +8,9 @@ import HAM_phantom
 
 
 def test_the_layout_is_the_datasets(phantom_ham):
-    pairs, lone = HAM_data.find_pairs(phantom_ham)
+    pairs, dropped = HAM_data.find_pairs(phantom_ham)
     assert len(pairs) == 40
-    assert not lone
+    assert not dropped
     assert len({pair.lesion_id for pair in pairs}) == 36
     assert {pair.image.parent.name for pair in pairs} == set(HAM_data.IMAGE_FOLDERS)
     assert cv2.imread(str(pairs[0].image)).shape == (450, 600, 3)

@@ -1,15 +1,16 @@
-"""Skin images of any size get masks of their own size, through the patch that preparing makes."""
+"""Skin images of any size get masks of their own size, through the patch that preprocessing makes."""
 
 import cv2
 import numpy as np
 import pytest
-import stub
 
 import HAM_data
 import HAM_predict
+import stub
 from common.data.dataset import LesionDataset
 from common.data.images import write_image
 from common.inference.measurements import diameters
+from common.metrics import dice
 from common.model import build_network
 from common.recipe import A1CLASS
 from common.training.checkpoint import save_checkpoint
@@ -35,15 +36,15 @@ def test_a_mask_lies_where_the_lesion_is(image, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
     path, mask = image
     run(path, "--out", tmp_path / "out")
-    assert network.asked["dataset"] == "HAM10000"
-    found = cv2.imdecode(np.fromfile(tmp_path / "out" / "Läsion_mask.png", np.uint8), cv2.IMREAD_UNCHANGED)
-    assert found.shape == mask.shape
-    assert 2 * (found[mask > 0] > 0).sum() / ((found > 0).sum() + mask.sum()) > 0.99
+    assert network.settings["dataset"] == "HAM10000"
+    predicted = cv2.imdecode(np.fromfile(tmp_path / "out" / "Läsion_mask.png", np.uint8), cv2.IMREAD_UNCHANGED)
+    assert predicted.shape == mask.shape
+    assert dice(predicted > 0, mask > 0) > 0.99
     (row,) = read_csv(tmp_path / "out" / "measurements.csv")
     assert (row["input"], row["lesion"], row["long_mm"]) == (str(path), "Läsion", "")
-    true = diameters(mask)
-    assert float(row["long_px"]) == pytest.approx(true.long, abs=700 / 120)  # a pixel of the patch
-    assert float(row["short_px"]) == pytest.approx(true.short, abs=700 / 120)
+    truth = diameters(mask)
+    assert float(row["long_px"]) == pytest.approx(truth.long, abs=700 / 120)  # a pixel of the patch
+    assert float(row["short_px"]) == pytest.approx(truth.short, abs=700 / 120)
 
 
 def test_folders_files_and_names_that_differ_by_suffix(image, tmp_path, monkeypatch):
@@ -57,24 +58,24 @@ def test_folders_files_and_names_that_differ_by_suffix(image, tmp_path, monkeypa
     assert [int(row["area_px"]) for row in rows] == [2400, pytest.approx(mask.sum(), rel=0.01)]
 
 
-def test_patches_are_those_of_preparing(phantom_ham):
-    prepared = LesionDataset.open(phantom_ham / "prepared")
+def test_patches_are_those_of_preprocessing(phantom_ham):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
     for row in (0, 25):
-        (path,) = phantom_ham.glob(f"HAM10000_images_part_*/{prepared.lesions[row]['source']}")
-        (patch,) = HAM_predict.read_frame(path, "a", rgb=False).patches
-        np.testing.assert_array_equal(patch.image, prepared.array("images")[row])
-        (patch,) = HAM_predict.read_frame(path, "a", rgb=True).patches
-        np.testing.assert_array_equal(patch.image, prepared.array("images")[row][..., ::-1])
+        (path,) = phantom_ham.glob(f"HAM10000_images_part_*/{dataset.lesions[row]['source']}")
+        (patch,) = HAM_predict.read_lesion_image(path, "a", rgb=False).patches
+        np.testing.assert_array_equal(patch.image, dataset.array("images")[row])
+        (patch,) = HAM_predict.read_lesion_image(path, "a", rgb=True).patches
+        np.testing.assert_array_equal(patch.image, dataset.array("images")[row][..., ::-1])
 
 
 @pytest.mark.parametrize(("protocol", "channel"), [("released", 0), ("corrected", 2)])
 def test_the_protocol_decides_the_order_of_the_channels(protocol, channel, tmp_path, monkeypatch):
-    seen = []
+    patches = []
     network = stub.use(monkeypatch, protocol)
-    monkeypatch.setattr(network, "probabilities", lambda patches: seen.extend(patches) or np.zeros((1, 120, 120)))
+    monkeypatch.setattr(network, "probabilities", lambda batch: patches.extend(batch) or np.zeros((1, 120, 120)))
     write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))  # OpenCV writes BGR
     run(tmp_path / "blue.png", "--out", tmp_path / "out")
-    assert seen[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
+    assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
 
 
 def test_what_cannot_be_predicted_is_one_sentence(image, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The seven scripts as a user runs them: from the root, from their folder, from anywhere."""
+"""The scripts as a user runs them: from the root, from their folder, from anywhere."""
 
 import shutil
 import subprocess
@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from common.utils.files import ROOT, read_json
 from helpers import SMALL
-
-from common.utils.files import read_json
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -67,7 +65,7 @@ def test_a_full_disk_while_preparing(phantom_ham, tmp_path):
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True
     )
     if not mounted or mounted.returncode:
-        pytest.skip("no small file system can be mounted here; test_prepared.py has the same fault simulated")
+        pytest.skip("no small file system can be mounted here; test_preprocess.py simulates the same fault")
     try:
         flags = ["--data", str(phantom_ham), "--prepared", str(small / "prepared"), "--clusters", "4", "--workers", "1"]
         done = run(str(ROOT / "code_ham" / "HAM_data.py"), *flags, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""LiTS: the golden values of the published code, the patch's arithmetic, the split, and bad input."""
+"""LiTS: the golden values of the published code, the arithmetic of the patch, and bad input."""
 
 import csv
 import gzip
@@ -7,12 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import golden_masks
 
 import lits_data
 from common.data.dataset import Dropped, LesionDataset
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from helpers import golden_masks
 
 # --- golden values -----------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ def test_split_file_is_part_of_the_settings(data, capsys):
     assert "making it again" in capsys.readouterr().out
 
 
-def test_lone_halves_and_volumes_without_tumour_are_listed(data, capsys):
+def test_unpaired_files_and_volumes_without_tumour_are_listed(data, capsys):
     volume, labels = scan()
     write(data, 3, volume, None)
     write(data, 4, None, labels)

@@ -1,13 +1,13 @@
-"""Lesions of a volume get a mask with the volume's own shape and affine, through the patch that preparing makes."""
+"""Lesions of a volume get a mask with the volume's own shape and affine, through the patch that preprocessing makes."""
 
 import nibabel as nib
 import numpy as np
 import pytest
-import stub
 from scipy import ndimage
 
 import lits_data
 import lits_predict
+import stub
 from common.data.dataset import LesionDataset
 from common.inference.prompts import LesionPrompt
 from common.utils.errors import UserError
@@ -50,16 +50,16 @@ def test_a_mask_lies_where_the_lesions_are(volume, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
     path, truth = volume
     run(path, tmp_path / "out", TABLE)
-    assert network.asked["dataset"] == "LiTS"
+    assert network.settings["dataset"] == "LiTS"
     mask = nib.load(tmp_path / "out" / "Leber_mask.nii.gz")
     assert (mask.shape, mask.get_data_dtype()) == ((90, 120, 6), np.uint8)
     np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-6)
     assert mask.header["cal_max"] == 0
-    found = np.asarray(mask.dataobj)
-    assert set(np.unique(found)) == {0, 1}
+    voxels = np.asarray(mask.dataobj)
+    assert set(np.unique(voxels)) == {0, 1}
     for index in range(6):
-        assert found[..., index].any() == truth[..., index].any()
-    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.97
+        assert voxels[..., index].any() == truth[..., index].any()
+    assert 2 * (voxels & truth).sum() / (voxels.sum() + truth.sum()) > 0.97
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         *(f"Leber_{index}_overlay.png" for index in (2, 3, 5)), "Leber_mask.nii.gz", "measurements.csv"]  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_the_same_command_gives_the_same_bytes(volume, tmp_path, monkeypatch):
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
-def test_the_window_is_the_one_asked_for(volume, tmp_path, monkeypatch):
+def test_the_window_is_the_given_one(volume, tmp_path, monkeypatch):
     stub.use(monkeypatch)
     # At 1255 to 2255 HU everything is black.
     run(volume[0], tmp_path / "out", TABLE, "--window", "1755,1000")
@@ -96,19 +96,19 @@ def test_the_window_is_the_one_asked_for(volume, tmp_path, monkeypatch):
     assert not np.asarray(nib.load(tmp_path / "out" / "Leber_mask.nii.gz").dataobj).any()
 
 
-def test_patches_are_those_of_preparing(phantom_lits):
-    prepared = LesionDataset.open(phantom_lits / "prepared")
-    images = {row["lesion"]: prepared.array("images")[place] for place, row in enumerate(prepared.lesions)}
+def test_patches_are_those_of_preprocessing(phantom_lits):
+    dataset = LesionDataset.open(phantom_lits / "prepared")
+    images = {row["lesion"]: dataset.array("images")[number] for number, row in enumerate(dataset.lesions)}
     for suffix, number in ((".nii", 0), (".nii.gz", 1)):
         segmentation = Scan(phantom_lits / "segmentations" / f"segmentation-{number}{suffix}")
-        boxes = []
+        prompts = []
         for index in range(segmentation.shape[2]):
             labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))
             for component, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
                 name = f"volume-{number}_{index}_{component}"
-                boxes.append(LesionPrompt(name, index, columns.start, rows.start, columns.stop - 1, rows.stop - 1))
+                prompts.append(LesionPrompt(name, index, columns.start, rows.start, columns.stop - 1, rows.stop - 1))
         scan = Scan(phantom_lits / "volume" / f"volume-{number}{suffix}")
-        patches = [patch for frame in lits_predict.read_frames(scan, boxes, "a", None) for patch in frame.patches]
+        patches = [patch for image in lits_predict.read_slices(scan, prompts, "a", None) for patch in image.patches]
         kept = [patch for patch in patches if patch.lesion in images]
         assert len(kept) > 10
         for patch in kept:
@@ -130,9 +130,9 @@ def test_what_cannot_be_predicted_is_one_sentence(volume, tmp_path, monkeypatch)
     with pytest.raises(UserError, match="holds the input"):
         run(path, path.parent, TABLE)
     assert not (tmp_path / "out").exists()
-    assert not hasattr(network, "asked")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    assert network.settings is None
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="cut short or damaged"):
         run(path, tmp_path / "out", TABLE)
     assert not list((tmp_path / "out").iterdir())

@@ -3,9 +3,9 @@
 import importlib
 
 import pytest
-from helpers import train_and_score
 
 from common.recipe import A1, A1CLASS, ACOSEG
+from helpers import train_and_score
 
 METHODS = {"A1": A1, "A1class": A1CLASS, "Acoseg": ACOSEG}
 
@@ -23,11 +23,11 @@ def recipe(method):
     ],
 )
 def test_recipes(method, checkpoint, losses, lr, batch, patience):
-    found = recipe(method)
-    assert (found.method, found.checkpoint, found.loss_weights) == (METHODS[method], checkpoint, losses)
-    assert (found.lr, found.batch_size, found.patience) == (lr, batch, patience)
-    assert (found.epochs, found.watch, found.out_of_patience, found.scored_multiple) == (50, "dice", "best", 8)
-    assert (found.dataset.name, found.dataset.clusters, found.dataset.truth) == ("LiTS", 40, "truth")
+    script = recipe(method)
+    assert (script.method, script.checkpoint, script.loss_weights) == (METHODS[method], checkpoint, losses)
+    assert (script.lr, script.batch_size, script.patience) == (lr, batch, patience)
+    assert (script.epochs, script.watch, script.out_of_patience, script.scored_multiple) == (50, "dice", "best", 8)
+    assert (script.dataset.name, script.dataset.clusters, script.dataset.truth) == ("LiTS", 40, "truth")
 
 
 @pytest.mark.parametrize("method", METHODS)

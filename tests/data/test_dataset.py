@@ -4,34 +4,34 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy import DATASET, make, request
 
 from common.data.dataset import LesionDataset
-from common.data.preprocess import prepare
+from common.data.preprocess import preprocess
 from common.recipe import DatasetInfo
 from common.utils.errors import UserError
+from toy import DATASET, make_config, make_lesions
 
 
 @pytest.mark.parametrize(
-    ("dataset", "protocol", "clusters", "sentence"),
+    ("info", "protocol", "clusters", "sentence"),
     [
         (DatasetInfo("Other", Path("o"), "d", "other.py", 2, "truth"), "released", 2, "dataset Toy, but Other"),
         (DATASET, "corrected", 2, r"run python code_toy/toy_data\.py --data .* --protocol corrected"),
         (DATASET, "released", 5, "--clusters 5"),
     ],
 )
-def test_another_recipe_is_refused_with_the_command_to_run(folder, dataset, protocol, clusters, sentence):
+def test_another_recipe_is_refused_with_the_command_to_run(folder, info, protocol, clusters, sentence):
     with pytest.raises(UserError, match=sentence):
-        LesionDataset.open_for(folder, dataset, protocol, clusters)
+        LesionDataset.open_for(folder, info, protocol, clusters)
 
 
-def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder, tmp_path):
-    opened = LesionDataset.open_for(folder, DATASET, "released")
+def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder):
+    dataset = LesionDataset.open_for(folder, DATASET, "released")
     with pytest.raises(UserError, match="prepared without it"):
-        opened.array("grabcut")
+        dataset.array("grabcut")
     (folder / "truth.npy").write_bytes((folder / "truth.npy").read_bytes()[:1000])
     with pytest.raises(UserError, match=r"truth\.npy is damaged"):
-        opened.array("truth")
+        dataset.array("truth")
     (folder / "lesions.csv").write_text("lesion,split,cluster\n")
     with pytest.raises(UserError, match="has 0 rows, not 12"):
         LesionDataset.open_for(folder, DATASET, "released")
@@ -43,7 +43,17 @@ def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder, 
         LesionDataset.open_for(folder, DATASET, "released")
 
 
-def test_an_empty_split_is_told(tmp_path):
-    prepare(request(), tmp_path / "p", range(6), make, lambda rows: ["train"] * len(rows), workers=1)
+def test_a_folder_of_any_dataset_is_opened_where_no_recipe_asks(folder):
+    dataset = LesionDataset.open(folder)
+    assert (dataset.metadata["dataset"], len(dataset.lesions)) == ("Toy", 12)
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="is missing or unfinished; prepare it first"):
+        LesionDataset.open(folder)
+    with pytest.raises(UserError, match="; run mine first"):
+        LesionDataset.open(folder, "run mine")
+
+
+def test_an_empty_split_is_an_error(tmp_path):
+    preprocess(make_config(), tmp_path / "p", range(6), make_lesions, lambda rows: ["train"] * len(rows), workers=1)
     with pytest.raises(UserError, match="no lesions in the split test"):
         LesionDataset.open_for(tmp_path / "p", DATASET, "released").rows("test")

@@ -7,7 +7,7 @@ from common.data.phantom import blob, smooth_noise, soften
 
 
 @pytest.mark.parametrize("scale", [1, 8, 60])
-def test_noise_is_standardised_and_as_smooth_as_asked(scale):
+def test_noise_is_standardised_and_as_smooth_as_its_scale(scale):
     field = smooth_noise((150, 200), scale, np.random.default_rng(0))
     assert field.shape == (150, 200)
     assert field.mean() == pytest.approx(0, abs=1e-5)

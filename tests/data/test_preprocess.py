@@ -5,45 +5,47 @@ import json
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import DATASET, make, request, thirds
 
 from common.data import preprocess as module
 from common.data.dataset import LesionDataset
-from common.data.preprocess import prepare
+from common.data.preprocess import preprocess
 from common.utils.errors import UserError
+from helpers import ROOT
+from toy import DATASET, make_config, make_lesions, split_in_thirds
 
 
 def test_rows_stand_in_the_order_of_the_jobs(folder):
-    opened = LesionDataset.open_for(folder, DATASET, "released", 2)
-    names = [row["lesion"] for row in opened.lesions]
+    dataset = LesionDataset.open_for(folder, DATASET, "released", 2)
+    names = [row["lesion"] for row in dataset.lesions]
     assert names == ["n1-0", "n2-0", "n2-1", "n4-0", "n5-0", "n5-1", "n7-0", "n8-0", "n8-1", "n10-0", "n11-0", "n11-1"]
-    assert opened.array("images")[:, 0, 0, 0].tolist() == [1, 2, 2, 4, 5, 5, 7, 8, 8, 10, 11, 11]
-    assert opened.array("recist").dtype == np.float32
-    assert opened.array("images").shape == (12, 120, 120, 3)
+    assert dataset.array("images")[:, 0, 0, 0].tolist() == [1, 2, 2, 4, 5, 5, 7, 8, 8, 10, 11, 11]
+    assert dataset.array("recist").dtype == np.float32
+    assert dataset.array("images").shape == (12, 120, 120, 3)
     assert (folder / "dropped.csv").read_text().count("a multiple of 3") == 4
-    assert opened.content["splits"] == {"train": 4, "val": 4, "test": 4}
-    assert opened.rows("val").tolist() == [1, 4, 7, 10]
-    assert opened.rows("all", limit=1).tolist() == [0, 1, 2]
+    assert dataset.metadata["splits"] == {"train": 4, "val": 4, "test": 4}
+    assert dataset.rows("val").tolist() == [1, 4, 7, 10]
+    assert dataset.rows("all", limit=1).tolist() == [0, 1, 2]
 
 
 def test_the_number_of_processes_changes_no_byte(folder, tmp_path):
-    prepare(request(), tmp_path / "two", range(12), make, thirds, workers=2)
+    preprocess(make_config(), tmp_path / "two", range(12), make_lesions, split_in_thirds, workers=2)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
 def test_a_second_run_does_nothing_unless_forced_or_changed(folder, capsys):
-    again = partial(prepare, folder=folder, jobs=range(12), work=make, split=thirds, workers=1)
+    again = partial(
+        preprocess, folder=folder, jobs=range(12), make_lesions=make_lesions, assign_splits=split_in_thirds, workers=1
+    )
     before = (folder / "prepared.json").stat().st_mtime_ns
-    again(request())
+    again(make_config())
     assert "already" in capsys.readouterr().out
     assert (folder / "prepared.json").stat().st_mtime_ns == before
-    again(request(), force=True)
-    again(request(inputs="other"))
+    again(make_config(), force=True)
+    again(make_config(inputs="other"))
     assert "made from other inputs" in capsys.readouterr().out
     assert json.loads((folder / "prepared.json").read_text())["inputs"] == "other"
 
@@ -51,7 +53,9 @@ def test_a_second_run_does_nothing_unless_forced_or_changed(folder, capsys):
 def test_a_failure_leaves_what_was_there(folder):
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(UserError, match="7 is bad"):
-        prepare(request(), folder, range(12), partial(make, fails_at=7), thirds, force=True, workers=2)
+        preprocess(
+            make_config(), folder, range(12), partial(make_lesions, fails_at=7), split_in_thirds, force=True, workers=2
+        )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
     assert sorted(path.name for path in folder.parent.iterdir()) == [".prepared.lock", "prepared"]
 
@@ -62,28 +66,29 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module._ArrayWriter, "append", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare(request(), tmp_path / "prepared", range(3), make, thirds, workers=1)
+        preprocess(make_config(), tmp_path / "prepared", range(3), make_lesions, split_in_thirds, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == [".prepared.lock"]
 
 
 def test_nothing_usable_and_too_few_for_the_clusters(tmp_path):
     with pytest.raises(UserError, match="no usable Toy lesion: 1 a multiple of 3"):
-        prepare(request(), tmp_path / "p", [3], make, thirds, workers=1)
+        preprocess(make_config(), tmp_path / "p", [3], make_lesions, split_in_thirds, workers=1)
     with pytest.raises(UserError, match="9 shape clusters can't be fitted on 1 lesions"):
-        prepare(request(clusters=9), tmp_path / "p", [1], make, thirds, workers=1)
+        preprocess(make_config(clusters=9), tmp_path / "p", [1], make_lesions, split_in_thirds, workers=1)
     assert not (tmp_path / "p").exists()
 
 
 def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(
-        module,
-        "shape_clusters",
-        lambda recist, k, seed, fit_on: seen.update(fit_on=fit_on) or np.zeros(len(recist), int),
-    )
-    prepare(request(protocol="corrected"), tmp_path / "a", range(12), make, thirds, workers=1)
+
+    def record(recist, clusters, seed, fit_on):
+        seen["fit_on"] = fit_on
+        return np.zeros(len(recist), int)
+
+    monkeypatch.setattr(module, "shape_clusters", record)
+    preprocess(make_config(protocol="corrected"), tmp_path / "a", range(12), make_lesions, split_in_thirds, workers=1)
     assert seen["fit_on"].tolist() == [True, False, False] * 4
-    prepare(request(), tmp_path / "b", range(12), make, thirds, workers=1)
+    preprocess(make_config(), tmp_path / "b", range(12), make_lesions, split_in_thirds, workers=1)
     assert seen["fit_on"] is None
 
 
@@ -91,12 +96,12 @@ def test_a_second_process_waits_its_turn(tmp_path):
     with (tmp_path / ".prepared.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code = (
-            "import sys; from pathlib import Path; from common.prepare import _alone\n"
-            "with _alone(Path(sys.argv[1])): print('mine')"
+            "import sys; from pathlib import Path; from common.data.preprocess import _exclusive\n"
+            "with _exclusive(Path(sys.argv[1])): print('mine')"
         )
         waiting = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "prepared")],
-            cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert "another process is preparing" in waiting.stderr.readline()
         assert waiting.poll() is None

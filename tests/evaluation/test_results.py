@@ -1,11 +1,22 @@
-"""What an evaluation leaves on disk and on screen."""
+"""What an evaluation leaves on disk and on screen, and how it is read again."""
+
+import json
 
 import numpy as np
 import pytest
 
-from common.evaluation.results import print_metrics, write_scores
+from common.evaluation.results import (
+    print_metrics,
+    read_evaluation,
+    read_lesion_metrics,
+    read_results,
+    write_results,
+)
 from common.metrics import EXTRA_METRICS, METRICS
+from common.report.runs import METHOD_SETTINGS, group_runs
+from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
+from example_results import result
 
 FULL = dict.fromkeys((*METRICS, *EXTRA_METRICS), 0.5)
 EMPTY = FULL | {"dice": 0.0, "iou": 0.0} | dict.fromkeys(("avd", "centre_error", *EXTRA_METRICS), np.nan)
@@ -15,7 +26,7 @@ ABOUT = {"dataset": "Toy", "label": "A1", "split": "test", "truth": "truth", "se
 
 @pytest.mark.parametrize(("protocol", "avd"), [("released", 0.5), ("corrected", (0.5 + 120 * 2**0.5) / 2)])
 def test_what_is_undefined_is_filled_in_the_mean_and_stays_empty_in_the_csv(protocol, avd, tmp_path):
-    summary = write_scores(tmp_path, "a", LESIONS, [FULL, EMPTY], protocol, ABOUT)
+    summary = write_results(tmp_path, "a", LESIONS, [FULL, EMPTY], protocol, ABOUT)
     assert summary["avd"] == pytest.approx(avd)
     assert (summary["dice"], summary["lesions"]) == (0.25, 2)
     assert summary["dice_interval"] == [0, 0.5]  # resamples of two lesions reach both ends
@@ -27,13 +38,21 @@ def test_what_is_undefined_is_filled_in_the_mean_and_stays_empty_in_the_csv(prot
     assert {name: written[name] for name in METRICS} == {name: summary[name] for name in METRICS}
 
 
+def test_what_was_written_is_read_again(tmp_path):
+    write_results(tmp_path, "a", LESIONS, [FULL | {"dice": 0.1 + 0.2}, EMPTY], "released", ABOUT)
+    (evaluation,) = read_results([tmp_path])
+    assert evaluation["versions"].keys() >= {"python", "torch", "numpy"}
+    assert read_lesion_metrics(evaluation, "dice").to_dict() == {"a": 0.1 + 0.2, "=b": 0.0}
+    assert read_lesion_metrics(evaluation, "avd").to_dict() == {"a": 0.5}
+
+
 def test_all_predictions_empty_is_null(tmp_path):
-    assert np.isnan(write_scores(tmp_path, "a", LESIONS, [EMPTY, EMPTY], "released", ABOUT)["avd"])
+    assert np.isnan(write_results(tmp_path, "a", LESIONS, [EMPTY, EMPTY], "released", ABOUT)["avd"])
     assert read_json(tmp_path / "a.json")["avd"] is None
 
 
 def test_on_screen(tmp_path, capsys):
-    summary = write_scores(tmp_path, "a", LESIONS, [FULL, EMPTY], "released", ABOUT)
+    summary = write_results(tmp_path, "a", LESIONS, [FULL, EMPTY], "released", ABOUT)
     print_metrics(summary | {"published": dict.fromkeys(METRICS, (12.3, 0.4))}, "truth")
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "Toy A1, 2 test lesions, released"
@@ -41,3 +60,62 @@ def test_on_screen(tmp_path, capsys):
     assert lines[5] == "  avd                0.50 px  paper 12.30"
     print_metrics(summary | {"truth": "grabcut"}, "grabcut")
     assert "released, scored against grabcut, not against human masks" in capsys.readouterr().out
+    print_metrics(summary | {"truth": "folder"}, "masks")
+    assert capsys.readouterr().out.splitlines()[0].endswith("released, scored against masks")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": 1}', json.dumps(result() | {"settings": "x"}), json.dumps(result() | {"dice": "0.9"}),
+     json.dumps({k: v for k, v in result().items() if k != "avd"}), json.dumps(result() | {"lesions": None})],
+)  # fmt: skip
+def test_what_is_no_evaluation_is_passed_over(content, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    assert read_evaluation(tmp_path / "a.json") is None
+    with pytest.raises(UserError, match="run an eval script first"):
+        read_results([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"dataset"',
+        *(json.dumps(result() | {part: "x"}) for part in ("training", "published", "checkpoint", "versions")),
+        json.dumps(result(published={"dice": [80, 1]})),
+        json.dumps(result(published=dict.fromkeys(METRICS, (80, "x")))),
+        json.dumps(result(checkpoint={"file": "a.pt", "sha256": 5})),
+        json.dumps(result(seed=[1])),
+        json.dumps(result(settings={"target": {}})),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_goes_on(content, tmp_path, capsys):
+    (tmp_path / "a.json").write_text(json.dumps(result()))
+    (tmp_path / "bad.json").write_text(content)
+    (evaluation,) = read_results([tmp_path])
+    assert evaluation["path"] == tmp_path / "a.json"
+    assert "bad.json is damaged" in capsys.readouterr().err
+    assert group_runs([evaluation])
+
+
+def test_optional_parts_may_be_null(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result() | {"training": None, "published": None, "checkpoint": None}))
+    (group,) = group_runs(read_results([tmp_path]))
+    assert not group.settings.keys() & METHOD_SETTINGS.keys()
+
+
+def test_no_evaluation_at_all(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        read_results([tmp_path / "nowhere"])
+
+
+def test_a_damaged_csv_is_named(tmp_path):
+    evaluation = {"path": tmp_path / "a.json", "lesions": 2}
+    assert read_lesion_metrics(evaluation, "dice").empty
+    (tmp_path / "a.csv").write_text("lesion,dice\na,0.5\nb,\n")
+    assert read_lesion_metrics(evaluation, "dice").to_dict() == {"a": 0.5}  # what is undefined is left out
+    for content in ("a,nine\nb,1\n", "a,1\n", "a,1\nb\n", "a,1\na,1\n", "a,1\nb,1\nc,1\n", ""):
+        (tmp_path / "a.csv").write_text(f"lesion,dice\n{content}")
+        with pytest.raises(UserError, match=r"a\.csv is damaged"):
+            read_lesion_metrics(evaluation, "dice")
+    with pytest.raises(UserError, match=r"a\.csv is damaged"):
+        read_lesion_metrics(evaluation, "iou")

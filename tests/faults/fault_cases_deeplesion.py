@@ -1,6 +1,7 @@
 """Faults of DeepLesion's table and slices."""
 
 import numpy as np
+
 from fault_worlds import Fault, closed, cut, edit, folder, gone, image, loop, put, read_only, several, small_disk
 from faults import FULL, Case, dropped, kept, same_arrays
 

@@ -5,6 +5,7 @@ import zlib
 
 import cv2
 import numpy as np
+
 from fault_worlds import World, closed, cut, folder, gone, image, loop, moved, put, read_only, several, small_disk
 from faults import FULL, Case, dropped, kept, same_arrays
 

@@ -5,6 +5,7 @@ import struct
 
 import nibabel as nib
 import numpy as np
+
 from fault_worlds import (
     Fault,
     World,

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from common.utils.files import read_json
 from fault_worlds import (
     Fault,
     World,
@@ -23,8 +25,6 @@ from fault_worlds import (
     small_disk,
 )
 from faults import FULL, Case, Harness, Outcome, Right
-
-from common.utils.files import read_json
 
 FOLDERS = {
     "code_ham": ("HAM_A1", "HAM_A1class", "HAM_Acoseg"),

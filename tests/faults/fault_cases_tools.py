@@ -1,6 +1,7 @@
-"""Faults for the tools: predictions on images of one's own, table, report, floors, pictures, phantoms."""
+"""Faults for the tools: predictions on other images, table, page, baselines, pictures, phantoms, experiment."""
 
 import numpy as np
+
 from fault_cases_runs import DAMAGED, made
 from fault_worlds import (
     Fault,
@@ -19,8 +20,8 @@ from fault_worlds import (
 )
 from faults import FULL, Case, Harness, Outcome
 
-REPORT, PAGE, FLOORS, FIGURES = "common/report", "common/html_report", "common/floors", "common/figures"
-EXPERIMENT, DONE = "common/experiment", "out/results/A1_ellipse_seed0"
+REPORT, PAGE, BASELINES, FIGURES = "common report", "common html", "common baselines", "common figures"
+EXPERIMENT, DONE = "common experiment", "out/results/A1_ellipse_seed0"
 HAM, LITS, DEEP = "code_ham/HAM_predict", "code_lits/lits_predict", "code_deeplesion/deeplesion_predict"
 JSON, CSV = "results/HAM_A1_eval.json", "results/HAM_A1_eval.csv"
 JPG = "data/HAM10000_images_part_1/ISIC_0000000.jpg"
@@ -70,20 +71,20 @@ RESULTS = [
     Case(PAGE, "read-only folder to write to", read_only("out"), "no permission for out"),
 ]  # fmt: skip
 
-FLOOR = [Case(FLOORS, *fault) for fault in DAMAGED[1:9:3]] + [
-    Case(FLOORS, "truncated truth", cut("data/prepared/truth.npy"), r"truth\.npy is damaged"),
-    Case(FLOORS, "no truth", json_cell("data/prepared/prepared.json", "arrays", value=["images", "ellipse"]),
+BASELINE = [Case(BASELINES, *fault) for fault in DAMAGED[1:9:3]] + [
+    Case(BASELINES, "truncated truth", cut("data/prepared/truth.npy"), r"truth\.npy is damaged"),
+    Case(BASELINES, "no truth", json_cell("data/prepared/prepared.json", "arrays", value=["images", "ellipse"]),
          "has no human masks"),
-    Case(FLOORS, "file in place of the results' folder", put("results", "x"), "results"),
-    Case(FLOORS, "read-only folder of results", read_only("results"), "no permission for results"),
-    Case(FLOORS, "disk full", small_disk("full", 4096), FULL, "--results full"),
+    Case(BASELINES, "file in place of the results' folder", put("results", "x"), "results"),
+    Case(BASELINES, "read-only folder of results", read_only("results"), "no permission for results"),
+    Case(BASELINES, "disk full", small_disk("full", 4096), FULL, "--results full"),
 ]  # fmt: skip
 
 PICTURES = [
     Case(FIGURES, *DAMAGED[2]),
     Case(FIGURES, "truncated checkpoint", cut("a.pt"), r"a\.pt is truncated"),
     Case(FIGURES, "folder in place of the picture", folder("out/a.png"), r"out/a\.png"),
-    Case(FIGURES, "no rows", sentence="--rows 0 must be at least 1", flags="--rows 0"),
+    Case(FIGURES, "no rows", sentence="'0' is not a whole number above 0", flags="--rows 0"),
     Case(FIGURES, "disk full", small_disk("full", 4096), FULL, "--out full/a.png"),
 ]  # fmt: skip
 
@@ -135,4 +136,4 @@ EXPERIMENTS = [
     Case(EXPERIMENT, "read-only folder of results", read_only("out"), "no permission for out"),
     Case(EXPERIMENT, "folder in place of the page", folder("out/report.html"), r"out/report\.html"),
 ]  # fmt: skip
-CASES = [*RESULTS, *FLOOR, *PICTURES, *PREDICTIONS, *PHANTOMS, *EXPERIMENTS]
+CASES = [*RESULTS, *BASELINE, *PICTURES, *PREDICTIONS, *PHANTOMS, *EXPERIMENTS]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from fault_run import ROOT, run_script_file
+from fault_run import run_as_main
 
 # Processes are forked from one that has imported what is slow to import, and has no threads.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -70,7 +70,7 @@ def _child(script: str, flags: list[str], folder: Path, log: Path, kill_at: int 
         os.write(2, b"step\n")
 
     sys.addaudithook(count)
-    run_script_file(ROOT / f"{script}.py", flags)
+    run_as_main(script, flags)
 
 
 def _is_step(event: str, arguments: tuple[object, ...], folder: Path) -> bool:

@@ -21,12 +21,12 @@ import pytest
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # after which a run counts as hung
 _TEMPORARY = re.compile(r"^\..*\.(tmp|old|probe)$|\.part$")
 _TIMES = re.compile(r"second|sha256")
 _NOTES = re.compile(r"left out$|^left out: |malformed rows|^Corrupt JPEG data|^\[\d/\d\] ")
-"""Lines on stderr beside the one sentence: what is left out, what libjpeg says by itself, an experiment's steps."""
+"""Lines on stderr beside the one sentence: what is left out, what libjpeg says by itself, an experiment's tasks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class HangError(BaseException):
 def run(script: str, flags: list[str], capture: pytest.CaptureFixture[str]) -> Outcome:
     """Run a script in this process, in the current folder, as an ordinary user."""
     arguments, path, before = sys.argv, sys.path.copy(), Path.cwd()
-    file = ROOT / f"{script}.py"
     capture.readouterr()
     status = None
     with _watchdog(), _ordinary_user(), warnings.catch_warnings():
@@ -58,7 +57,7 @@ def run(script: str, flags: list[str], capture: pytest.CaptureFixture[str]) -> O
         warnings.simplefilter("ignore", DeprecationWarning)  # as Python does
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         try:
-            run_script_file(file, flags)
+            run_as_main(script, flags)
         except SystemExit as stop:
             status = stop.code
         finally:
@@ -68,11 +67,18 @@ def run(script: str, flags: list[str], capture: pytest.CaptureFixture[str]) -> O
     return Outcome(status, out, err)
 
 
-def run_script_file(file: Path, flags: list[str]) -> NoReturn:
-    """As ``python FILE FLAGS`` does."""
-    sys.argv = [str(file), *flags]
-    runpy.run_path(str(file), run_name="__main__")
-    raise AssertionError(f"{file} did not end in run_script")
+def run_as_main(script: str, flags: list[str]) -> NoReturn:
+    """As ``python SCRIPT.py FLAGS`` or, for a tool, ``python common TOOL FLAGS`` does."""
+    name, *tool = script.split()
+    path = ROOT / (name if tool else f"{name}.py")
+    sys.argv = [str(path), *tool, *flags]
+    runpy.run_path(str(path), run_name="__main__")
+    raise AssertionError(f"{script} did not end in run_script")
+
+
+def prefix(script: str) -> str:
+    """How a script's one sentence begins."""
+    return f"python {script}: " if " " in script else f"{script.rpartition('/')[2]}.py: "
 
 
 @contextlib.contextmanager

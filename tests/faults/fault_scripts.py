@@ -16,22 +16,23 @@ USUAL = {
     "HAM_predict": f"{PREDICT} {JPEGS}",
     "lits_predict": f"{PREDICT} data/volume/volume-0.nii --lesions boxes.csv",
     "deeplesion_predict": f"{PREDICT} data/Images_png/000001_01_01/010.png --lesions boxes.csv",
-    "floors": "data/prepared --results results --split all",
-    "figures": "results data/prepared a.pt --out out/a.png --rows 1",
-    "report": "results --out out",
-    "experiment": "ham --data data --out out --methods A1 --seeds 1 --no-floors --no-ceiling --train '--precision fp32 "
-    "--clusters 2 --encoder mobilenet_v2 --encoder-weights none --canvas 128x128 --epochs 1 --batch-size 2 --limit 2'",
-    "html_report": "results --out out/report.html",
+    "common baselines": "data/prepared --results results --split all",
+    "common figures": "results data/prepared a.pt --out out/a.png --rows 1",
+    "common report": "results --out out",
+    "common experiment": "ham --data data --out out --methods A1 --seeds 1 --no-baselines --no-upper-bound --train "
+    "'--precision fp32 --clusters 2 --encoder mobilenet_v2 --encoder-weights none --canvas 128x128 --epochs 1 "
+    "--batch-size 2 --limit 2'",
+    "common html": "results --out out/report.html",
 }
 NEEDS_OF_TOOLS = {
-    "floors": ("code_ham/HAM_data",),
-    "figures": ("code_ham/HAM_A1_train",),
-    "report": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
-    "html_report": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
-    "experiment": ("code_ham/HAM_A1_eval",),
+    "common baselines": ("code_ham/HAM_data",),
+    "common figures": ("code_ham/HAM_A1_train",),
+    "common report": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
+    "common html": ("code_ham/HAM_A1_eval", "code_ham/HAM_A1class_eval"),
+    "common experiment": ("code_ham/HAM_A1_eval",),
 }
 PLACES = {
-    "common/experiment": {
+    "common experiment": {
         "a.pt": "out/checkpoints/A1_ellipse_seed0.pt",
         "a.history.csv": "out/checkpoints/A1_ellipse_seed0.history.csv",
         "results/HAM_A1_eval.json": "out/results/A1_ellipse_seed0.json",
@@ -45,10 +46,10 @@ DATA_SCRIPT = {"code_ham": "HAM_data", "code_lits": "lits_data", "code_deeplesio
 
 def needs(script: str) -> tuple[str, tuple[str, ...]]:
     """The dataset whose raw files a script needs, if any, and the scripts that must have run before it."""
+    if script in NEEDS_OF_TOOLS:
+        return "", NEEDS_OF_TOOLS[script]
     where, _, name = script.partition("/")
     kind = name.rpartition("_")[2]
-    if where == "common":
-        return "", NEEDS_OF_TOOLS[name]
     return {
         "phantom": ("", ()),
         "data": (where, ()),
@@ -60,8 +61,10 @@ def needs(script: str) -> tuple[str, tuple[str, ...]]:
 
 def usual(script: str) -> list[str]:
     """The flags of a script's usual command."""
+    if script in NEEDS_OF_TOOLS:
+        return shlex.split(USUAL[script])
     where, _, name = script.partition("/")
-    kind = name if where == "common" or name.endswith("_predict") else name.rpartition("_")[2]
+    kind = name if name.endswith("_predict") else name.rpartition("_")[2]
     flags = shlex.split(USUAL[kind])
     if kind == "train":
         least = "4" if "coseg" in name else "2"

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_run import Outcome, check_whole, differences, results, run
-from fault_scripts import DRAW, PLACES, needs, usual
-from fault_worlds import Fault, World, copy, nothing, remove
 
 from common.utils.files import read_csv
+from fault_run import Outcome, check_whole, differences, prefix, results, run
+from fault_scripts import DRAW, PLACES, needs, usual
+from fault_worlds import Fault, World, copy, nothing, remove
 
 TALLY: Counter[str] = Counter()
 """How many cases ended how; told at the end of the test run."""
@@ -79,7 +79,7 @@ class Case:
     """One row of the table."""
 
     script: str
-    """Path in the project without ".py", e.g. "code_ham/HAM_data"."""
+    """Path in the project without ".py", such as "code_ham/HAM_data", or a tool, such as "common report"."""
     what: str
     """The fault, in words."""
     fault: Fault = nothing
@@ -201,7 +201,7 @@ class Harness:
         assert outcome.status == 2, outcome
         assert len(outcome.told) == 1, outcome
         (line,) = outcome.told
-        assert line.startswith(f"{case.script.rpartition('/')[2]}.py: "), outcome
+        assert line.startswith(prefix(case.script)), outcome
         assert re.search(case.sentence, line), outcome
 
 

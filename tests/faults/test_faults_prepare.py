@@ -1,9 +1,10 @@
 """Preparing under faults of the raw files: see faults.py for what each case must show."""
 
+import pytest
+
 import fault_cases_deeplesion
 import fault_cases_ham
 import fault_cases_lits
-import pytest
 from faults import Harness
 
 

@@ -1,7 +1,8 @@
 """Training and evaluating under faults: see faults.py for what each case must show."""
 
-import fault_cases_runs
 import pytest
+
+import fault_cases_runs
 from faults import Harness
 
 

@@ -1,10 +1,10 @@
 """The tools under faults: see faults.py for what each case must show."""
 
-import fault_cases_tools
 import pytest
-from faults import Harness
 
+import fault_cases_tools
 from common.data import phantom
+from faults import Harness
 
 
 @pytest.fixture

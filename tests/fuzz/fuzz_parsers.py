@@ -3,8 +3,9 @@
     pip install atheris==3.0.0          # not among the requirements: it has no wheels for every machine
     python tests/fuzz/fuzz_parsers.py tests/fuzz/corpus/dl_info -max_total_time=60
 
-The folder's name is the parser's; what reaches new code is added to it. Flags are libFuzzer's. A crash is written to
-the current folder: mend it, and put the file into the corpus, which `tests/test_fuzz_corpus.py` replays.
+The folder has the name of the parser; inputs that reach new code are added to it. Flags are libFuzzer's. An input that
+crashes is written to the current folder: mend the fault, and put the file into the corpus, which
+`tests/fuzz/test_fuzz_corpus.py` replays.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Diameters of shapes whose answer is known by hand."""
+"""Measurements of shapes whose answer is known by hand, and the table's rows."""
 
 import numpy as np
 import pytest
 
-from common.inference.measurements import count_parts, diameters
+from common.inference.measurements import count_parts, diameters, measure_lesion, merge_slices
 from common.recist import Ellipse
 from common.weak_masks import ellipse_mask
 
@@ -27,6 +27,8 @@ def mask_of(*rows):
         (mask_of("###....", "......#"), 3, 1),
         # A hole does not cut the short diameter.
         (mask_of("###", "#.#", "###"), 13**0.5, 13**0.5),
+        # Nor does one whose border is longer than the outer one.
+        (mask_of("#######", "#.#.#.#", "#.#.#.#", "#.#.#.#", "#.#.#.#", "#.....#", "#######"), 85**0.5, 85**0.5),
         # A cross: the long diameter along its bar, the short one along its beam.
         (mask_of("...#...", "...#...", "#######", "...#...", "...#..."), 7, 5),
         # A hook: through its stem 2.5 px, at its tip 2; the 4 px with the gap in between don't count.
@@ -34,39 +36,42 @@ def mask_of(*rows):
     ],
 )
 def test_diameters_by_hand(mask, long, short):
-    found = diameters(mask)
-    assert (found.long, found.short) == pytest.approx((long, short))
+    measured = diameters(mask)
+    assert (measured.long, measured.short) == pytest.approx((long, short))
 
 
 @pytest.mark.parametrize("angle", [0, 17, 45, 90, 133])
 def test_an_ellipse_has_its_axes_as_diameters(angle):
-    found = diameters(ellipse_mask(Ellipse(100, 90, 120, 60, angle), (200, 220)))
-    assert found.long == pytest.approx(120, abs=1)
-    assert found.short == pytest.approx(60, abs=1)
-    assert found.ends[:2].mean(axis=0) == pytest.approx([100, 90], abs=0.6)
+    measured = diameters(ellipse_mask(Ellipse(100, 90, 120, 60, angle), (200, 220)))
+    assert measured.long == pytest.approx(120, abs=1)
+    assert measured.short == pytest.approx(60, abs=1)
+    assert measured.ends[:2].mean(axis=0) == pytest.approx([100, 90], abs=0.6)
 
 
 def test_the_ends_are_where_the_diameters_are():
     mask = np.zeros((50, 60), np.uint8)
     mask[20:24, 10:41] = 1
-    found = diameters(mask)
-    first, last, start, end = found.ends
-    assert np.hypot(*(last - first)) == pytest.approx(found.long)
-    assert np.hypot(*(end - start)) == pytest.approx(found.short)
+    measured = diameters(mask)
+    first, last, start, end = measured.ends
+    assert np.hypot(*(last - first)) == pytest.approx(measured.long)
+    assert np.hypot(*(end - start)) == pytest.approx(measured.short)
     assert (last - first) @ (end - start) == pytest.approx(0, abs=1e-9)
-    assert np.sort(found.ends[:2, 0]).tolist() == [9.5, 40.5]  # the long one runs from the left edge to the right one
-    assert ((found.ends > [9.499, 19.499]) & (found.ends < [40.501, 23.501])).all()
+    assert np.sort(measured.ends[:2, 0]).tolist() == [
+        9.5,
+        40.5,
+    ]  # the long one, from the left edge to the right one
+    assert ((measured.ends > [9.499, 19.499]) & (measured.ends < [40.501, 23.501])).all()
 
 
 def test_mm_follow_the_spacing_of_each_axis():
     mask = np.ones((10, 8), np.uint8)
     # 10 rows of 0.5 mm, 8 columns of 2 mm: the long diameter turns to the columns.
-    found = diameters(mask, (0.5, 2.0))
-    assert found.long == pytest.approx(np.hypot(16, 4.5))
-    assert abs(found.ends[1, 0] - found.ends[0, 0]) == 8
-    twice = diameters(mask, (2.0, 2.0))
-    assert twice.long == pytest.approx(2 * diameters(mask).long)
-    assert twice.short == pytest.approx(2 * diameters(mask).short)
+    measured = diameters(mask, (0.5, 2.0))
+    assert measured.long == pytest.approx(np.hypot(16, 4.5))
+    assert abs(measured.ends[1, 0] - measured.ends[0, 0]) == 8
+    doubled = diameters(mask, (2.0, 2.0))
+    assert doubled.long == pytest.approx(2 * diameters(mask).long)
+    assert doubled.short == pytest.approx(2 * diameters(mask).short)
 
 
 def test_the_short_diameter_is_the_longest_of_all_chords():
@@ -80,23 +85,67 @@ def test_the_short_diameter_is_the_longest_of_all_chords():
             mask |= ((rows - y) ** 2 + (columns - x) ** 2 < rng.uniform(6, 12) ** 2).astype(np.uint8)
         if count_parts(mask) > 1:
             continue
-        found = diameters(mask)
-        along = (found.ends[1] - found.ends[0]) / found.long
+        measured = diameters(mask)
+        along = (measured.ends[1] - measured.ends[0]) / measured.long
         across = np.array([-along[1], along[0]])
         steps = np.arange(-60, 60, 0.05)
         best = 0.0
-        for place in np.arange(0, found.long, 0.25):
-            x, y = (found.ends[0] + place * along + steps[:, None] * across).T
+        for place in np.arange(0, measured.long, 0.25):
+            x, y = (measured.ends[0] + place * along + steps[:, None] * across).T
             column, row = np.rint(x).astype(int), np.rint(y).astype(int)
-            seen = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < 60)
+            on_mask = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < 60)
             inside = np.zeros(len(steps), bool)
-            inside[seen] = mask[row[seen], column[seen]] > 0
+            inside[on_mask] = mask[row[on_mask], column[on_mask]] > 0
             edges = np.flatnonzero(np.diff(inside.astype(int)))
             best = max([best, *((edges[1::2] - edges[::2]) * 0.05)])
-        assert found.short == pytest.approx(best, abs=1.1)  # px squares reach up to half a px further at each end
+        assert measured.short == pytest.approx(best, abs=1.1)  # px squares reach up to half a px further at each end
 
 
 def test_parts_are_8_connected():
     assert count_parts(mask_of("#.#", ".#.", "...")) == 1
     assert count_parts(mask_of("#.#", "...", "..#")) == 3
     assert count_parts(np.zeros((4, 4), np.uint8)) == 0
+
+
+def bar(rows, columns):
+    mask = np.zeros((40, 50), np.uint8)
+    mask[5 : 5 + rows, 6 : 6 + columns] = 1
+    return mask
+
+
+def test_a_lesion_in_px_mm_and_ml():
+    row, ends = measure_lesion(bar(1, 10), (0.5, 2.0, 5.0))
+    assert (row["area_px"], row["long_px"], row["short_px"], row["parts"]) == (10, 10, 1, 1)
+    assert (row["area_mm2"], row["long_mm"], row["short_mm"]) == pytest.approx((10, 20, 0.5))
+    assert row["volume_ml"] == pytest.approx(0.05)  # 50 mm3
+    assert np.sort(ends[:2, 0]).tolist() == [5.5, 15.5]
+
+
+def test_a_volume_needs_the_distance_of_the_slices():
+    row, _ = measure_lesion(bar(1, 10), (0.5, 2.0))
+    assert row["area_mm2"] == pytest.approx(10)
+    assert "volume_ml" not in row
+
+
+def test_without_spacing_there_are_no_mm_and_an_empty_mask_measures_0():
+    row, ends = measure_lesion(bar(0, 0))
+    assert not {"area_mm2", "long_mm", "volume_ml"} & row.keys()
+    assert (row["area_px"], row["long_px"], row["short_px"], row["parts"]) == (0, 0, 0, 0)
+    assert ends.shape == (0, 2)
+
+
+def test_the_slices_of_a_lesion_become_one_row():
+    masks = [(1, "a", bar(1, 10)), (1, "b", bar(3, 1)), (2, "a", bar(1, 20)), (3, "a", bar(1, 5))]
+    rows = [
+        {"input": "in.nii.gz", "lesion": lesion, "slice": index, **measure_lesion(mask, (1.0, 1.0, 2.0))[0]}
+        for index, lesion, mask in masks
+    ]
+    a, b = merge_slices(rows)
+    assert (a["lesion"], a["slice"], a["slices"], a["area_px"], a["long_mm"]) == ("a", 2, 3, 20, 20)
+    assert a["volume_ml"] == pytest.approx(0.07)  # (10 + 20 + 5) px of 2 mm3
+    assert (b["lesion"], b["slice"], b["slices"], b["volume_ml"]) == ("b", 1, 1, 0.006)
+
+
+def test_images_of_the_same_lesion_name_stay_apart():
+    rows = [{"input": name, "lesion": "a", "slice": None, "long_px": 1.23456} for name in ("x.png", "y.png")]
+    assert merge_slices(rows) == [row | {"long_px": 1.235} for row in rows]

@@ -1,4 +1,4 @@
-"""ONNX: the file gives onnxruntime what torch gives, from plain patches, and says what it is."""
+"""ONNX: onnxruntime computes what PyTorch computes, from plain patches, and the file's metadata describe it."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import HAM_Acoseg_train
 from common.model import CanvasTransform, build_network
 from common.recipe import Recipe
 from common.run.scripts import eval_main
-from common.training.checkpoint import open_trained, save_checkpoint
+from common.training.checkpoint import load_model, save_checkpoint
 from common.utils.errors import UserError
 from common.utils.provenance import sha256
 
@@ -24,8 +24,8 @@ CANVAS = (128, 144)
 def write_checkpoint(recipe: Recipe, folder: Path) -> Path:
     """An untrained ResNet-18, K=3."""
     torch.manual_seed(0)
-    own = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"}
-    save_checkpoint(folder / "a.pt", build_network(recipe.method, "resnet18", 3), own)
+    settings = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"}
+    save_checkpoint(folder / "a.pt", build_network(recipe.method, "resnet18", 3), settings)
     return folder / "a.pt"
 
 
@@ -37,16 +37,16 @@ def export(recipe: Recipe, checkpoint: Path, data: Path) -> onnxruntime.Inferenc
 @pytest.mark.parametrize(
     "recipe", [HAM_A1_train.RECIPE, HAM_Acoseg_train.RECIPE], ids=lambda recipe: recipe.method.name
 )
-def test_onnxruntime_gives_what_torch_gives(recipe, phantom_ham, tmp_path):
+def test_onnxruntime_computes_what_torch_computes(recipe, phantom_ham, tmp_path):
     checkpoint = write_checkpoint(recipe, tmp_path)
     session = export(recipe, checkpoint, tmp_path / "nowhere")  # no data is needed
     check_outputs(session, checkpoint, phantom_ham)
-    about = session.get_modelmeta().custom_metadata_map
-    assert about["method"] == recipe.method.name
-    assert "channels" not in about  # only the prepared folder knows them
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["method"] == recipe.method.name
+    assert "channels" not in metadata  # only the prepared folder knows them
 
 
-def test_onnxruntime_gives_what_torch_gives_on_real_patches(ham_prepared, tmp_path):
+def test_onnxruntime_computes_what_torch_computes_on_real_patches(ham_prepared, tmp_path):
     checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
     check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
 
@@ -55,26 +55,26 @@ def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data:
     """Compare with torch on lesions of a data folder, one at a time and three together."""
     patches = np.load(data / "prepared" / "images.npy")[:3].astype(np.float32)
     patches[1] = patches[1] > 128  # of 0 and 1: not divided by 255
-    trained = open_trained(checkpoint)
+    network = load_model(checkpoint).network.eval()
     with torch.inference_mode():
-        wanted = trained.network.eval()(CanvasTransform(CANVAS, torch.device("cpu")).images(torch.from_numpy(patches)))
-    wanted["probability"] = wanted.pop("mask")[:, 0, 4:124, 12:132].sigmoid()
-    assert wanted["probability"].std() > 1e-3  # a network that answers the same everywhere would prove nothing
-    names = [out.name for out in session.get_outputs()]
-    assert sorted(names) == sorted(wanted)
+        expected = network(CanvasTransform(CANVAS)(torch.from_numpy(patches)))
+    expected["probability"] = expected.pop("mask")[:, 0, 4:124, 12:132].sigmoid()
+    assert expected["probability"].std() > 1e-3  # a network that answers the same everywhere would prove nothing
+    names = [output.name for output in session.get_outputs()]
+    assert sorted(names) == sorted(expected)
     for count in (1, 3):
-        for name, got in zip(names, session.run(None, {"patches": patches[:count]}), strict=True):
-            np.testing.assert_allclose(got, wanted[name][:count], atol=1e-4, err_msg=name)
+        for name, values in zip(names, session.run(None, {"patches": patches[:count]}), strict=True):
+            np.testing.assert_allclose(values, expected[name][:count], atol=1e-4, err_msg=name)
 
 
-def test_the_file_says_what_it_takes_gives_and_is(phantom_ham, tmp_path):
+def test_inputs_outputs_and_metadata(phantom_ham, tmp_path):
     checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
     session = export(HAM_A1class_train.RECIPE, checkpoint, phantom_ham)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.pt"]
     check_outputs(session, checkpoint, phantom_ham)
     [patches] = session.get_inputs()
     assert (patches.name, patches.shape, patches.type) == ("patches", ["lesions", 120, 120, 3], "tensor(float)")
-    assert {out.name: out.shape for out in session.get_outputs()} == {
+    assert {output.name: output.shape for output in session.get_outputs()} == {
         "probability": ["lesions", 120, 120],
         "cluster": ["lesions", 3],
     }
@@ -89,7 +89,7 @@ def test_the_file_says_what_it_takes_gives_and_is(phantom_ham, tmp_path):
     }
 
 
-def test_what_is_missing_is_one_sentence(tmp_path, monkeypatch):
+def test_errors_are_one_sentence(tmp_path, monkeypatch):
     recipe = HAM_A1_train.RECIPE
     with pytest.raises(UserError, match="does not exist; train it first"):
         export(recipe, tmp_path / "a.pt", tmp_path)

@@ -5,10 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import stub
 
-from common.inference.frames import COLUMNS, Frame, Patch
-from common.inference.predict import keep_png, load_predictor, output_names, predict, predict_parser
+import stub
+from common.inference.lesion_image import LesionImage, LesionPatch
+from common.inference.measurements import COLUMNS
+from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.recipe import DatasetInfo
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -41,7 +42,7 @@ def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
     flags = "--encoder resnet18 --canvas 128x144 --protocol corrected --device cpu --precision fp32".split()
     assert load_predictor(arguments("--out", tmp_path / "new" / "out", *flags), dataset, []) is network
-    assert network.asked == {
+    assert network.settings == {
         "checkpoint": Path("a.pt"), "dataset": "Toy", "encoder": "resnet18", "canvas": (128, 144),
         "protocol": "corrected", "device": "cpu", "precision": "fp32",
     }  # fmt: skip
@@ -59,7 +60,7 @@ def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(d
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: (tmp_path / "none" / "there").open("w"))
     with pytest.raises(OSError, match="there"):
         load_predictor(arguments("--out", tmp_path / "out"), dataset, [file])
-    assert not hasattr(network, "asked")
+    assert network.settings is None
 
 
 @pytest.mark.parametrize(
@@ -76,18 +77,19 @@ def test_a_bad_command_line_is_one_sentence(words, wrong):
         arguments(*words.split())
 
 
-def frames(count, asked):
+def images(count, taken):
     """Images whose left half is lesion "a", and whose right half, dark, is lesion "b"."""
     for number in range(count):
-        asked.append(number)
+        taken.append(number)
         image = np.zeros((120, 120, 3), np.uint8)
         image[10:30, 10:50] = 255
-        patches = [Patch("a", image, lambda found: found[:60]), Patch("b", image * 0, lambda found: found[:60])]
-        yield Frame(f"in {number}.png", f"in {number}", f"in {number}_mask.png", image[:60], patches)
+        bright, dark = (LesionPatch(name, patch, lambda probability: probability[:60])
+                        for name, patch in (("a", image), ("b", image * 0)))  # fmt: skip
+        yield LesionImage(f"in {number}.png", f"in {number}", f"in {number}_mask.png", image[:60], [bright, dark])
 
 
-def test_masks_pictures_and_measurements_are_written(tmp_path, capsys):
-    predict(stub.BrightIsLesion(), frames(2, []), tmp_path, keep_png(tmp_path), total=2, unit="image")
+def test_masks_overlays_and_measurements_are_written(tmp_path, capsys):
+    predict(stub.BrightIsLesion(), images(2, []), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "in 0_mask.png", "in 0_overlay.png", "in 1_mask.png", "in 1_overlay.png", "measurements.csv"]  # fmt: skip
     mask = cv2.imread(str(tmp_path / "in 1_mask.png"), cv2.IMREAD_UNCHANGED)
@@ -107,14 +109,14 @@ def test_masks_pictures_and_measurements_are_written(tmp_path, capsys):
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        predict(stub.BrightIsLesion(), frames(1, []), tmp_path / name, keep_png(tmp_path / name), 1, "image")
+        predict(stub.BrightIsLesion(), images(1, []), tmp_path / name)
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
 def test_few_images_are_held_at_a_time(tmp_path):
-    asked, held = [], []
+    taken, held = [], []
     network = stub.BrightIsLesion()
-    predict(network, frames(20, asked), tmp_path, lambda frame, mask: held.append(len(asked) - len(held)), 20, "image")
+    predict(network, images(20, taken), tmp_path, lambda image, mask: held.append(len(taken) - len(held)))
     assert max(held) == 8
-    assert network.seen == [16, 16, 8]
+    assert network.batches == [16, 16, 8]

@@ -1,4 +1,4 @@
-"""A box, a point or RECIST end points become a box; a bad row is named."""
+"""Boxes, points and RECIST end points become prompts; a bad row is named."""
 
 import pytest
 

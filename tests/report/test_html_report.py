@@ -12,16 +12,17 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from test_results import floor, result
 
 from common.data.dataset import LesionDataset
 from common.model import build_network
 from common.recipe import A1
 from common.report import html_report
+from common.report.runs import group_runs
 from common.training.checkpoint import save_checkpoint
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
 from common.utils.provenance import sha256
+from example_results import baseline, result
 
 EVIL = '<script>alert("x")</script><img src=http://example.com/a.png onerror=alert(1)>&amp;'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -86,7 +87,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(phantom_ham, tmp_path_factory) -> Path:
-    """A report of A1, A1+L and a floor, where a lesion, the dataset and a label have dangerous names."""
+    """A report of A1, A1+L and a baseline, where a lesion, the dataset and a label have dangerous names."""
     folder = tmp_path_factory.mktemp("report")
     shutil.copytree(phantom_ham / "prepared", folder / "prepared")
     lesions = read_csv(folder / "prepared" / "lesions.csv")
@@ -102,11 +103,12 @@ def report(phantom_ham, tmp_path_factory) -> Path:
     checkpoint = {"checkpoint": {"file": "a.pt", "sha256": sha256(folder / "a.pt")}}
     history = [{"epoch": e, "train_total": 1 / e, "val_mask": 1 / e, "val_dice": 0.5, "best": 1} for e in (1, 2)]
     write_csv(folder / "a.history.csv", history, list(history[0]))
-    runs = {"a1": result(**about, **checkpoint), "a1l": result("A1+L", **about), "floor": floor(EVIL, **about)}
+    runs = {"a1": result(**about, **checkpoint), "a1l": result("A1+L", **about), "baseline": baseline(EVIL, **about)}
     (folder / "results").mkdir()
     for place, (name, run) in enumerate(runs.items()):
         (folder / "results" / f"{name}.json").write_text(json.dumps(run))
-        rows = [{"lesion": it["lesion"], "dice": 0.9 - n / 10 - place / 50, "iou": 0.5} for n, it in enumerate(tests)]
+        dice = [0.9 - number / 10 - place / 50 for number in range(len(tests))]
+        rows = [{"lesion": test["lesion"], "dice": value, "iou": 0.5} for test, value in zip(tests, dice, strict=True)]
         write_csv(folder / "results" / f"{name}.csv", rows, ["lesion", "dice", "iou"])
     out = folder / "report.html"
     where = ["--prepared", str(folder / "prepared"), "--checkpoints", str(folder)]
@@ -116,7 +118,7 @@ def report(phantom_ham, tmp_path_factory) -> Path:
 
 def test_the_page_is_whole_and_what_comes_from_files_is_only_text(report):
     page = parsed(report.read_text())
-    # The heads of three tables; A1, A1+L and the floor; A1+L minus two in two figures; three runs.
+    # The heads of three tables; A1, A1+L and the baseline; A1+L minus two in two metrics; three runs.
     assert page.count["tr"] == 3 + 3 + 4 + 3
     assert page.count["h2"] == 6
     # Dice against size, learning curves, two worst and two best lesions of A1.
@@ -125,21 +127,21 @@ def test_the_page_is_whole_and_what_comes_from_files_is_only_text(report):
 
 
 def visit(browser, page: Path, folder: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
-    """Open a page: what the browser says (the DOM and the log), and the requests that the page made."""
+    """Open a page: what the browser prints (the DOM and the log), and the requests that the page made."""
     log = folder / "net.json"
     done = browser(page, "--dump-dom", f"--log-net-log={log}")
     assert done.returncode == 0, done.stderr
     parameters = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    # What the browser asks for on its own account has no page for an origin.
-    asked = [it["url"] for it in parameters if "url" in it and it.get("initiator", "not an origin") != "not an origin"]
-    return done, asked
+    # What the browser requests on its own account has no page for an origin.
+    by_page = [event for event in parameters if event.get("initiator", "not an origin") != "not an origin"]
+    return done, [event["url"] for event in by_page if "url" in event]
 
 
 def test_in_a_browser(report, browser, tmp_path):
     if browser is None:
-        return  # parsed above; the fixture has said so
-    done, asked = visit(browser, report, tmp_path)
-    assert asked == []
+        return  # parsed above; the fixture has warned
+    done, requests = visit(browser, report, tmp_path)
+    assert requests == []
     assert "CONSOLE" not in done.stderr  # nothing was blocked, nothing ran
     assert parsed(done.stdout).count == parsed(report.read_text()).count
 
@@ -154,16 +156,17 @@ def test_in_a_browser(report, browser, tmp_path):
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_the_page_forbids_itself_scripts_and_requests(guarded, browser, tmp_path):
-    head, _, tail = html_report.TEMPLATE.read_text().partition("$content")
+    text = html_report.render_page(group_runs([result() | {"path": tmp_path / "a.json"}]), {}, [])
+    head, _, tail = text.partition("<section>")
     head = head if guarded else head.replace("Content-Security-Policy", "nothing")
     page = tmp_path / "attack.html"
     page.write_text(f"{head}<script>document.title = 'ran'</script><img src='http://localhost:9/a.png'>{tail}")
     assert ("default-src 'none'" in head) and ("Content-Security-Policy" in head) == guarded
     if browser is None:
         return
-    done, asked = visit(browser, page, tmp_path)
+    done, requests = visit(browser, page, tmp_path)
     assert ("<title>ran" in done.stdout) == (not guarded)
-    assert bool(asked) == (not guarded)
+    assert bool(requests) == (not guarded)
     assert ("Content Security Policy" in done.stderr) == guarded
 
 
@@ -198,12 +201,12 @@ def test_bad_input(tmp_path, phantom_ham):
 
 def test_the_published_row_is_set_apart(tmp_path):
     published = dict.fromkeys(("iou", "dice", "vs", "centre_error", "perimeter_error", "avd"), (1.0, 0.1))
-    rows = html_report.group([result(published=published) | {"path": tmp_path / "a.json"}])
-    text = html_report.page(rows, {}, [])
+    groups = group_runs([result(published=published) | {"path": tmp_path / "a.json"}])
+    text = html_report.render_page(groups, {}, [])
     assert text.count('<tr class="paper"><td>HAM10000</td><td>A1 (paper)</td>') == 1
 
 
 def test_prepared_folders_are_told_apart_by_their_dataset(phantom_ham, tmp_path):
-    prepared = LesionDataset.open(phantom_ham / "prepared")
-    rows = html_report.group([result(dataset="LiTS") | {"path": tmp_path / "a.json"}])
-    assert "LiTS: pass --prepared DIR" in html_report.page(rows, {"HAM10000": prepared}, [])
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    groups = group_runs([result(dataset="LiTS") | {"path": tmp_path / "a.json"}])
+    assert "LiTS: pass --prepared DIR" in html_report.render_page(groups, {"HAM10000": dataset}, [])

@@ -1,30 +1,12 @@
-"""Evaluations read back: what is one row, which rows are compared, and what of them is told."""
+"""What is a group of runs, which groups are compared, and which settings are named."""
 
-import json
-
+import numpy as np
+import pandas as pd
 import pytest
 
-from common.metrics import METRICS
-from common.report import runs as results
-from common.utils.errors import UserError
-
-TRAINING = {"encoder_weights": "imagenet", "epochs": 50, "lr": 1e-3, "batch_size": 10, "loss_weights": {"mask": 100.0}}
-
-
-def result(label="A1", dice=0.8, seed=0, **changes) -> dict:
-    """An evaluation's JSON; ``settings`` and ``training`` change what stands in them."""
-    settings = {"encoder": "resnet18", "canvas": [128, 128], "protocol": "released", "precision": "fp32"}
-    settings |= {"target": "ellipse", "limit": None, "seed": seed, "clusters": 45} | changes.pop("settings", {})
-    training = TRAINING | changes.pop("training", {})
-    figures = dict.fromkeys(METRICS, 0.5) | {"dice": dice, "avd": 10.0}
-    base = {"dataset": "HAM10000", "label": label, "lesions": 40, "split": "test", "truth": "truth"}
-    return base | figures | {"settings": settings, "training": training} | changes
-
-
-def floor(label="ellipse itself", dice=0.9, **changes) -> dict:
-    return result(label, dice, settings={"protocol": "released"}, training={}) | {
-        "settings": {"protocol": "released"}, "training": {}, "method": "ellipse",
-    } | changes  # fmt: skip
+from common.report import runs
+from common.report.runs import group_runs
+from example_results import baseline, result
 
 
 @pytest.mark.parametrize(
@@ -35,118 +17,115 @@ def floor(label="ellipse itself", dice=0.9, **changes) -> dict:
      {"training": {"encoder_weights": "none"}}, {"training": {"batch_size": 4}},
      {"training": {"loss_weights": {"mask": 1.0}}}],
 )  # fmt: skip
-def test_other_settings_are_other_rows_that_say_so(other):
-    rows = results.group([result(), result(seed=1), result(**other)])
-    assert sorted(len(row.runs) for row in rows) == [1, 2]
-    told = {(row.dataset, row.lesions, results.full_name(row, rows)) for row in rows}
-    assert len(told) == 2
+def test_other_settings_are_another_group_with_another_name(other):
+    groups = group_runs([result(), result(seed=1), result(**other)])
+    assert sorted(len(group.runs) for group in groups) == [1, 2]
+    names = {(group.dataset, group.lesions, runs.full_name(group, groups)) for group in groups}
+    assert len(names) == 2
 
 
-def test_what_all_share_is_not_told_again():
-    rows = results.group([result(), result(training={"lr": 1e-4}), result("ACoseg", training={"lr": 1e-5})])
-    assert [results.full_name(row, rows) for row in rows] == ["A1, lr 0.001", "A1, lr 0.0001", "ACoseg"]
-    rows = results.group([result(), result(settings={"limit": 5})])
-    assert [results.full_name(row, rows) for row in rows] == ["A1", "A1, limit 5"]
-    assert results.common_settings(rows) == {
+def test_what_all_groups_share_is_not_in_their_names():
+    groups = group_runs([result(), result(training={"lr": 1e-4}), result("ACoseg", training={"lr": 1e-5})])
+    assert [runs.full_name(group, groups) for group in groups] == ["A1, lr 0.001", "A1, lr 0.0001", "ACoseg"]
+    groups = group_runs([result(), result(settings={"limit": 5})])
+    assert [runs.full_name(group, groups) for group in groups] == ["A1", "A1, limit 5"]
+    assert runs.common_settings(groups) == {
         "encoder": "resnet18", "encoder_weights": "encoder weights imagenet", "canvas": "128x128",
         "epochs": "epochs 50", "protocol": "released", "precision": "fp32", "truth": "against truth",
         "split": "test split",
     }  # fmt: skip
 
 
-def test_k_parts_only_rows_with_a_cluster_head():
+def test_settings_as_text_and_those_that_differ():
+    assert runs.setting_text({"mask": 50.0, "cluster": 1}) == "50 mask + 1 cluster"
+    assert [runs.setting_text(value) for value in ([384, 480], 1e-5, "none")] == ["384x480", "1e-05", "none"]
+    settings = [{"lr": 1e-3, "canvas": [128, 128]}, {"lr": 1e-3, "canvas": [384, 480]}, {"lr": 1e-3, "limit": 5}]
+    assert runs.differing_settings(settings) == ["canvas", "limit"]
+    assert runs.differing_settings(settings[:1]) == runs.differing_settings([]) == []
+
+
+def test_mean_and_spread_by_hand():
+    (group,) = group_runs([result(dice=0.80), result(dice=0.82, seed=1)])
+    assert group.mean("dice") == pytest.approx(81)
+    assert (group.text("dice"), group.text("avd")) == ("81.00±1.41", "10.00±0.00")  # sqrt(2); px stay px
+    (group,) = group_runs([result(dice=0.80), result(dice=None, seed=1)])
+    assert np.isnan(group.mean("dice"))
+    assert group.text("dice") == "nan"
+
+
+def test_k_parts_only_groups_with_a_cluster_head():
     two = [{"clusters": 45}, {"clusters": 20}]
-    rows = results.group([result(label, settings=k) for label in ("A1", "A1+L") for k in two])
-    assert [results.full_name(row, rows) for row in rows] == ["A1", "A1+L, K 45", "A1+L, K 20"]
-    (block,) = results.blocks(rows)
-    assert [results.a1_reference(row, block) for row in block] == [None, rows[0], rows[0]]
+    groups = group_runs([result(label, settings=k) for label in ("A1", "A1+L") for k in two])
+    assert [runs.full_name(group, groups) for group in groups] == ["A1", "A1+L, K 45", "A1+L, K 20"]
+    (block,) = runs.comparable_groups(groups)
+    assert [runs.a1_reference(group, block) for group in block] == [None, groups[0], groups[0]]
 
 
-def test_the_same_run_found_twice_counts_once():
+def test_copies_of_a_run_count_once():
     checkpoint = {"checkpoint": {"file": "a.pt", "sha256": "ab"}}
-    rows = results.group([result(**checkpoint), result(**checkpoint), floor(), floor()])
-    assert [len(row.runs) for row in rows] == [1, 1]
+    groups = group_runs([result(**checkpoint), result(**checkpoint), baseline(), baseline()])
+    assert [len(group.runs) for group in groups] == [1, 1]
 
 
-def test_floors_and_ceiling_stand_in_the_block_of_the_networks_scored_alike():
-    ceiling = result(settings={"target": "truth"})
+def test_baselines_and_upper_bound_stand_in_the_block_of_the_networks_scored_alike():
+    upper_bound = result(settings={"target": "truth"})
     other = result(settings={"protocol": "corrected"})
-    rows = results.group([floor(), other, floor("GrabCut itself"), ceiling, result("A1+L"), result()])
-    first, second = results.blocks(rows)
-    assert [row.name for row in first] == ["A1"]
-    assert first[0].block["protocol"] == "corrected"
-    assert [row.name for row in second] == ["A1", "A1+L", "ellipse itself", "GrabCut itself", "A1 trained on truth"]
-    assert [row.competes for row in second] == [True, True, False, False, False]
-    assert [results.a1_reference(row, second) for row in second] == [None, *[second[0]] * 4]
+    groups = group_runs([baseline(), other, baseline("GrabCut itself"), upper_bound, result("A1+L"), result()])
+    first, second = runs.comparable_groups(groups)
+    assert [group.name for group in first] == ["A1"]
+    assert first[0].settings["protocol"] == "corrected"
+    assert [group.name for group in second] == ["A1", "A1+L", "ellipse itself", "GrabCut itself", "A1 trained on truth"]
+    assert [group.competes for group in second] == [True, True, False, False, False]
+    assert [runs.a1_reference(group, second) for group in second] == [None, *[second[0]] * 4]
 
 
-def test_floors_without_networks_are_a_block():
-    (block,) = results.blocks(results.group([floor(), floor("GrabCut itself")]))
-    assert [row.name for row in block] == ["ellipse itself", "GrabCut itself"]
-    assert results.a1_reference(block[0], block) is None
+def test_baselines_without_networks_are_a_block():
+    (block,) = runs.comparable_groups(group_runs([baseline(), baseline("GrabCut itself")]))
+    assert [group.name for group in block] == ["ellipse itself", "GrabCut itself"]
+    assert runs.a1_reference(block[0], block) is None
 
 
-def test_which_a1_is_the_base():
+def test_a_baseline_stands_in_every_block_that_is_scored_like_it():
+    groups = group_runs([result(), result(settings={"canvas": [384, 480]}), baseline(), baseline(dataset="LiTS")])
+    blocks = runs.comparable_groups(groups)
+    assert [[group.name for group in block] for block in blocks] == [["A1", "ellipse itself"]] * 2 + [
+        ["ellipse itself"]
+    ]
+
+
+def test_which_a1_is_the_reference():
     fast, slow = {"training": {"lr": 1e-2}}, {"training": {"lr": 1e-4}}
-    rows = results.group([result(**fast), result(**slow), result("A1+L", **slow), result("ACoseg")])
-    (block,) = results.blocks(rows)
-    by_name = {results.full_name(row, rows): row for row in block}
-    assert results.a1_reference(by_name["A1+L"], block) is by_name["A1, lr 0.0001"]
-    assert results.a1_reference(by_name["ACoseg"], block) is None
-    assert results.a1_reference(by_name["A1, lr 0.0001"], block) is None
+    groups = group_runs([result(**fast), result(**slow), result("A1+L", **slow), result("ACoseg")])
+    (block,) = runs.comparable_groups(groups)
+    by_name = {runs.full_name(group, groups): group for group in block}
+    assert runs.a1_reference(by_name["A1+L"], block) is by_name["A1, lr 0.0001"]
+    assert runs.a1_reference(by_name["ACoseg"], block) is None
+    assert runs.a1_reference(by_name["A1, lr 0.0001"], block) is None
     grabcut = {"settings": {"target": "grabcut"}}
-    (block,) = results.blocks(results.group([result(), result(**grabcut), result("A1+L", **grabcut)]))
-    base = {row.name: results.a1_reference(row, block) for row in block}
-    assert base["A1 trained on grabcut"].name == "A1"
-    assert base["A1+L trained on grabcut"].name == "A1 trained on grabcut"
+    (block,) = runs.comparable_groups(group_runs([result(), result(**grabcut), result("A1+L", **grabcut)]))
+    reference = {group.name: runs.a1_reference(group, block) for group in block}
+    assert reference["A1 trained on grabcut"].name == "A1"
+    assert reference["A1+L trained on grabcut"].name == "A1 trained on grabcut"
 
 
-def test_a_released_checkpoint_tells_nothing_of_its_training():
+def test_a_released_checkpoint_says_nothing_of_its_training():
     bare = result() | {"training": {}}
     bare["settings"] |= {"target": None, "seed": None}
-    (row,) = results.group([bare])
-    assert (row.target, row.own) == ("ellipse", {})
+    (group,) = group_runs([bare])
+    assert group.target == "ellipse"
+    assert not group.settings.keys() & runs.METHOD_SETTINGS.keys()
 
 
-@pytest.mark.parametrize(
-    "content",
-    ['{"a": 1}', json.dumps(result() | {"settings": "x"}), json.dumps(result() | {"dice": "0.9"}),
-     json.dumps({k: v for k, v in result().items() if k != "avd"}), json.dumps(result() | {"lesions": None})],
-)  # fmt: skip
-def test_what_is_no_evaluation_is_passed_over(content, tmp_path):
-    (tmp_path / "a.json").write_text(content)
-    assert results.read_evaluation(tmp_path / "a.json") is None
-    with pytest.raises(UserError, match="run an eval script first"):
-        results.read_results([tmp_path])
+def test_a_run_that_says_less_of_its_recipe_can_be_sorted_beside_the_others():
+    silent = result()
+    silent["training"] = {"encoder_weights": "imagenet", "epochs": 50}
+    (block,) = runs.comparable_groups(group_runs([result(), silent]))
+    assert len(block) == 2
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"dataset"',
-        *(json.dumps(result() | {part: "x"}) for part in ("training", "published", "checkpoint", "versions")),
-        json.dumps(result(published={"dice": [80, 1]})),
-        json.dumps(result(published=dict.fromkeys(METRICS, (80, "x")))),
-        json.dumps(result(checkpoint={"file": "a.pt", "sha256": 5})),
-        json.dumps(result(seed=[1])),
-        json.dumps(result(settings={"target": {}})),
-    ],
-)
-def test_a_damaged_file_is_named_and_the_rest_goes_on(content, tmp_path, capsys):
-    (tmp_path / "a.json").write_text(json.dumps(result()))
-    (tmp_path / "bad.json").write_text(content)
-    (found,) = results.read_results([tmp_path])
-    assert found["path"] == tmp_path / "a.json"
-    assert "bad.json is damaged" in capsys.readouterr().err
-    assert results.group([found])
-
-
-def test_what_may_be_told_may_be_null(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(result() | {"training": None, "published": None, "checkpoint": None}))
-    (row,) = results.group(results.read_results([tmp_path]))
-    assert row.own == {}
-
-
-def test_no_evaluation_at_all(tmp_path):
-    with pytest.raises(UserError, match="nowhere is not a folder"):
-        results.read_results([tmp_path / "nowhere"])
+def test_metrics_are_in_the_papers_units():
+    (group,) = group_runs([result(dice=0.8)])
+    expected = pd.DataFrame(
+        [{"iou": 50.0, "dice": 80.0, "vs": 50.0, "centre_error": 0.5, "perimeter_error": 0.5, "avd": 10.0}]
+    )
+    pd.testing.assert_frame_equal(group.metrics, expected)

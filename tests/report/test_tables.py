@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from test_results import floor, result
 
 import deeplesion_A1_train
 import deeplesion_A1class_train
@@ -15,10 +14,11 @@ import lits_A1_train
 import lits_A1class_train
 import lits_Acoseg_train
 from common.metrics import METRICS
-from common.report import tables as report
+from common.report import tables
 from common.report.runs import RunGroup, group_runs
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
+from example_results import baseline, result
 
 RUNS, LESIONS, DICE, AVD = 2, 3, 5, 9
 """Columns of the table."""
@@ -30,35 +30,36 @@ def write(folder, *contents):
     return folder
 
 
-def lines(*contents):
-    return report.table(group_runs(contents), report.MARKDOWN)
+def cells(*evaluations):
+    """The table's cells as Markdown."""
+    return tables.format_rows(tables.results_table(group_runs(evaluations)), "**{}**", tables.escape_markdown)
 
 
 def test_spread_and_change_by_hand():
-    table = lines(result(dice=0.80), result(dice=0.82, seed=1), result("A1+L", 0.90), result("A1+L", 0.92, seed=1))
+    table = cells(result(dice=0.80), result(dice=0.82, seed=1), result("A1+L", 0.90), result("A1+L", 0.92, seed=1))
     # Mean of 80 and 82 is 81; sample standard deviation sqrt(2); 91 is 12.3 % more than 81.
-    assert [line[:4] for line in table] == [["HAM10000", "A1", "2", "40"], ["HAM10000", "A1+L", "2", "40"]]
+    assert [row[:4] for row in table] == [["HAM10000", "A1", "2", "40"], ["HAM10000", "A1+L", "2", "40"]]
     assert table[0][DICE] == "81.00±1.41"
     assert table[1][DICE] == "**91.00±1.41** (+12.3)"
     assert table[1][AVD] == "10.00±0.00 (+0.0)"
 
 
 def test_one_run_has_no_spread_and_a_lower_error_is_better():
-    table = lines(result(avd=9.0), result("ACoseg", avd=10.0))
+    table = cells(result(avd=9.0), result("ACoseg", avd=10.0))
     assert table[0][AVD] == "**9.00**"
     assert table[1][AVD] == "10.00 (+11.1)"
 
 
-def test_floors_and_ceiling_are_compared_but_never_the_best():
-    ceiling = result(dice=0.96, settings={"target": "truth"})
-    table = lines(result(dice=0.80), result("A1+L", 0.84), floor(dice=0.92), ceiling)
+def test_baselines_and_upper_bound_are_compared_but_never_the_best():
+    upper_bound = result(dice=0.96, settings={"target": "truth"})
+    table = cells(result(dice=0.80), result("A1+L", 0.84), baseline(dice=0.92), upper_bound)
     assert [line[1] for line in table] == ["A1", "A1+L", "ellipse itself", "A1 trained on truth"]
     # 84, 92 and 96 are 5, 15 and 20 % more than 80.
     assert [line[DICE] for line in table] == ["80.00", "**84.00** (+5.0)", "92.00 (+15.0)", "96.00 (+20.0)"]
 
 
 def test_mixed_settings_are_never_averaged():
-    table = lines(result(dice=0.8), result(dice=0.9, seed=1, settings={"canvas": [384, 480]}))
+    table = cells(result(dice=0.8), result(dice=0.9, seed=1, settings={"canvas": [384, 480]}))
     assert [(line[1], line[RUNS], line[DICE]) for line in table] == [
         ("A1, 128x128", "1", "80.00"), ("A1, 384x480", "1", "90.00"),
     ]  # fmt: skip
@@ -81,25 +82,25 @@ def test_the_published_numbers_are_the_papers():
         83.51±0.26 90.54±0.22 92.82±0.34 2.52±0.09 8.87±0.40 9.73±0.14"""
     for module, line in zip(recipes, paper.split("\n")[1:], strict=True):
         published = {"published": dict(zip(METRICS, module.RECIPE.published, strict=True))}
-        assert report.published_cells(RunGroup("", "", "ellipse", 0, {}, {}, [published])) == line.split()
-        assert report.published_cells(RunGroup("", "", "truth", 0, {}, {}, [published])) is None
+        assert tables.published_texts(RunGroup("", "", "ellipse", 0, {}, [published])) == line.split()
+        assert tables.published_texts(RunGroup("", "", "truth", 0, {}, [published])) is None
 
 
 def test_files_are_written_and_published_rows_stand_beneath(tmp_path, capsys):
     published = dict(zip(METRICS, HAM_A1_train.RECIPE.published, strict=True))
-    report.main([str(write(tmp_path, result(published=published), result("A1+L", published=None)))])
-    shown = capsys.readouterr().out
-    assert "| HAM10000 | A1 (paper) |  |  | 82.65±0.12 | 90.01±0.09 |" in shown
-    assert "HAM10000: resnet18, encoder weights imagenet, 128x128, epochs 50, released, fp32, against truth" in shown
+    tables.main([str(write(tmp_path, result(published=published), result("A1+L", published=None)))])
+    printed = capsys.readouterr().out
+    assert "| HAM10000 | A1 (paper) |  |  | 82.65±0.12 | 90.01±0.09 |" in printed
+    assert "HAM10000: resnet18, encoder weights imagenet, 128x128, epochs 50, released, fp32, against truth" in printed
     assert [row["model"] for row in read_csv(tmp_path / "table.csv")] == ["A1", "A1 (paper)", "A1+L"]
     assert r"\textbf{80.00}" in (tmp_path / "table.tex").read_text()
     assert r"82.65$\pm$0.12" in (tmp_path / "table.tex").read_text()
-    assert (tmp_path / "table.md").read_text() in shown
+    assert (tmp_path / "table.md").read_text() in printed
 
 
 def test_text_from_files_is_harmless_in_every_format(tmp_path, capsys):
     evil = "=1+1|a_b & 50% *x* <script>\nH"
-    report.main([str(write(tmp_path, result(dataset=evil), result("A1+L", dataset=evil)))])
+    tables.main([str(write(tmp_path, result(dataset=evil), result("A1+L", dataset=evil)))])
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [line.replace(r"\|", "").count("|") for line in table] == [11] * 4
     assert table[2].startswith(r"| =1+1\|a\_b & 50% \*x\* \<script\> H | A1 |")
@@ -117,17 +118,17 @@ def test_text_from_files_is_harmless_in_every_format(tmp_path, capsys):
     [("a\\b", r"a\textbackslash{}b"), ("~^", r"\textasciitilde{}\textasciicircum{}"), ("{$#}", r"\{\$\#\}")],
 )
 def test_latex_special_characters(text, escaped):
-    assert report.LATEX.escape(text) == escaped
+    assert tables.escape_latex(text) == escaped
 
 
 @pytest.mark.parametrize("prepare", [lambda folder: folder / "nowhere", lambda folder: folder])
 def test_no_results_at_all(tmp_path, prepare):
     with pytest.raises(UserError, match="run an eval script first"):
-        report.main([str(prepare(tmp_path))])
+        tables.main([str(prepare(tmp_path))])
 
 
 def test_coseg_is_compared_with_a1_though_it_scores_a_few_lesions_less():
-    table = lines(result(dice=0.80, lesions=1002), result("ACoseg", dice=0.88, lesions=1000))
+    table = cells(result(dice=0.80, lesions=1002), result("ACoseg", dice=0.88, lesions=1000))
     assert table[1][DICE] == "**88.00** (+10.0)"
     assert [line[LESIONS] for line in table] == ["1002", "1000"]
 
@@ -137,15 +138,16 @@ def test_paired_differences_stand_under_the_table(tmp_path, capsys):
     for number, shift in ((0, 0.0), (1, 0.05), (2, 0.0), (3, 0.05)):
         rows = [{"lesion": name, "dice": 0.5 + shift, "iou": 0.4 + shift} for name in "abcdefgh"]
         write_csv(tmp_path / f"{number}.csv", rows, ["lesion", "dice", "iou"])
-    report.main([str(tmp_path)])
-    shown = capsys.readouterr().out
+    tables.main([str(tmp_path)])
+    printed = capsys.readouterr().out
     for seeds in ("lesions, seed 0", "lesions, seed 1", "lesions, mean of 2 seeds"):
         # p: 2 of the 256 ways to give eight signs.
-        assert f"A1+L minus A1 | Dice | {seeds} | 8 | +5.00 | +5.00 to +5.00 | 0.0078 |" in shown
-    assert "A1+L minus A1 | Dice | 2 seeds | 8 | +5.00 | +5.00 to +5.00 |" in shown
+        assert f"A1+L minus A1 | Dice | {seeds} | 8 | +5.00 | +5.00 to +5.00 | 0.0078 |" in printed
+    assert "A1+L minus A1 | Dice | 2 seeds | 8 | +5.00 | +5.00 to +5.00 |" in printed
 
 
-def test_an_undefined_figure_is_never_the_best():
-    table = lines(result(avd=None), result(seed=1), result("A1+L", avd=50.0))
+def test_an_undefined_metric_is_never_the_best():
+    table = cells(result(avd=None), result(seed=1), result("A1+L", avd=50.0))
     assert table[0][AVD] == "nan"
     assert table[1][AVD] == "**50.00**"
+    assert [row[AVD] for row in cells(result(avd=None), result("A1+L", avd=None))] == ["nan", "nan"]

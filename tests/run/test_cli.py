@@ -1,6 +1,7 @@
 """Command lines: published defaults, and one sentence for what can't be meant."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,15 @@ RECIPE = HAM_A1class_train.RECIPE
 
 
 def test_the_defaults_are_the_published_recipe():
-    run = parse_train(RECIPE, None, [])
-    assert run.recipe == RECIPE
-    assert (run.encoder, run.canvas, run.clusters, run.protocol) == ("resnet101", (384, 480), 45, "released")
-    assert run.checkpoint == RECIPE.dataset.folder / "checkpoints" / "ham_a1class.pt"
-    assert run.results == RECIPE.dataset.folder / "results"
-    assert run.prepared == RECIPE.dataset.folder / "Data_ham" / "prepared"
-    assert (run.target, run.encoder_weights, run.seed, run.limit) == ("ellipse", "imagenet", 0, None)
+    config = parse_train(RECIPE, None, [])
+    assert config.recipe == RECIPE
+    assert (config.encoder, config.canvas, config.clusters, config.protocol) == (
+        "resnet101", (384, 480), 45, "released",
+    )  # fmt: skip
+    assert config.checkpoint == RECIPE.dataset.folder / "checkpoints" / "ham_a1class.pt"
+    assert config.prepared == RECIPE.dataset.folder / "Data_ham" / "prepared"
+    assert (config.target, config.encoder_weights, config.seed, config.limit) == ("ellipse", "imagenet", 0, None)
+    assert (config.device, config.precision, config.resume, config.compile) == ("auto", "auto", False, False)
 
 
 def test_the_corrected_protocol_has_a_canvas_of_its_own():
@@ -31,17 +34,18 @@ def test_the_corrected_protocol_has_a_canvas_of_its_own():
 
 
 def test_flags_change_the_recipe():
-    run = parse_train(
-        RECIPE, None, ["--epochs", "3", "--batch-size", "4", "--lr", "0.5", "--patience", "2", "--clusters", "7"]
-    )
-    recipe = run.recipe
-    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.patience, run.clusters) == (3, 4, 0.5, 2, 7)
+    flags = "--epochs 3 --batch-size 4 --lr 0.5 --patience 2 --clusters 7"
+    config = parse_train(RECIPE, None, flags.split())
+    recipe = config.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.patience, config.clusters) == (3, 4, 0.5, 2, 7)
 
 
 def test_evaluation_leaves_to_the_checkpoint_what_is_not_given():
-    run = parse_eval(RECIPE, None, [])
-    assert (run.encoder, run.canvas, run.clusters, run.protocol) == (None, None, None, None)
-    assert (run.split, run.truth) == ("test", "truth")
+    config = parse_eval(RECIPE, None, [])
+    assert (config.encoder, config.canvas, config.clusters, config.protocol) == (None, None, None, None)
+    assert (config.split, config.truth, config.export) == ("test", "truth", None)
+    assert config.results == RECIPE.dataset.folder / "results"
+    assert parse_eval(RECIPE, None, ["--batch-size", "4"]).recipe == replace(RECIPE, batch_size=4)
 
 
 @pytest.mark.parametrize("text", ["384x480", "128x128", "128X160"])
@@ -67,12 +71,13 @@ def test_impossible_canvases(text):
     ],
 )  # fmt: skip
 def test_bad_flags_are_one_sentence(flags):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         parse_train(RECIPE, None, flags.split())
-    assert flags.split()[0] in str(told.value)
-    assert "\n" not in str(told.value)
+    assert flags.split()[0] in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_prepare_flags():
     args = prepare_parser(HAM_data.DATASET, None).parse_args(["--data", "d", "--no-grabcut"])
     assert (args.prepared, args.grabcut, args.clusters, args.protocol) == (Path("d/prepared"), False, 45, "released")
+    assert prepare_parser(HAM_data.DATASET, None).parse_args(["--prepared", "p"]).prepared == Path("p")

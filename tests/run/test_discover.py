@@ -15,9 +15,9 @@ from common.utils.errors import UserError
      ("deeplesion", ["A1", "A1class", "A1coseg"])],
 )  # fmt: skip
 def test_the_three_datasets(dataset, methods):
-    found = discover.find_methods(discover.find_folder(dataset))
-    assert list(found) == methods
-    for method in found.values():
+    scripts = discover.find_methods(discover.find_folder(dataset))
+    assert list(scripts) == methods
+    for method in scripts.values():
         assert Path(*method.evaluate).is_file()
         assert method.recipe.dataset.folder == Path(*method.train).parent
 
@@ -33,14 +33,15 @@ def test_a_folder_anywhere(tmp_path):
 def test_the_one_script_of_ones_own_data(tmp_path):
     script = tmp_path / "discovered_data.py"
     script.write_text(
-        "from pathlib import Path\nfrom common.recipe import Dataset\n"
-        "DATASET = Dataset('Mine', Path(__file__).parent, 'data', 'discovered_data.py prepare', 4, 'truth')\n"
+        "from pathlib import Path\nfrom common.recipe import DatasetInfo\n"
+        "DATASET = DatasetInfo('Mine', Path(__file__).parent, 'data', 'discovered_data.py prepare', 4, 'truth')\n"
     )
     methods = discover.find_methods(discover.find_folder(str(tmp_path)))
     assert list(methods) == ["A1", "A1class", "Acoseg"]
-    assert methods["A1class"].train == [str(script), "train", "A1class"]
-    assert methods["A1class"].evaluate == [str(script), "eval", "A1class"]
+    assert methods["A1class"].train == (str(script), "train", "A1class")
+    assert methods["A1class"].evaluate == (str(script), "eval", "A1class")
     assert methods["A1class"].recipe.dataset.name == "Mine"
+    assert methods["A1class"].flags == ("--protocol", "corrected")
 
 
 def test_what_is_no_dataset(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from common.run import experiment
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BRIEF = "--encoder resnet18 --encoder-weights none --canvas 128x128 --limit 8 --clusters 4 --batch-size 8"
 
 
@@ -23,20 +23,22 @@ def plan(capsys, *arguments: str) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_plan_seed_by_seed_with_floors_and_ceiling(tmp_path, capsys):
+def test_the_plan_seed_by_seed_with_baselines_and_upper_bound(tmp_path, capsys):
     lines = plan(capsys, "ham", "--seeds", "2", "--out", str(tmp_path / "out"), "--data", str(tmp_path))
-    steps = [shlex.split(line) for line in lines]
-    assert [Path(words[1]).name for words in steps[:2]] == ["HAM_data.py", "floors.py"]
-    trainings = [words for words in steps if words[1].endswith("_train.py")]
+    commands = [shlex.split(line) for line in lines]
+    assert {words[0] for words in commands} == {"python"}
+    assert Path(commands[0][1]).name == "HAM_data.py"
+    assert commands[1][1:3] == [str(ROOT / "common"), "baselines"]
+    trainings = [words for words in commands if words[1].endswith("_train.py")]
     stems = [Path(words[words.index("--checkpoint") + 1]).stem for words in trainings]
     of_seed = ["A1_ellipse_seed{}", "A1_truth_seed{}", "A1class_ellipse_seed{}", "Acoseg_ellipse_seed{}"]
     assert stems == [stem.format(seed) for seed in (0, 1) for stem in of_seed]
     assert all(words[-1] == "--resume" for words in trainings)
-    assert len(steps) == 2 + 2 * len(trainings)
+    assert len(commands) == 2 + 2 * len(trainings)
     assert not list(tmp_path.iterdir())
 
 
-def test_deeplesion_has_no_ceiling_and_its_floor_is_scored_against_what_stands_for_truth(capsys):
+def test_deeplesion_has_no_upper_bound_and_its_baseline_is_scored_against_what_stands_for_truth(capsys):
     lines = plan(capsys, "deeplesion", "--seeds", "4,")
     assert not [line for line in lines if "--target truth" in line]
     assert "--truth grabcut" in lines[1]
@@ -46,7 +48,7 @@ def test_deeplesion_has_no_ceiling_and_its_floor_is_scored_against_what_stands_f
 def test_flags_for_all_and_for_one_reach_the_scripts(tmp_path, capsys):
     flags = ["--train", "--lr 1e-3 --protocol corrected --limit 9", "--for", "Acoseg", "--lr 1e-4 --batch-size 4"]
     lines = plan(
-        capsys, "lits", "--seeds", "1", "--no-floors", "--no-ceiling", "--methods", "A1class,Acoseg", *flags,
+        capsys, "lits", "--seeds", "1", "--no-baselines", "--no-upper-bound", "--methods", "A1class,Acoseg", *flags,
         "--out", str(tmp_path), "--prepare", "--split-file a.csv",
     )  # fmt: skip
     prepare, train, evaluate, other, scored = lines
@@ -67,14 +69,14 @@ def test_flags_for_all_and_for_one_reach_the_scripts(tmp_path, capsys):
         (["ham", "--train", "--colour red"], "unrecognized arguments: --colour red"),
     ],
 )
-def test_bad_input_is_told_before_anything_runs(arguments, sentence, tmp_path):
+def test_bad_input_ends_before_anything_runs(arguments, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         experiment.main([*arguments, "--out", str(tmp_path / "out")])
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["0", "a", "", "1,,2", "-1"])
-def test_seeds_that_are_none(text):
+def test_what_is_no_number_and_no_list_of_seeds(text):
     with pytest.raises(UserError, match="neither a number of seeds above 0 nor a list"):
         experiment.parse(["ham", f"--seeds={text}"])
 
@@ -89,7 +91,7 @@ def done(phantom_ham, tmp_path_factory) -> tuple[Path, list[str]]:
     out = tmp_path_factory.mktemp("experiment") / "out"
     flags = ["ham", "--data", str(phantom_ham), "--out", str(out), "--methods", "A1class", "--seeds", "1"]
     flags += ["--train", f"{BRIEF} --epochs 4"]
-    command = [sys.executable, str(ROOT / "common" / "experiment.py"), *flags]
+    command = [sys.executable, str(ROOT / "common"), "experiment", *flags]
     log = out / "logs" / "A1class_ellipse_seed0.log"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 90
@@ -97,10 +99,10 @@ def done(phantom_ham, tmp_path_factory) -> tuple[Path, list[str]]:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "3 of 3, A1class_ellipse_seed0; the same command goes on" in told
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "3 of 3, A1class_ellipse_seed0; the same command goes on" in err
     assert (out / "checkpoints" / "A1class_ellipse_seed0.state").is_file()
     experiment.main(flags)
     return out, flags
@@ -132,30 +134,30 @@ def test_what_is_done_is_not_done_again(done, capsys):
 def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
     out, flags = done
     result = out / "results" / "A1class_ellipse_seed0.json"
-    whole = result.read_text()
+    text = result.read_text()
     try:
-        result.write_text(whole[:100])
+        result.write_text(text[:100])
         assert len([line for line in plan(capsys, *flags) if "done" not in line]) == 2
         with pytest.raises(UserError, match=r"A1class_ellipse_seed0\.pt was made with epochs 4, not 5"):
             experiment.main([*flags, "--train", f"{BRIEF} --epochs 5"])
     finally:
-        result.write_text(whole)
+        result.write_text(text)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("flags", "sentence"),
     [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder resnet18, not resnet34"),
      ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
      ("--canvas 144x128", "canvas .128, 128., not .144, 128.")],
 )  # fmt: skip
-def test_results_of_other_settings_are_neither_taken_nor_overwritten(changed, told, done):
-    out, flags = done
-    read = read_json(out / "results" / "A1class_ellipse_seed0.json")
-    told = told.replace("fp32", read["training"]["precision"])
-    if "precision bf16, not bf16" in told:
-        changed, told = "--precision fp32", "precision bf16, not fp32"
-    with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.json was made with {told}"):
-        experiment.main([*flags, "--train", f"{BRIEF} --epochs 4 {changed}"])
+def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sentence, done):
+    out, usual = done
+    precision = read_json(out / "results" / "A1class_ellipse_seed0.json")["training"]["precision"]
+    sentence = sentence.replace("fp32", precision)
+    if sentence == "precision bf16, not bf16":
+        flags, sentence = "--precision fp32", "precision bf16, not fp32"
+    with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.json was made with {sentence}"):
+        experiment.main([*usual, "--train", f"{BRIEF} --epochs 4 {flags}"])
 
 
 def test_k_is_no_matter_without_a_cluster_head(done, tmp_path, capsys):
@@ -164,5 +166,5 @@ def test_k_is_no_matter_without_a_cluster_head(done, tmp_path, capsys):
     result["training"] |= {"method": "A1", "clusters": 45, "loss_weights": {"mask": 100.0}}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "A1_ellipse_seed0.json").write_text(json.dumps(result))
-    more = ["--methods", "A1", "--no-ceiling", "--no-floors", "--out", str(tmp_path)]
+    more = ["--methods", "A1", "--no-upper-bound", "--no-baselines", "--out", str(tmp_path)]
     assert all(line.endswith("# done") for line in plan(capsys, *flags, *more))

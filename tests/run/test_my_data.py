@@ -1,8 +1,10 @@
 """README.md's own-data file, run as it stands there: prepared, three methods trained and scored, table and pictures."""
 
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +13,19 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.dataset import LesionDataset
+from common.data.dataset import Dropped, LesionDataset
 from common.data.phantom import blob, smooth_noise
 from common.inference.prompts import ENDS
 from common.recipe import METHODS
 from common.report import tables as report
 from common.report.figures import cli as figures
-from common.run.own_data import own_data_main
+from common.run import experiment
+from common.run.own_data import make_lesion, own_data_main
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-BRIEF = "--encoder resnet18 --canvas 128x128".split()
+BRIEF = "--encoder resnet18 --canvas 128x128"
 IMAGES = 20
 
 
@@ -30,7 +33,8 @@ IMAGES = 20
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The file from README.md, in a project's folder, with images and outlines of 20 lesions."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"^## Your own data\n.*?^```python\n(.*?)^```\n", text, re.DOTALL | re.MULTILINE)
+    section = re.search(r"^## Your own data\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
+    block = re.findall(r"^```python\n(.*?)^```\n", section, re.DOTALL | re.MULTILINE)[0]
     script = tmp_path / "code_mine" / "my_data.py"
     script.parent.mkdir()
     script.write_text(block, encoding="utf-8")
@@ -50,16 +54,16 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def run(module: ModuleType, *arguments: str) -> None:
-    own_data_main(module.DATASET, module.prepare_mine, module.__doc__, arguments)
+def run(module: ModuleType, arguments: str) -> None:
+    module.main(arguments.split())
 
 
 def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
     home = mine.DATASET.folder
-    run(mine, "prepare", "--workers", "1")
+    run(mine, "prepare --workers 1")
     for method in METHODS:
-        run(mine, "train", method, *BRIEF, "--encoder-weights", "none", "--epochs", "1")
-        run(mine, "eval", method)
+        run(mine, f"train {method} {BRIEF} --encoder-weights none --epochs 1")
+        run(mine, f"eval {method}")
     report.main([str(home / "results"), "--out", str(tmp_path)])
     table = read_csv(tmp_path / "table.csv")
     assert sorted((row["data"], row["model"]) for row in table) == [
@@ -74,10 +78,10 @@ def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
 
 
 def test_what_is_prepared_from_outlines(mine):
-    run(mine, "prepare", "--workers", "1")
-    prepared = LesionDataset.open_for(mine.DATASET.folder / "data" / "prepared", mine.DATASET, "corrected", 4)
-    assert prepared.metadata["splits"] == {"train": 14, "val": 4, "test": 2}
-    truth, ellipse, image = (prepared.array(name).astype(float) for name in ("truth", "ellipse", "images"))
+    run(mine, "prepare --workers 1")
+    dataset = LesionDataset.open_for(mine.DATASET.folder / "data" / "prepared", mine.DATASET, "corrected", 4)
+    assert dataset.metadata["splits"] == {"train": 14, "val": 4, "test": 2}
+    truth, ellipse, image = (dataset.array(name).astype(float) for name in ("truth", "ellipse", "images"))
     overlap = 2 * (truth * ellipse).sum((1, 2)) / (truth + ellipse).sum((1, 2))
     assert overlap.min() > 0.9
     assert (image[..., 0] > image[..., 2]).mean() > 0.9  # red first
@@ -90,18 +94,18 @@ def test_diameters_are_learned_from_and_outlines_are_the_truth(mine):
     flat = dict.fromkeys(ENDS, 5)
     rows = [{"image": "lesion 0.png", **cells}, {"image": "lesion 1.png", **flat}]
     write_csv(data / "recist.csv", rows, ["image", *ENDS])
-    run(mine, "prepare", "--workers", "1")
-    prepared = LesionDataset.open(data / "prepared")
+    run(mine, "prepare --workers 1")
+    dataset = LesionDataset.open(data / "prepared")
     assert read_csv(data / "prepared" / "dropped.csv")[0]["lesion"] == "lesion 1.png"
-    row = [lesion["lesion"] for lesion in prepared.lesions].index("lesion 0.png")
+    row = [lesion["lesion"] for lesion in dataset.lesions].index("lesion 0.png")
     # Half axes 16 and 13.3 px: 120/150 and 120/90 times 20 and 10.
-    assert prepared.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
-    np.testing.assert_allclose(prepared.array("recist")[row, :2], (48, 66.7), atol=1)
+    assert dataset.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
+    np.testing.assert_allclose(dataset.array("recist")[row, :2], (48, 66.7), atol=1)
     shutil.rmtree(data / "masks")
-    run(mine, "prepare", "--workers", "1", "--clusters", "1")
-    prepared = LesionDataset.open(data / "prepared")
-    assert [lesion["lesion"] for lesion in prepared.lesions] == ["lesion 0.png"]
-    assert "truth" not in prepared.metadata["arrays"]
+    run(mine, "prepare --workers 1 --clusters 1")
+    dataset = LesionDataset.open(data / "prepared")
+    assert [lesion["lesion"] for lesion in dataset.lesions] == ["lesion 0.png"]
+    assert "truth" not in dataset.metadata["arrays"]
 
 
 def test_no_data_is_one_sentence(mine):
@@ -111,3 +115,48 @@ def test_no_data_is_one_sentence(mine):
     (mine.DATASET.folder / "data" / "images").mkdir()
     with pytest.raises(UserError, match="no usable Mine lesion"):
         run(mine, "prepare")
+
+
+def test_the_file_is_a_script_that_answers_help_at_once_and_prepares_in_processes(mine):
+    command = [sys.executable, "-X", "importtime", str(mine.DATASET.folder / "my_data.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, env=environment)
+    assert done.stdout.startswith("My lesions, one an image, ")
+    assert "python my_data.py train METHOD" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "sklearn", "matplotlib", "pandas", "skimage"}
+    subprocess.run([*command, "prepare", "--workers", "2"], check=True, capture_output=True, env=environment)
+    dataset = LesionDataset.open(mine.DATASET.folder / "data" / "prepared")
+    assert len(dataset.lesions) == IMAGES
+
+
+def test_the_experiment_finds_the_file(mine, tmp_path):
+    flags = [
+        "--methods",
+        "A1",
+        "--seeds",
+        "1",
+        "--no-upper-bound",
+        "--prepare",
+        "--workers 1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    train = f"{BRIEF} --encoder-weights none --epochs 1 --limit 8"
+    experiment.main([str(mine.DATASET.folder), *flags, "--train", train])
+    table = read_csv(tmp_path / "out" / "table.csv")
+    assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself"]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_ones_own_patients_and_ones_own_lesions(mine):
+    def split(rows):
+        return ["test" if row["lesion"] in ("lesion 0.png", "lesion 1.png") else "train" for row in rows]
+
+    def only_even(path, ends, grabcut):
+        return [Dropped(path.name, "odd")] if int(path.stem[-1]) % 2 else make_lesion(path, ends, grabcut)
+
+    own_data_main(mine.DATASET, None, ["prepare", "--workers", "1"], split=split, make_lesion=only_even)
+    dataset = LesionDataset.open(mine.DATASET.folder / "data" / "prepared")
+    assert dataset.metadata["splits"] == {"train": IMAGES // 2 - 1, "val": 0, "test": 1}
+    assert dataset.metadata["dropped"] == {"odd": IMAGES // 2}

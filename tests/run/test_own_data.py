@@ -5,11 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import toy
 
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
+import toy
 from common.run import own_data
 from common.run.own_data import own_data_main, read_ends, read_outline, recipes
 from common.utils.errors import UserError
@@ -26,14 +26,22 @@ def test_the_recipes_are_those_of_ham10000_without_the_releases_oddities(module)
     assert mine == replace(published, **same, out_of_patience="best", scored_multiple=1)
 
 
-def test_each_verb_runs_its_work_with_its_flags(monkeypatch):
+def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(own_data, "train_main", lambda recipe, _, flags: calls.append((recipe.method.name, flags)))
     monkeypatch.setattr(own_data, "eval_main", lambda recipe, _, flags: calls.append((recipe.method.name, flags)))
-    for line in ("prepare --force", "train A1class --lr 1", "eval Acoseg --split val"):
-        own_data_main(toy.DATASET, lambda flags: calls.append(("prepare", flags)), None, line.split())
+    monkeypatch.setattr(
+        own_data,
+        "preprocess",
+        lambda config, folder, images, *_, force, workers: calls.append((config.protocol, folder, images, force)),
+    )
+    image = tmp_path / "images" / "a.png"
+    image.parent.mkdir()
+    image.touch()
+    for line in (f"prepare --force --data {tmp_path}", "train A1class --lr 1", "eval Acoseg --split val"):
+        own_data_main(toy.DATASET, None, line.split())
     assert calls == [
-        ("prepare", ["--protocol", "corrected", "--force"]),
+        ("corrected", tmp_path / "prepared", [image], True),
         ("A1class", ["--protocol", "corrected", "--lr", "1"]),
         ("Acoseg", ["--split", "val"]),  # the protocol is the checkpoint's own
     ]
@@ -42,12 +50,14 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch):
 @pytest.mark.parametrize("line", ["", "train", "train A2", "eval", "predict A1", "A1 train"])
 def test_what_is_no_verb_and_method_is_one_sentence(line):
     with pytest.raises(UserError, match=r"say prepare, train METHOD or eval METHOD, METHOD .* A1, A1class, Acoseg"):
-        own_data_main(toy.DATASET, lambda flags: pytest.fail("prepared"), None, line.split())
+        own_data_main(toy.DATASET, None, line.split())
 
 
-def test_help_shows_the_description(capsys):
-    own_data_main(toy.DATASET, lambda flags: pytest.fail("prepared"), "My lesions.", ["--help"])
-    assert capsys.readouterr().out.startswith("My lesions.\n")
+def test_help_shows_the_description_and_the_command_lines(capsys):
+    own_data_main(toy.DATASET, "My lesions.", ["--help"])
+    out = capsys.readouterr().out
+    assert out.startswith("My lesions.\n")
+    assert "python toy_data.py train METHOD\n" in out
 
 
 def test_end_points_by_image(tmp_path):

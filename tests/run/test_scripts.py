@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from helpers import ROOT
+
 SCRIPTS = sorted(
     path.relative_to(ROOT)
     for folder in ("code_ham", "code_lits", "code_deeplesion")

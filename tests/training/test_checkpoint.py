@@ -12,7 +12,7 @@ import HAM_Acoseg_train
 from common.model import build_network
 from common.recipe import A1, A1CLASS, ACOSEG
 from common.run.cli import parse_eval
-from common.training.checkpoint import load_checkpoint, load_trained, open_trained, save_checkpoint
+from common.training.checkpoint import load_checkpoint, load_model, load_model_for, save_checkpoint
 from common.utils.errors import UserError
 
 RECIPES = {
@@ -27,7 +27,7 @@ RECIPES = {
 @pytest.mark.parametrize("key", RECIPES)
 def test_a_released_checkpoint_loads_and_is_written_back(key, shared, tmp_path):
     manifest = json.loads((shared / "golden" / "state_dict_manifest.json").read_text())[key]
-    # As a release file: doubled names, no recipe.
+    # As a release file: doubled names, no settings.
     filled = {}
     for name, shape in manifest.items():
         original = name.replace("deeplab_encoder", "deeplab_model.encoder")
@@ -37,12 +37,11 @@ def test_a_released_checkpoint_loads_and_is_written_back(key, shared, tmp_path):
         filled[name] = filled.get(original, torch.tensor(3) if counts else torch.rand(shape))
     torch.save({"model_dict": filled}, tmp_path / "released.pt")
 
-    run = parse_eval(RECIPES[key], None, ["--checkpoint", str(tmp_path / "released.pt")])
-    trained = load_trained(run)
-    assert (trained.encoder, trained.canvas, trained.protocol) == ("resnet101", (384, 480), "released")
-    assert str(trained.clusters or "") == key.partition("_K")[2]
+    model = load_model_for(parse_eval(RECIPES[key], None, ["--checkpoint", str(tmp_path / "released.pt")]))
+    assert (model.encoder, model.canvas, model.protocol) == ("resnet101", (384, 480), "released")
+    assert str(model.clusters or "") == key.partition("_K")[2]
 
-    network = trained.network.to(memory_format=torch.channels_last)
+    network = model.network.to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "ours.pt", network, {"dataset": "HAM10000"})
     content = torch.load(tmp_path / "ours.pt", weights_only=True)
     assert list(content) == ["model_dict", "recipe"]
@@ -60,40 +59,35 @@ def small(tmp_path):
     paths = {}
     for method in (A1, A1CLASS, ACOSEG):
         paths[method.name] = tmp_path / f"{method.name}.pt"
-        recipe = {"encoder": "resnet18", "canvas": [128, 160], "protocol": "corrected"}
-        save_checkpoint(paths[method.name], build_network(method, "resnet18", 4), recipe)
+        settings = {"encoder": "resnet18", "canvas": [128, 160], "protocol": "corrected"}
+        save_checkpoint(paths[method.name], build_network(method, "resnet18", 4), settings)
     return paths
 
 
 def test_settings_come_from_the_checkpoint_unless_given(small):
-    run = parse_eval(HAM_A1class_train.RECIPE, None, ["--checkpoint", str(small["A1class"])])
-    trained = load_trained(run)
-    assert (trained.encoder, trained.canvas, trained.clusters) == ("resnet18", (128, 160), 4)
-    assert trained.protocol == "corrected"
-    changed = load_trained(replace(run, canvas=(128, 128), protocol="released"))
+    config = parse_eval(HAM_A1class_train.RECIPE, None, ["--checkpoint", str(small["A1class"])])
+    model = load_model_for(config)
+    assert (model.encoder, model.canvas, model.clusters) == ("resnet18", (128, 160), 4)
+    assert model.protocol == "corrected"
+    changed = load_model_for(replace(config, canvas=(128, 128), protocol="released"))
     assert (changed.canvas, changed.protocol) == ((128, 128), "released")
 
 
 @pytest.mark.parametrize(
     ("recipe", "file", "flags", "sentence"),
     [
-        (
-            HAM_A1_train.RECIPE,
-            "A1class",
-            [],
-            "holds the network of A1+L, not of A1; evaluate it with the A1class script",
-        ),
-        (HAM_A1class_train.RECIPE, "A1", [], "holds the network of A1, not of A1+L"),
-        (HAM_A1_train.RECIPE, "Acoseg", [], "holds the network of ACoseg"),
-        (HAM_A1class_train.RECIPE, "A1class", ["--clusters", "45"], "has 4 clusters, not 45; pass --clusters 4"),
-        (HAM_A1_train.RECIPE, "A1", ["--encoder", "resnet34"], "are not those of the encoder resnet34; pass --encoder"),
+        (HAM_A1_train.RECIPE, "A1class", "", "the network of A1+L, not of A1; evaluate it with the A1class script"),
+        (HAM_A1class_train.RECIPE, "A1", "", "the network of A1, not of A1+L"),
+        (HAM_A1_train.RECIPE, "Acoseg", "", "the network of ACoseg"),
+        (HAM_A1class_train.RECIPE, "A1class", "--clusters 45", "has 4 clusters, not 45; pass --clusters 4"),
+        (HAM_A1_train.RECIPE, "A1", "--encoder resnet34", "are not those of the encoder resnet34; pass --encoder"),
     ],
 )
 def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
-    with pytest.raises(UserError) as told:
-        load_trained(parse_eval(recipe, None, ["--checkpoint", str(small[file]), *flags]))
-    assert sentence in str(told.value)
-    assert str(small[file]) in str(told.value)
+    with pytest.raises(UserError) as error:
+        load_model_for(parse_eval(recipe, None, ["--checkpoint", str(small[file]), *flags.split()]))
+    assert sentence in str(error.value)
+    assert str(small[file]) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -108,16 +102,16 @@ def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
         torch.ones(2),
     ],
 )
-def test_what_is_no_checkpoint(tmp_path, content):
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(UserError, match="is not a checkpoint of this project"):
         load_checkpoint(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("recipe", [[1], {"canvas": torch.ones(2)}, {"canvas": {1, 2}}, {1: {2: {}}}])
-def test_a_recipe_of_other_than_plain_values_counts_as_none(tmp_path, recipe):
-    torch.save({"model_dict": {"encoder.conv1.weight": torch.ones(1)}, "recipe": recipe}, tmp_path / "a.pt")
-    assert load_checkpoint(tmp_path / "a.pt").recipe in ({}, {"1": {"2": {}}})
+@pytest.mark.parametrize("settings", [[1], {"canvas": torch.ones(2)}, {"canvas": {1, 2}}, {1: {2: {}}}])
+def test_settings_of_other_than_plain_values_count_as_none(tmp_path, settings):
+    torch.save({"model_dict": {"encoder.conv1.weight": torch.ones(1)}, "recipe": settings}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt").settings in ({}, {"1": {"2": {}}})
 
 
 @pytest.mark.parametrize(
@@ -131,13 +125,13 @@ def test_a_recipe_of_other_than_plain_values_counts_as_none(tmp_path, recipe):
         ({"protocol": {}}, "protocol"),
     ],
 )
-def test_settings_of_a_recipe_are_checked_unless_given(tmp_path, change, flag):
+def test_settings_of_a_checkpoint_are_checked_unless_given(tmp_path, change, flag):
     network = build_network(A1, "resnet18", 4)
     save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18", "canvas": [128, 128]} | change)
-    with pytest.raises(UserError, match=rf"a\.pt gives an? {flag} that is none .*; pass --{flag}"):
-        open_trained(tmp_path / "a.pt")
-    given = {"canvas": (128, 128), "encoder": "resnet18", "protocol": "released"}
-    assert open_trained(tmp_path / "a.pt", **given).canvas == (128, 128)
+    with pytest.raises(UserError, match=rf"a\.pt gives an invalid {flag} .*; pass --{flag}"):
+        load_model(tmp_path / "a.pt")
+    flags = {"canvas": (128, 128), "encoder": "resnet18", "protocol": "released"}
+    assert load_model(tmp_path / "a.pt", **flags).canvas == (128, 128)
 
 
 def test_weights_must_be_finite(tmp_path):
@@ -145,7 +139,7 @@ def test_weights_must_be_finite(tmp_path):
     next(network.parameters()).data[0] = float("inf")
     save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18"})
     with pytest.raises(UserError, match=r"a\.pt holds weights that are NaN or infinite; train it again"):
-        open_trained(tmp_path / "a.pt")
+        load_model(tmp_path / "a.pt")
 
 
 def test_missing_and_truncated(tmp_path, small):

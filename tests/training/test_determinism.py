@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from fault_run import differences, results
 
 import DeepLesion_data
 import HAM_A1class_train
@@ -11,8 +10,9 @@ import HAM_data
 import lits_data
 from common.run.scripts import eval_main, train_main
 from common.training.checkpoint import load_checkpoint
+from fault_run import differences, results
 
-SMALL = "--encoder resnet18 --canvas 128x128 --clusters 4"
+SMALL = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --epochs 2 --limit 8 --batch-size 8"
 
 
 @pytest.mark.parametrize("dataset", ["ham", "lits", "deeplesion"])
@@ -22,9 +22,8 @@ def test_arrays_do_not_depend_on_the_number_of_processes(dataset, request, tmp_p
     for workers in (1, 3):
         prepared = tmp_path / str(workers) / "data" / "prepared"
         main(["--data", str(data), "--prepared", str(prepared), "--clusters", "4", "--workers", str(workers)])
-        found = results(tmp_path / str(workers))
-        want = {f"data/prepared/{path.name}": None for path in (data / "prepared").iterdir()}
-        assert found.keys() == want.keys()
+        names = {f"data/prepared/{path.name}" for path in (data / "prepared").iterdir()}
+        assert results(tmp_path / str(workers)).keys() == names
         for name in ("images", "ellipse", "grabcut", "recist"):
             assert (prepared / f"{name}.npy").read_bytes() == (data / "prepared" / f"{name}.npy").read_bytes(), name
     one, three = (results(tmp_path / name) for name in ("1", "3"))
@@ -33,18 +32,16 @@ def test_arrays_do_not_depend_on_the_number_of_processes(dataset, request, tmp_p
 
 @pytest.mark.parametrize("recipe", [HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE])
 def test_trained_and_scored_twice(recipe, phantom_ham, tmp_path):
-    """Weights, history, figures and settings; the time a training took and files' digests are left out."""
-    found = []
+    """Weights, history, metrics and settings; times and files' digests are left out."""
+    runs = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         where = ["--data", str(phantom_ham), "--checkpoint", str(folder / "a.pt"), "--results", str(folder / "results")]
-        flags = f"{SMALL} --encoder-weights none --epochs 2 --limit 8 --batch-size 8"
-        train_main(recipe, None, [*where, *flags.split()])
+        train_main(recipe, None, [*where, *SMALL.split()])
         eval_main(recipe, None, [*where, "--split", "val"])
-        checkpoint = load_checkpoint(folder / "a.pt")
-        found.append((checkpoint, results(folder)))
-    (first, ours), (second, theirs) = found
-    assert first.recipe == second.recipe
+        runs.append((load_checkpoint(folder / "a.pt"), results(folder)))
+    (first, files), (second, other_files) = runs
+    assert first.settings == second.settings
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
     assert (tmp_path / "a" / "a.pt").read_bytes() == (tmp_path / "b" / "a.pt").read_bytes()
-    assert ours == theirs, differences(theirs, ours)
-    assert {"a.pt", "a.history.csv", "results/a.val.csv", "results/a.val.json"} <= ours.keys()
+    assert files == other_files, differences(other_files, files)
+    assert {"a.pt", "a.history.csv", "results/a.val.csv", "results/a.val.json"} <= files.keys()

@@ -3,30 +3,38 @@
 import pytest
 import torch
 
-from common.training.device import autocast, explain_out_of_memory, fetch, pick_device, pick_precision, tune
+from common.training.device import (
+    autocast,
+    copy_to_host,
+    explain_out_of_memory,
+    pick_device,
+    pick_precision,
+    set_math_flags,
+)
 from common.utils.errors import UserError
 
+CPU = torch.device("cpu")
 
-def test_auto_takes_what_there_is():
+
+def test_auto_takes_a_gpu_where_there_is_one():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert pick_device("cpu").type == "cpu"
 
 
-def test_missing_cuda_is_told(monkeypatch):
+def test_missing_cuda_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="pass --device cpu"):
         pick_device("cuda")
 
 
 def test_precision_can_be_forced():
-    cpu = torch.device("cpu")
-    assert [pick_precision(wanted, cpu) for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
-    assert pick_precision("auto", cpu) in ("fp32", "bf16")
+    assert [pick_precision(precision, CPU) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert pick_precision("auto", CPU) in ("fp32", "bf16")
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_autocast(precision, dtype):
-    with autocast(torch.device("cpu"), precision):
+    with autocast(CPU, precision):
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
 
 
@@ -55,11 +63,11 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
     assert pick_device("auto") == torch.device("cuda", 3)
 
 
-def test_tuning_leaves_the_cpu_alone():
+def test_math_flags_leave_the_cpu_alone():
     before = torch.get_float32_matmul_precision()
-    tune(torch.device("cpu"), "bf16")
+    set_math_flags(CPU, "bf16")
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_fetching_gives_the_tensor():
-    assert fetch(torch.arange(3))().tolist() == [0, 1, 2]
+def test_a_copy_on_the_host_is_the_tensor():
+    assert copy_to_host(torch.arange(3))().tolist() == [0, 1, 2]

@@ -1,12 +1,13 @@
-"""One network's steps: the published trajectories, and what a method does with its gradients."""
+"""Steps, epochs and early stopping: the published trajectories, and what a method does with its gradients."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import formula_network, golden_masks
 
 import HAM_A1_train
 import HAM_A1class_train
@@ -14,8 +15,10 @@ import HAM_Acoseg_train
 from common.data.loader import Batch
 from common.model import CanvasTransform
 from common.recipe import A1, ACOSEG
-from common.training.trainer import Trainer, step_groups
+from common.training.trainer import Trainer, TrainState, step_groups
+from helpers import formula_network, golden_masks
 
+CPU = torch.device("cpu")
 RECIPES = {"A1": HAM_A1_train.RECIPE, "A1class": HAM_A1class_train.RECIPE, "Acoseg_pairs_of_2": HAM_Acoseg_train.RECIPE}
 
 
@@ -27,34 +30,33 @@ def golden(shared: Path) -> dict:
 @pytest.fixture(scope="module")
 def golden_batches(golden, shared, ham_prepared) -> list[Batch]:
     """The eight lesions in two batches of four, with the published code's own targets and labels."""
-    order, to_canvas = golden["order"], CanvasTransform((384, 480), torch.device("cpu"))
-    images = to_canvas.images(torch.from_numpy(ham_prepared.array("images")[order]))
-    masks = to_canvas.masks(torch.from_numpy(golden_masks(shared, "ham10000", "ellipse")[order]))
-    whole = Batch(images, masks, torch.tensor(golden["labels"]), np.array(order))
-    return list(whole.halves())
+    order, transform = golden["order"], CanvasTransform((384, 480))
+    images = transform(torch.from_numpy(ham_prepared.array("images")[order]))
+    masks = transform.masks(torch.from_numpy(golden_masks(shared, "ham10000", "ellipse")[order]))
+    return list(Batch(images, masks, torch.tensor(golden["labels"]), np.array(order)).halves())
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_steps_follow_the_published_trajectory(name, golden, golden_batches, shared):
     recipe = RECIPES[name]
     # ACoseg's gradient norm is ill-conditioned: float32 runs scatter by 2e-3 about the float64 one.
-    exact = torch.float64 if recipe.method.paired else torch.float32
-    network = formula_network(recipe.method, shared).train().to(exact)
+    dtype = torch.float64 if recipe.method.paired else torch.float32
+    network = formula_network(recipe.method, shared).train().to(dtype)
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr)
-    trainer = Trainer(network, optimizer, recipe, not recipe.method.accumulates, torch.device("cpu"), "fp32")
-    batches = [batch._replace(images=batch.images.to(exact)) for batch in golden_batches]
+    trainer = Trainer(network, optimizer, recipe, not recipe.method.accumulates, CPU, "fp32")
+    batches = [batch._replace(images=batch.images.to(dtype)) for batch in golden_batches]
     steps = [groups for batch in batches for groups in step_groups(recipe.method, batch)]
     steps = steps if recipe.method.paired else steps * 2
-    for number, (groups, want) in enumerate(zip(steps, golden[name], strict=True)):
-        named = {key: value.item() for key, value in trainer.step(groups).items()}
-        got = {
-            "A1": [named["total"]],
-            "A1class": [named["total"], named["mask"] * recipe.loss_weights["mask"], named.get("cluster")],
-            "Acoseg_pairs_of_2": [named["total"], named.get("gradient_norm")],
+    for number, (groups, expected) in enumerate(zip(steps, golden[name], strict=True)):
+        losses = {key: value.item() for key, value in trainer.step(groups).items()}
+        values = {
+            "A1": [losses["total"]],
+            "A1class": [losses["total"], losses["mask"] * recipe.loss_weights["mask"], losses.get("cluster")],
+            "Acoseg_pairs_of_2": [losses["total"], losses.get("gradient_norm")],
         }[name]
-        assert got[0] == pytest.approx(want[0], rel=(1e-5, 1e-3, 0.05, 0.05)[number])
+        assert values[0] == pytest.approx(expected[0], rel=(1e-5, 1e-3, 0.05, 0.05)[number])
         # The first norm is 16.5107 in float64 and 16.5067 in the published float32 run.
-        assert got[1:] == pytest.approx(want[1:], rel=(1e-3, 1e-3, 0.05, 0.05)[number])
+        assert values[1:] == pytest.approx(expected[1:], rel=(1e-3, 1e-3, 0.05, 0.05)[number])
 
 
 def test_coseg_accumulates_gradients_only_as_released(golden_batches, shared):
@@ -62,18 +64,132 @@ def test_coseg_accumulates_gradients_only_as_released(golden_batches, shared):
     for accumulates in (True, False):
         network = formula_network(ACOSEG, shared).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-        trainer = Trainer(network, optimizer, HAM_Acoseg_train.RECIPE, not accumulates, torch.device("cpu"), "fp32")
-        small = [
+        trainer = Trainer(network, optimizer, HAM_Acoseg_train.RECIPE, not accumulates, CPU, "fp32")
+        groups = tuple(
             group._replace(images=group.images[..., :128, :128], masks=group.masks[..., :128, :128])
             for group in golden_batches[0].halves()
-        ]
-        norms[accumulates] = [trainer.step(tuple(small))["gradient_norm"].item() for _ in range(2)]
+        )
+        norms[accumulates] = [trainer.step(groups)["gradient_norm"].item() for _ in range(2)]
     assert norms[True][0] == pytest.approx(norms[False][0], rel=1e-4)
     assert norms[True][1] != pytest.approx(norms[False][1], rel=1e-4)
 
 
 def test_a_pair_is_fed_both_ways_and_others_once():
     batch = Batch(torch.arange(8), torch.arange(8), torch.arange(8), np.arange(8))
-    fed = [[group.rows.tolist() for group in groups] for groups in step_groups(ACOSEG, batch)]
-    assert fed == [[[0, 1, 2, 3], [4, 5, 6, 7]], [[4, 5, 6, 7], [0, 1, 2, 3]]]
+    rows = [[group.rows.tolist() for group in groups] for groups in step_groups(ACOSEG, batch)]
+    assert rows == [[[0, 1, 2, 3], [4, 5, 6, 7]], [[4, 5, 6, 7], [0, 1, 2, 3]]]
     assert [len(groups) for groups in step_groups(A1, batch)] == [1]
+
+
+class Tiny(torch.nn.Module):
+    """A network of one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 1, 1)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"mask": self.convolution(images)}
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    network = Tiny()
+    return Trainer(network, torch.optim.SGD(network.parameters(), 0.1), HAM_A1_train.RECIPE, True, CPU, "fp32")
+
+
+def _batch(seed: int) -> Batch:
+    images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(seed))
+    return Batch(images, (images[:, :1] > 0).float(), torch.zeros(2, dtype=torch.int64), np.arange(2))
+
+
+def test_an_epoch_sums_its_losses_and_stops_when_asked(trainer, monkeypatch):
+    losses, step = [], trainer.step
+
+    def record(groups):
+        losses.append(step(groups))
+        return losses[-1]
+
+    monkeypatch.setattr(trainer, "step", record)
+    state, stops = TrainState(), iter([False, True])
+    trainer.train_epoch((_batch(seed) for seed in range(5)), state, lambda: next(stops))
+    assert (state.batches, state.steps) == (2, 2)
+    trainer.train_epoch((_batch(seed) for seed in range(2, 5)), state, lambda: False)
+    assert (state.batches, state.steps, len(losses)) == (5, 5, 5)
+    assert state.sums.keys() == {"mask", "total"}
+    for name, total in state.sums.items():
+        assert total == pytest.approx(sum(loss[name].item() for loss in losses))
+    assert state.sums["total"] == pytest.approx(100 * state.sums["mask"])
+    assert state.seconds > 0
+
+
+def test_validation_is_a_mean_over_lesions_and_two_empty_masks_count_0(trainer):
+    # The network's logit is the first channel's value, so it is right about every pixel but those of the last lesion.
+    with torch.no_grad():
+        trainer.network.convolution.weight.copy_(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1))
+        trainer.network.convolution.bias.zero_()
+    images, empty = _batch(0).images, -torch.ones(1, 3, 128, 128)
+    batches = [
+        Batch(images, (images[:, :1] > 0).float(), torch.zeros(2), np.arange(2)),
+        Batch(empty, torch.zeros(1, 1, 128, 128), torch.zeros(1), np.arange(1)),
+        Batch(empty[:0], empty[:0, :1], torch.zeros(0), np.arange(0)),
+    ]
+
+    class Loader:
+        def __len__(self) -> int:
+            return 3
+
+        def batches(self, size: int) -> list[Batch]:
+            assert size == trainer.recipe.batch_size
+            return batches
+
+    means = trainer.validate(Loader())
+    assert means.keys() == {"mask", "dice"}
+    assert means["dice"] == pytest.approx(2 / 3)
+    losses = [torch.nn.functional.softplus(-values.abs()).mean() for values in (images[:1, 0], images[1:, 0], empty)]
+    assert means["mask"] == pytest.approx(sum(losses).item() / 3)
+    assert not trainer.network.training
+
+
+RECIPE = replace(HAM_A1_train.RECIPE, watch="mask")
+"""Lower is better."""
+
+
+def _improvements(recipe, values: list[float]) -> tuple[list[int], TrainState]:
+    """Which of the epochs with these values improve on those before, and the state after them."""
+    state, improvements = TrainState(), []
+    for value in values:
+        state.seconds = 1.0
+        improvements.append(state.finish_epoch({recipe.watch: value}, recipe, lesions=8)["best"])
+    return improvements, state
+
+
+def test_early_stopping_counts_epochs_without_improvement():
+    improvements, state = _improvements(RECIPE, [3.0, 2.0, 2.5, 2.0])  # a tie is no improvement
+    assert (improvements, state.epochs_without_improvement, state.best) == ([1, 1, 0, 0], 2, 2.0)
+    improvements, state = _improvements(RECIPE, [3.0, 3.5, 2.0])
+    assert (improvements, state.epochs_without_improvement, state.best) == ([1, 0, 1], 0, 2.0)
+
+
+def test_early_stopping_on_dice_wants_more():
+    improvements, state = _improvements(replace(RECIPE, watch="dice"), [0.5, 0.6, 0.6, 0.4])
+    assert (improvements, state.epochs_without_improvement, state.best) == ([1, 1, 0, 0], 2, 0.6)
+
+
+def test_a_value_that_is_not_a_number_is_no_improvement():
+    improvements, state = _improvements(RECIPE, [math.nan, math.nan])
+    assert (improvements, state.epochs_without_improvement, state.best) == ([0, 0], 2, None)
+    improvements, state = _improvements(RECIPE, [math.nan, 3.0, math.nan])
+    assert (improvements, state.epochs_without_improvement, state.best) == ([0, 1, 0], 1, 3.0)
+
+
+def test_a_finished_epoch_is_a_row_of_the_history_and_the_next_one_begins():
+    earlier = {"epoch": 1, "best": 1}
+    state = TrainState(epoch=2, batches=3, steps=4, sums={"mask": 2.0, "total": 200.0}, seconds=1.606, best=0.7)
+    state.epochs_without_improvement, state.history = 1, [earlier]
+    row = state.finish_epoch({"mask": 0.5, "dice": 0.25}, RECIPE, lesions=24)
+    assert row == {
+        "epoch": 2, "train_mask": 0.5, "train_total": 50.0, "val_mask": 0.5, "val_dice": 0.25, "best": 1,
+        "seconds": 1.61, "images_per_second": 14.94,
+    }  # fmt: skip
+    assert state == TrainState(epoch=3, best=0.5, history=[earlier, row])

@@ -1,4 +1,4 @@
-"""Tensors from files: nothing is executed, and an encoder starts from what it is given."""
+"""Tensors from files: nothing is executed, and an encoder starts from the weights of a file or of the hub."""
 
 import hashlib
 import http.server
@@ -20,6 +20,7 @@ from common.model import build_network
 from common.recipe import A1, ACOSEG
 from common.training.weights import load_encoder_weights, load_tensors
 from common.utils.errors import UserError
+from helpers import ROOT
 
 
 @pytest.mark.parametrize("method", [A1, ACOSEG])
@@ -53,9 +54,9 @@ class _Runs:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("how", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
-def test_code_in_a_file_is_refused_and_not_run(tmp_path, how):
-    how({"model_dict": _Runs(tmp_path / "ran")}, tmp_path / "evil.pt")
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, save):
+    save({"model_dict": _Runs(tmp_path / "ran")}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match=r"evil\.pt"):
         load_tensors(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
@@ -91,14 +92,14 @@ def test_what_holds_itself_is_searched_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 half a zip"])
-def test_damaged_files_are_told(tmp_path, content):
+def test_damaged_files_are_refused(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.pt"):
         load_tensors(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}])
-def test_what_is_no_state_dict_is_told(tmp_path, content):
+def test_what_is_no_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(UserError, match="does not hold a plain state dict"):
         load_encoder_weights(build_network(A1, "resnet18", 4), "resnet18", str(tmp_path / "a.pth"))
@@ -115,9 +116,9 @@ def hub(tmp_path):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = tmp_path / Path(self.path).name
-            known = self.path.startswith("/smp-hub/resnet18.imagenet/resolve/") and path.is_file()
-            content = path.read_bytes() if known else b""
-            self.send_response(200 if known else 404)
+            exists = self.path.startswith("/smp-hub/resnet18.imagenet/resolve/") and path.is_file()
+            content = path.read_bytes() if exists else b""
+            self.send_response(200 if exists else 404)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", "0" * 40)
@@ -138,11 +139,11 @@ def hub(tmp_path):
 
 LOAD = """
 import sys, time, torch
-time.sleep = lambda seconds: None  # the hub's client waits before each of its retries
-from common.errors import run_script
+time.sleep = lambda seconds: None  # the hub's client waits before each retry
 from common.model import build_network
 from common.recipe import A1
-from common.weights import load_encoder_weights
+from common.training.weights import load_encoder_weights
+from common.utils.errors import run_script
 
 def main():
     network = build_network(A1, "resnet18", 4)
@@ -157,18 +158,18 @@ def _download(address: str, folder: Path) -> subprocess.CompletedProcess:
     # The hub's address is read at import, so the download runs in a process of its own.
     environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, "-c", LOAD, str(folder / "weight.pt")]
-    return subprocess.run(command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def test_imagenet_weights_come_from_the_hub(hub, tmp_path):
     address, state = hub
-    done = _download(address, tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = _download(address, tmp_path)
+    assert process.returncode == 0, process.stderr
     torch.testing.assert_close(torch.load(tmp_path / "weight.pt", weights_only=True), state["conv1.weight"])
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
-    done = _download("http://127.0.0.1:9", tmp_path)
-    assert done.returncode == 2
-    assert "pass --encoder-weights PATH" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = _download("http://127.0.0.1:9", tmp_path)
+    assert process.returncode == 2
+    assert "pass --encoder-weights PATH" in process.stderr
+    assert "Traceback" not in process.stderr

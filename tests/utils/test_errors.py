@@ -2,10 +2,11 @@
 
 import errno
 import os
+import signal
 
 import pytest
 
-from common.utils.errors import UserError, run_script
+from common.utils.errors import Interrupted, UserError, explain, run_script
 
 
 def _raise(error: BaseException):
@@ -22,16 +23,18 @@ def _raise(error: BaseException):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.npy"), 2, "the disk is full while writing a.npy"),
         (PermissionError(errno.EACCES, "Permission denied", "b"), 2, "no permission for b"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "c"), 2, "Is a directory: c"),
+        (MemoryError(), 2, "out of memory; close other programs"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (Interrupted("resume with --resume", signal.SIGTERM), 143, "resume with --resume"),
     ],
 )
 def test_errors_end_in_one_sentence(error, status, sentence, capsys):
     with pytest.raises(SystemExit) as stop:
         run_script(_raise(error))
     assert stop.value.code == status
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert sentence in message
+    assert message.count("\n") == 1
 
 
 def test_success_is_status_0():
@@ -40,6 +43,7 @@ def test_success_is_status_0():
     assert stop.value.code == 0
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
+def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_script(_raise(ZeroDivisionError()))
+    assert explain(ZeroDivisionError()) is None

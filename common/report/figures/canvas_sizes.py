@@ -1,10 +1,10 @@
-"""What a canvas's size gives and costs: Dice, seconds and FLOPs over its area."""
+"""What a larger canvas gives and costs: Dice, seconds and FLOPs against the canvas's area."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,10 +13,10 @@ from common.data.images import NAVY
 from common.evaluation.results import read_results
 from common.patches import CANVAS
 from common.recipe import HISTORY, METHODS
-from common.report.figures.curves import log_scale, style
+from common.report.figures.curves import style_axis
 from common.report.figures.page import FAINT, SMALL, WIDTH, rgb, save_figure
 from common.report.runs import RunGroup, group_runs
-from common.report.significance import Difference, compare_runs
+from common.report.significance import compare_groups, interval_text
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
@@ -26,101 +26,92 @@ HEADER = [
 ]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was measured on one canvas."""
+class CanvasRuns(NamedTuple):
+    """The runs on one canvas, and what a training image costs on it."""
 
     canvas: tuple[int, int]
     """(rows, columns) in px."""
-    row: RunGroup
-    """The runs on it."""
+    group: RunGroup
     seconds: float
-    """A training image's."""
+    """The median of all epochs."""
     flops: float
-    """A training image's."""
-
-    @property
-    def area(self) -> int:
-        """In px²."""
-        return self.canvas[0] * self.canvas[1]
 
 
-def read_canvas_sizes(folders: Sequence[Path]) -> list[Measured]:
-    """Read experiments that differ in nothing but the canvas, the smallest canvas first.
+def read_canvas_sizes(folders: Sequence[Path]) -> list[CanvasRuns]:
+    """Read experiments that differ only in the canvas.
 
     Args:
-        folders: what `experiment` wrote, one for each canvas, with one method in each.
+        folders: one for each canvas, as `python common experiment` writes them, with a single method in each.
+
+    Returns:
+        The runs on each canvas, the smallest canvas first.
 
     Raises:
-        UserError: no results or histories in a folder, several kinds of runs, or two folders of one canvas.
+        UserError: a folder without results or histories or with several kinds of runs, or two with the same canvas.
     """
-    measured = sorted(map(_read, folders), key=lambda one: one.area)
-    for one, other in pairwise(measured):
-        if one.canvas == other.canvas:
-            raise UserError(f"two folders hold runs on {one.row.block['canvas']}; name each canvas once")
-    return measured
+    canvases = sorted(map(_read, folders), key=lambda runs: prod(runs.canvas))
+    for runs, larger in pairwise(canvases):
+        if runs.canvas == larger.canvas:
+            raise UserError(f"two folders hold runs on {runs.group.settings['canvas']}; name each canvas once")
+    return canvases
 
 
-def _read(folder: Path) -> Measured:
-    rows = [row for row in group_runs(read_results([folder])) if row.target is not None]
-    if len(rows) != 1:
-        kinds = ", ".join(row.name for row in rows) or "none"
-        raise UserError(f"{folder} must hold runs of one method with the same settings, and holds {kinds}")
-    (row,) = rows
-    epochs = [1 / float(line["images_per_second"]) for path in folder.rglob(f"*{HISTORY}") for line in read_csv(path)]
-    if not epochs:
-        raise UserError(f"{folder} holds no *{HISTORY}, which tells how long training took")
+def _read(folder: Path) -> CanvasRuns:
     from common.model import build_network, count_flops  # torch takes seconds to import
 
-    told = row.runs[0]["settings"]
-    canvas = told["canvas"][0], told["canvas"][1]
-    network = build_network(METHODS[row.runs[0]["method"]], told["encoder"], told["clusters"])
-    return Measured(canvas, row, float(np.median(epochs)), count_flops(network, canvas))
+    groups = [group for group in group_runs(read_results([folder])) if group.target]
+    if len(groups) != 1:
+        kinds = ", ".join(group.name for group in groups) or "none"
+        raise UserError(f"{folder} must hold runs of one method with the same settings, and holds {kinds}")
+    seconds = [1 / float(row["images_per_second"]) for path in folder.rglob(f"*{HISTORY}") for row in read_csv(path)]
+    if not seconds:
+        raise UserError(f"{folder} holds no *{HISTORY}, which tells how long training took")
+    run = groups[0].runs[0]
+    rows, columns = run["settings"]["canvas"]
+    network = build_network(METHODS[run["method"]], run["settings"]["encoder"], run["settings"]["clusters"])
+    return CanvasRuns((rows, columns), groups[0], float(np.median(seconds)), count_flops(network, (rows, columns)))
 
 
-def canvas_table(measured: Sequence[Measured]) -> list[list[str]]:
-    """A line of cells for each canvas, as `HEADER`; differences as in `statistics`, in percentage points.
+def canvas_table(canvases: Sequence[CanvasRuns]) -> list[list[str]]:
+    """A row of cells for each canvas, as `HEADER`; differences from the largest canvas are in percentage points.
 
     Raises:
-        UserError: a CSV of lesions is damaged.
+        UserError: the CSV of an evaluation is damaged.
     """
-    lines = []
-    for one in measured:
-        cells, spread = ["", "", ""], one.row.spread("dice")
-        if one is not measured[-1]:
-            compared = compare_runs(one.row, measured[-1].row, "dice")
-            gap = f"{100 * compared.lesions.mean:+.2f}" if compared.lesions else ""
-            cells = [gap, _interval(compared.lesions), _interval(compared.seeds)]
-        dice = f"{one.row.mean('dice'):.2f}" + (f"±{spread:.2f}" if spread is not None else "")
-        head = [one.row.block["canvas"], str(len(one.row.runs)), str(one.row.lesions), dice]
-        lines.append([*head, *cells, f"{1e3 * one.seconds:.0f}", f"{one.flops / 1e9:.1f}"])
-    return lines
+    rows, largest = [], canvases[-1]
+    for _, group, seconds, flops in canvases:
+        differences = ["", "", ""]
+        if group is not largest.group:
+            *_, lesions, seeds = compare_groups(group, largest.group, "dice")
+            differences = [
+                f"{100 * lesions.mean:+.2f}" if lesions else "",
+                interval_text(lesions),
+                interval_text(seeds),
+            ]
+        runs = [group.settings["canvas"], str(len(group.runs)), str(group.lesions), group.text("dice")]
+        rows.append([*runs, *differences, f"{1e3 * seconds:.0f}", f"{flops / 1e9:.1f}"])
+    return rows
 
 
-def _interval(difference: Difference | None) -> str:
-    return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
-
-
-def draw_canvas_sizes(path: Path, measured: Sequence[Measured]) -> None:
-    """Write three panels over the canvas's area: Dice with its spread, seconds and FLOPs of an image."""
+def draw_canvas_sizes(path: Path, canvases: Sequence[CanvasRuns]) -> None:
+    """Write a picture of Dice with its spread, and of a training image's seconds and FLOPs, against the area."""
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     gain, *costs = panels = figure.subplots(1, 3)
-    areas = np.array([one.area for one in measured], float)
-    look: dict[str, Any] = {"color": rgb(NAVY), "marker": "o", "markersize": 5, "linewidth": 1.6}
-    style(gain, "Dice, %: mean ± spread")
-    spread = [one.row.spread("dice") or 0 for one in measured]
-    gain.errorbar(areas, [one.row.mean("dice") for one in measured], spread, capsize=3, **look)
+    areas = np.array([prod(runs.canvas) for runs in canvases], float)
+    curve: dict[str, Any] = {"color": rgb(NAVY), "marker": "o", "markersize": 5, "linewidth": 1.6}
+    style_axis(gain, "Dice, %: mean ± spread")
+    dice = [runs.group.metrics["dice"] for runs in canvases]
+    spread = np.nan_to_num([values.std() for values in dice])
+    gain.errorbar(areas, [values.mean() for values in dice], spread, capsize=3, **curve)
 
     guide: dict[str, Any] = {"color": rgb(FAINT), "linestyle": "--", "label": "in proportion to the area"}
-    seconds, gigaflops = [one.seconds for one in measured], [one.flops / 1e9 for one in measured]
-    titled = (("seconds a training image", seconds), ("GFLOPs a training image", gigaflops))
-    for axis, (title, values) in zip(costs, titled, strict=True):
-        style(axis, title)
+    seconds, gigaflops = [runs.seconds for runs in canvases], [runs.flops / 1e9 for runs in canvases]
+    for axis, values, name in zip(costs, (seconds, gigaflops), ("seconds", "GFLOPs"), strict=True):
+        style_axis(axis, f"{name} a training image", log=True)
         axis.plot(areas, values[0] * areas / areas[0], **guide)
-        axis.plot(areas, values, **look)
-        log_scale(axis)
+        axis.plot(areas, values, **curve)
         axis.legend(fontsize=SMALL, frameon=False, loc="upper left")
-    names = [one.row.block["canvas"] for one in measured]
+    names = [runs.group.settings["canvas"] for runs in canvases]
     for axis in panels:
         axis.set_xscale("log")
         axis.xaxis.minorticks_off()

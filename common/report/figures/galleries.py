@@ -1,164 +1,176 @@
-"""Two pages of patches: shape clusters with their members, and predictions beside the truth."""
+"""Two pages of patches: shape clusters with their lesions, and predictions beside the truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, ORANGE, Colour, display_image
 from common.metrics import dice
-from common.recist import Ellipse
-from common.report.figures.page import FAINT, TEXT, TITLE, WIDTH, Page, Rect
+from common.report.figures import page
 
-GAP, MARGIN = 0.05, 0.1  # inches between patches, and around everything
+GAP = 0.05
+"""Inches between columns of patches."""
 TARGET = "approximate\ntarget"
-REFERENCES = {"truth": "truth", "grabcut": "GrabCut", "ellipse": "ellipse"}
-"""Arrays that predictions are scored against, the best first, and how they are called: not every dataset has all."""
-
-
-def draw_clusters(path: Path, folders: Sequence[LesionDataset], clusters: int, members: int) -> None:
-    """Write a page with a block for each folder, a row for each of its most populous clusters, small ellipses first.
-
-    A row shows all the cluster's ellipses at once, then some lesions that belong to it.
-
-    Args:
-        path: PNG to write.
-        folders: the blocks, side by side.
-        clusters: rows, at most.
-        members: lesions in a row.
-    """
-    gutter, head, apart = 0.32, 0.54, 0.14
-    block = (WIDTH - 2 * MARGIN - apart * (len(folders) - 1)) / len(folders)
-    side = (block - gutter - GAP * members) / (members + 1)
-    page = Page(head + clusters * (side + GAP) + MARGIN)
-    for number, prepared in enumerate(folders):
-        left = MARGIN + number * (block + apart)
-        start = left + gutter
-        page.text((start + left + block) / 2, 0.17, block_title(prepared), TITLE, weight="bold")
-        page.text(start + side / 2, head - 0.11, "all ellipses")
-        page.text((start + side + GAP + left + block) / 2, head - 0.11, f"lesions, {members} of each cluster")
-        for line, (cluster, rows) in enumerate(common_clusters(prepared, clusters)):
-            place = Rect.square(start, head + line * (side + GAP), side)
-            page.text(left + 0.16, place.middle[1], f"cluster {cluster}\n{len(rows)} lesions", rotation=90)
-            draw_ellipses(page, place, prepared.array("recist")[rows], ORANGE)
-            for column, row in enumerate(rows[spread(len(rows), members)], 1):
-                place = Rect.square(start + column * (side + GAP), place.y, side)
-                page.image(place, lesion_image(prepared, row))
-                page.ellipse(place, Ellipse(*prepared.array("recist")[row]), ORANGE, width=1.1)
-    page.save(path)
-
-
-def block_title(prepared: LesionDataset) -> str:
-    """The dataset and its K."""
-    return f"{prepared.metadata['dataset']}, K = {prepared.metadata['clusters']}"
-
-
-def common_clusters(prepared: LesionDataset, count: int) -> list[tuple[int, np.ndarray]]:
-    """The ``count`` clusters that most lesions are in, with their rows, by the mean area of their ellipses."""
-    labels = prepared.clusters()
-    sizes = np.bincount(labels)
-    largest = np.argsort(-sizes, kind="stable")[: min(count, np.count_nonzero(sizes))]
-    area = prepared.array("recist")[:, 2:4].prod(axis=1)
-    members = [(int(cluster), np.flatnonzero(labels == cluster)) for cluster in largest]
-    return sorted(members, key=lambda member: float(area[member[1]].mean()))
-
-
-def draw_ellipses(page: Page, tile: Rect, recist: np.ndarray, colour: Colour) -> None:
-    """The outlines of (n, 5) ellipses over each other: the more there are, the fainter each."""
-    page.frame(tile, FAINT, fill=(255, 255, 255))
-    for ellipse in recist:
-        page.ellipse(tile, Ellipse(*ellipse), colour, width=0.8, alpha=float(np.clip(8 / len(recist), 0.2, 0.9)))
-
-
-def lesion_image(prepared: LesionDataset, row: int) -> np.ndarray:
-    """A lesion's patch as it looks: (120, 120, 3) uint8 RGB."""
-    return display_image(prepared.array("images")[row], prepared.metadata["channels"])
-
-
-def spread(length: int, count: int) -> np.ndarray:
-    """``count`` different places spread evenly over 0..length-1, none of them at its ends; all where it is shorter.
-
-    >>> spread(10, 2).tolist()
-    [2, 7]
-    """
-    return ((np.arange(min(count, length)) + 0.5) * length / max(min(count, length), 1)).astype(int)
+COLOURS = {"truth": GREEN, TARGET: ORANGE}
+"""Of outlines, by column heading; those of predictions are BLUE."""
+REFERENCES = {"truth": "", "grabcut": "GrabCut instead", "ellipse": "ellipse instead"}
+"""Arrays that predictions can be scored against, the best first, with their captions; not every dataset has all."""
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """Some lesions of a prepared folder and what networks made of them."""
+class Predictions:
+    """Masks that networks predict for some lesions of a dataset."""
 
-    prepared: LesionDataset
+    dataset: LesionDataset
     rows: np.ndarray
     """(n,) row numbers."""
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """(n, 120, 120) predictions by column heading."""
+    """(n, 120, 120) uint8 0/1 by column heading."""
 
     @property
     def reference(self) -> str:
         """The array that predictions are scored against."""
-        return next(name for name in REFERENCES if name in self.prepared.metadata["arrays"])
+        return next(name for name in REFERENCES if name in self.dataset.metadata["arrays"])
 
 
-def rows_by_size(prepared: LesionDataset, split: str, count: int) -> np.ndarray:
-    """``count`` lesions of a split, spread evenly from the smallest ellipse to the largest."""
-    rows = prepared.rows(split)
-    area = prepared.array("ellipse")[rows].sum(axis=(1, 2))
-    return rows[np.argsort(area, kind="stable")][spread(len(rows), count)]
+def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, count: int) -> Predictions:
+    """Predict ``count`` lesions of a split with each checkpoint.
 
-
-def draw_results(path: Path, blocks: Sequence[Predicted]) -> None:
-    """Write a page with a row for each lesion: image, truth, approximate target, then every network's prediction.
-
-    Args:
-        path: PNG to write.
-        blocks: what is drawn, one dataset below the other; they need not have the same networks.
+    Headings are the methods' names, with the mask trained on unless that is the ellipse, and with the file's name
+    where an earlier checkpoint has the same heading.
     """
-    gutter, head, words, apart = 0.3, 0.52, 0.2, 0.1
-    headings = ["image", "truth", TARGET, *dict.fromkeys(name for block in blocks for name in block.masks)]
-    side = (WIDTH - 2 * MARGIN - gutter - GAP * (len(headings) - 1)) / len(headings)
-    pitch, lines = side + words + GAP, sum(len(block.rows) for block in blocks)
-    page = Page(head + lines * pitch + apart * (len(blocks) - 1))
-    lefts = {name: MARGIN + gutter + place * (side + GAP) for place, name in enumerate(headings)}
-    for name, left in lefts.items():
-        page.text(left + side / 2, head / 2 - 0.04, name, fitting(name, side))
-        if name != "image":
-            page.frame(Rect(left, head - 0.07, side, 0.035), width=0, fill=_colour(name))
-    top = head
-    for block in blocks:
-        middle = top + (len(block.rows) * pitch - words - GAP) / 2
-        page.text(MARGIN + 0.12, middle, block.prepared.metadata["dataset"], TITLE, rotation=90, weight="bold")
-        for line in range(len(block.rows)):
-            _draw_line(page, block, line, {name: Rect.square(left, top, side) for name, left in lefts.items()})
-            top += pitch
-        top += apart
-    page.save(path)
+    from common.inference.predictor import Predictor  # torch takes seconds to import
+
+    rows = rows_by_size(dataset, split, count)
+    masks: dict[str, np.ndarray] = {}
+    for checkpoint in checkpoints:
+        predictor = Predictor.load(checkpoint)
+        heading, target = predictor.model.method.label, predictor.model.settings.get("target", "ellipse")
+        if target != "ellipse":
+            heading += f"\ntrained on {target}"
+        if heading in masks:
+            heading += f"\n{checkpoint.parent.name}/{checkpoint.stem}"
+        masks[heading] = predictor.mask_rows(dataset, rows)
+    return Predictions(dataset, rows, masks)
 
 
-def fitting(words: str, width: float) -> float:
-    """The size in points, at most that of text, at which the words' longest line is no wider than ``width`` inches."""
-    letter = 0.62  # of the size, the mean width of a letter
-    return min(TEXT, 72 * width / (letter * max(map(len, words.splitlines()))))
+def rows_by_size(dataset: LesionDataset, split: str, count: int) -> np.ndarray:
+    """Row numbers of ``count`` lesions of a split, evenly spaced from the smallest ellipse to the largest."""
+    rows = dataset.rows(split)
+    area = dataset.array("ellipse")[rows].sum(axis=(1, 2))
+    return rows[np.argsort(area, kind="stable")][evenly_spaced(len(rows), count)]
 
 
-def _colour(heading: str) -> Colour:
-    return {"truth": GREEN, TARGET: ORANGE}.get(heading, BLUE)
+def evenly_spaced(length: int, count: int) -> np.ndarray:
+    """``count`` indices spaced evenly over 0..length-1 without its ends (2 and 7 for 2 of 10), or all if fewer."""
+    count = min(count, length)
+    return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(int)
 
 
-def _draw_line(page: Page, block: Predicted, line: int, places: Mapping[str, Rect]) -> None:
-    """One lesion: its image in each column, with the column's outline and, below, its Dice against the reference."""
-    row, image = block.rows[line], lesion_image(block.prepared, block.rows[line])
-    reference = block.prepared.array(block.reference)[row]
-    masks = {"truth": reference, TARGET: block.prepared.array("ellipse")[row]}
-    masks |= {name: predictions[line] for name, predictions in block.masks.items()}
-    page.image(places["image"], image)
-    for name, mask in masks.items():
-        tile = places[name]
-        page.image(tile, image)
-        page.outline(tile, mask, _colour(name))
-        words = f"Dice {dice(mask, reference):.2f}"
-        if name == "truth":
-            words = "" if block.reference == "truth" else f"{REFERENCES[block.reference]} instead"
-        page.text(tile.middle[0], tile.bottom + 0.11, words, fitting(words or " ", tile.width) - 1)
+def largest_clusters(dataset: LesionDataset, count: int) -> list[tuple[int, np.ndarray]]:
+    """The ``count`` most populous clusters, each with its rows, in the order of their ellipses' mean area."""
+    labels, area = dataset.clusters(), dataset.array("recist")[:, 2:4].prod(axis=1)
+    sizes = np.bincount(labels)
+    largest = np.argsort(-sizes, kind="stable")[: min(count, np.count_nonzero(sizes))]
+    clusters = [(int(cluster), np.flatnonzero(labels == cluster)) for cluster in largest]
+    return sorted(clusters, key=lambda cluster: float(area[cluster[1]].mean()))
+
+
+def lesion_image(dataset: LesionDataset, row: int) -> np.ndarray:
+    """A lesion's patch as (120, 120, 3) uint8 RGB."""
+    return display_image(dataset.array("images")[row], dataset.metadata["channels"])
+
+
+def draw_cluster(axis: Axes, recist: np.ndarray, colour: Colour) -> None:
+    """Draw a cluster's (n, 5) ellipses over each other, fainter the more there are."""
+    page.draw_frame(axis)
+    page.draw_ellipses(axis, recist, [colour], width=0.8, alpha=float(np.clip(8 / len(recist), 0.2, 0.9)))
+
+
+@rc_context(page.STYLE)
+def draw_clusters(path: Path, datasets: Sequence[LesionDataset], clusters: int, members: int) -> None:
+    """Write a PNG with a block for each dataset, and in it a row for each of its ``clusters`` most populous clusters.
+
+    A row shows all ellipses of the cluster at once, then ``members`` of its lesions.
+    """
+    height, grid = _square_grid(page.WIDTH / len(datasets), clusters, members + 1, head=0.5, gap=GAP)
+    figure = Figure(figsize=(page.WIDTH, height))
+    for block, dataset in zip(figure.subfigures(1, len(datasets), squeeze=False)[0], datasets, strict=True):
+        title = f"{dataset.metadata['dataset']}, K = {dataset.metadata['clusters']}"
+        block.suptitle(title, x=(grid["left"] + grid["right"]) / 2, y=1 - 0.08 / height, **page.HEADING)
+        axes = block.subplots(clusters, members + 1, squeeze=False, gridspec_kw=grid, subplot_kw=page.BLANK)
+        axes[0, 0].set_title("all ellipses")
+        middle = (members + (members - 1) * grid["wspace"]) / 2
+        axes[0, 1].set_title(f"lesions, {members} of each cluster", x=middle)
+        recist = dataset.array("recist")
+        for (first, *others), (cluster, rows) in zip(axes, largest_clusters(dataset, clusters), strict=False):
+            first.set_ylabel(f"cluster {cluster}\n{len(rows)} lesions")
+            draw_cluster(first, recist[rows], ORANGE)
+            for axis, row in zip(others, rows[evenly_spaced(len(rows), members)], strict=False):
+                page.draw_image(axis, lesion_image(dataset, row))
+                page.draw_ellipses(axis, recist[[row]], [ORANGE], width=1.1)
+    page.save_figure(figure, path)
+
+
+@rc_context(page.STYLE)
+def draw_results(path: Path, blocks: Sequence[Predictions]) -> None:
+    """Write a PNG with a row for each lesion: image, truth, approximate target, then every network's prediction.
+
+    Blocks lie one below the other; their networks may differ.
+    """
+    headings = ["image", "truth", TARGET, *dict.fromkeys(heading for block in blocks for heading in block.masks)]
+    columns = len(headings)
+    grids = [_square_grid(page.WIDTH, len(block.rows), columns, head=0, gap=0.25) for block in blocks]
+    heights = [0.52, *(height for height, _ in grids)]
+    figure = Figure(figsize=(page.WIDTH, sum(heights)))
+    header, *panels = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    bars = header.subplots(1, columns, gridspec_kw={**grids[0][1], "top": 0.14, "bottom": 0.07}, subplot_kw=page.BLANK)
+    for bar, heading in zip(bars, headings, strict=True):
+        bar.set_title(heading, fontsize=fitting_size(heading, page.WIDTH / columns))
+        if heading != "image":
+            page.draw_frame(bar, width=0, fill=COLOURS.get(heading, BLUE))
+    for panel, block, (_, grid) in zip(panels, blocks, grids, strict=True):
+        panel.supylabel(block.dataset.metadata["dataset"], y=(grid["bottom"] + grid["top"]) / 2, **page.HEADING)
+        axes = panel.subplots(len(block.rows), columns, squeeze=False, gridspec_kw=grid, subplot_kw=page.BLANK)
+        for index, row in enumerate(axes):
+            _draw_lesion(dict(zip(headings, row, strict=True)), block, index)
+    page.save_figure(figure, path)
+
+
+def _draw_lesion(axes: Mapping[str, Axes], block: Predictions, index: int) -> None:
+    """Draw a lesion's image in each column, with the column's outline and, below, its Dice against the reference."""
+    row, image = block.rows[index], lesion_image(block.dataset, block.rows[index])
+    reference = block.dataset.array(block.reference)[row]
+    masks = {"truth": reference, TARGET: block.dataset.array("ellipse")[row]}
+    masks |= {heading: predictions[index] for heading, predictions in block.masks.items()}
+    page.draw_image(axes["image"], image)
+    for heading, mask in masks.items():
+        page.draw_image(axes[heading], image)
+        page.draw_outline(axes[heading], mask, COLOURS.get(heading, BLUE))
+        caption = REFERENCES[block.reference] if heading == "truth" else f"Dice {dice(mask, reference):.2f}"
+        axes[heading].set_xlabel(caption, fontsize=fitting_size(caption, page.WIDTH / len(axes)) - 1)
+
+
+def _square_grid(width: float, rows: int, columns: int, head: float, gap: float) -> tuple[float, dict[str, float]]:
+    """Lay out square axes, with ``head`` inches above them and ``gap`` inches under each row.
+
+    Returns:
+        The height in inches of a figure ``width`` inches wide, and matplotlib's ``gridspec_kw``.
+    """
+    left, right, bottom = 0.4, 0.1, gap + 0.05
+    side = (width - left - right + GAP) / columns - GAP
+    height = head + rows * (side + gap) - gap + bottom
+    margins = {"left": left / width, "right": 1 - right / width, "top": 1 - head / height, "bottom": bottom / height}
+    return height, margins | {"wspace": GAP / side, "hspace": gap / side}
+
+
+def fitting_size(text: str, width: float) -> float:
+    """Font size in points, `TEXT` at most, at which a text's longest line is no wider than ``width`` inches."""
+    letter = 0.62  # mean width of a letter, as a fraction of the font size
+    return min(page.TEXT, 72 * width / (letter * max(map(len, text.splitlines()), default=1)))

@@ -1,33 +1,79 @@
-"""The method on one page, with real arrays as its thumbnails."""
+"""The method on one page, drawn with real arrays: how weak labels arise, then the network and its losses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.path import Path as Polyline
+from matplotlib.patheffects import withStroke
 
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, NAVY, ORANGE, PURPLE, VERMILION, Colour
 from common.patches import CANVAS, PATCH, canvas_index, patch_offset
 from common.recipe import ENCODER
-from common.recist import Ellipse
-from common.report.figures.galleries import common_clusters, draw_ellipses, lesion_image, rows_by_size
-from common.report.figures.page import FAINT, INK, TEXT, TITLE, WIDTH, Page, Rect
+from common.report.figures import page
+from common.report.figures.galleries import draw_cluster, largest_clusters, lesion_image, rows_by_size
 from common.utils.errors import UserError
 
-SHOWN = 6
-"""Clusters on the page."""
+DARK, LIGHT, PANEL = (40, 40, 40), (222, 226, 230), (244, 244, 242)
+"""Colours of what is outside a mask, of the network, and of a panel's background."""
 OTHERS = (BLUE, GREEN, PURPLE, NAVY, VERMILION)
-"""Colours of the clusters beside the example's own, which is ORANGE like everything that the network is trained on."""
-DARK, LIGHT = (40, 40, 40), (222, 226, 230)
-_TOP, _BOTTOM = Rect(0.1, 0.1, WIDTH - 0.2, 2.45), Rect(0.1, 2.65, WIDTH - 0.2, 3.4)
+"""Colours of the other clusters; the example's own is ORANGE, like everything that the network is trained on."""
+
+# The layout, in inches from the page's lower left corner.
+HEIGHT = 6.15
+PANELS = {  # left, bottom, width, height
+    "1  Weak labels from RECIST diameters": (0.1, 3.6, 8.8, 2.45),
+    "2  One network, two tasks: A1+L": (0.1, 0.1, 8.8, 3.4),
+}
+BOXES = {  # centre x, centre y, width, height, caption
+    "image": (1.025, 4.825, 1.45, 1.45, "image and its two\nRECIST diameters"),
+    "ellipse": (3.075, 4.825, 1.45, 1.45, "ellipse they span:\nthe approximate target"),
+    "all ellipses": (5.125, 4.825, 1.45, 1.45, "ellipses of all lesions: centre,\nwidth, height, angle"),
+    "clusters": (7.55, 4.825, 2.2, 1.45, "shape clusters, {shown} of K = {clusters};\nframed: the lesion's"),
+    "canvas": (1.025, 2.18, 1.45, 1.16, f"patch, mirrored\nto {CANVAS[0]}x{CANVAS[1]}"),
+    "encoder": (2.715, 2.18, 1.13, 1.2, f"encoder\n{ENCODER.replace('resnet', 'ResNet-')}"),
+    "decoder": (4.175, 2.18, 0.95, 1.2, ""),
+    "mask": (5.6, 2.18, 1.1, 1.1, "predicted mask"),
+    "mask loss": (6.85, 2.18, 0.86, 0.34, ""),
+    "target": (8.15, 2.18, 1.1, 1.1, "approximate target"),
+    "total loss": (6.85, 1.45, 0.86, 0.34, ""),
+    "head": (4.075, 0.72, 1.15, 0.44, ""),
+    "probabilities": (5.6, 0.72, 1.1, 0.6, "probabilities of K clusters"),
+    "cluster loss": (6.85, 0.72, 0.86, 0.34, ""),
+    "own cluster": (8.15, 0.72, 0.6, 0.6, "the lesion's cluster"),
+}
+ARROWS = (
+    ("image", "ellipse", "all ellipses", "clusters"),
+    ("canvas", "encoder", "decoder", "mask", "mask loss", "total loss"),
+    ("head", "probabilities", "cluster loss", "total loss"),
+    ("target", "mask loss"),
+    ("own cluster", "cluster loss"),
+)
+"""Boxes that are connected from the first to the last."""
+SKIP = ((2.475, 2.7), (2.475, 2.9), (4.175, 2.9), (4.175, 2.62))
+DOWN = ((3.195, 1.94), (3.195, 0.72), (3.43, 0.72))
+"""Arrows from the encoder's second stage over to the decoder, and from its last stage down to the head."""
+NOTES = {(2.05, 4.9): "fill", (4.1, 4.9): "five\nnumbers", (6.15, 4.9): "k-means", (3.3, 2.95): "features at stride 4"}
+"""Text over arrows, by the middle of its lower edge."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One lesion, and what a network of A1+L makes of it."""
+    """A lesion, and what an A1+L network predicts for it."""
 
-    prepared: LesionDataset
+    dataset: LesionDataset
     row: int
+    cluster: int
+    """The lesion's own shape cluster."""
     mask: np.ndarray
     """(120, 120) uint8 0/1."""
     probabilities: np.ndarray
@@ -35,19 +81,9 @@ class Example:
     weights: dict[str, float]
     """Of the losses "mask" and "cluster"."""
 
-    @property
-    def cluster(self) -> int:
-        """The lesion's own."""
-        return int(self.prepared.clusters()[self.row])
 
-    @property
-    def recist(self) -> Ellipse:
-        """The lesion's ellipse, px of the patch."""
-        return Ellipse(*self.prepared.array("recist")[self.row].tolist())
-
-
-def find_example(prepared: LesionDataset, checkpoint: Path, lesion: str | None) -> Example:
-    """The lesion of that name, or the test lesion of median size, predicted.
+def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None) -> Example:
+    """Predict the lesion of that name, or the test lesion of median size.
 
     Raises:
         UserError: no such lesion; the checkpoint has no cluster head, or one of another K.
@@ -56,175 +92,116 @@ def find_example(prepared: LesionDataset, checkpoint: Path, lesion: str | None) 
 
     from common.inference.predictor import Predictor
 
-    names = [known["lesion"] for known in prepared.lesions]
+    names = [record["lesion"] for record in dataset.lesions]
     if lesion is not None and lesion not in names:
-        raise UserError(f"{prepared.folder / 'lesions.csv'} has no lesion {lesion}; pass one of its names as --lesion")
-    row = int(rows_by_size(prepared, "test", 1)[0]) if lesion is None else names.index(lesion)
+        raise UserError(f"{dataset.folder / 'lesions.csv'} has no lesion {lesion}; pass one of its names as --lesion")
+    row = int(rows_by_size(dataset, "test", 1)[0]) if lesion is None else names.index(lesion)
     predictor = Predictor.load(checkpoint, device="cpu")
-    trained = predictor.model
-    if trained.clusters != prepared.metadata["clusters"]:
-        head = f"{trained.clusters} clusters" if trained.clusters else "no cluster head"
+    model = predictor.model
+    if model.clusters != dataset.metadata["clusters"]:
+        head = f"{model.clusters} clusters" if model.clusters else "no cluster head"
         raise UserError(
-            f"{checkpoint} has {head}, and {prepared.folder} {prepared.metadata['clusters']} clusters; "
+            f"{checkpoint} has {head}, and {dataset.folder} {dataset.metadata['clusters']} clusters; "
             "pass a checkpoint of A1+L that was trained on this folder"
         )
-    logits = predictor.logits(torch.from_numpy(prepared.array("images")[[row]]))
-    mask = (logits["mask"][0] > 0).numpy().astype(np.uint8)
-    weights = trained.settings.get("loss_weights", {"mask": 50.0, "cluster": 1.0})  # else FACTS.md section 1
-    return Example(prepared, row, mask, logits["cluster"][0].softmax(0).numpy(), weights)
+    logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]))
+    mask, probabilities = (logits["mask"][0] > 0).numpy().astype(np.uint8), logits["cluster"][0].softmax(0).numpy()
+    weights = model.settings.get("loss_weights", {"mask": 50.0, "cluster": 1.0})  # else FACTS.md section 1
+    return Example(dataset, row, int(dataset.clusters()[row]), mask, probabilities, weights)
 
 
+@rc_context(page.STYLE)
 def draw_overview(path: Path, example: Example) -> None:
-    """Write the page: how weak labels arise, and the network with its losses."""
-    page = Page(_BOTTOM.bottom + 0.1)
-    for panel, title in ((_TOP, "1  Weak labels from RECIST diameters"), (_BOTTOM, "2  One network, two tasks: A1+L")):
-        page.panel(panel)
-        page.text(panel.x + 0.15, panel.y + 0.22, title, TITLE, ha="left", weight="bold")
-    _draw_labels(page, example)
-    _draw_network(page, example)
-    _draw_losses(page, example)
-    page.save(path)
+    """Write the page as PNG."""
+    figure = Figure(figsize=(page.WIDTH, HEIGHT))
+    inches: dict[str, Any] = {"transform": figure.dpi_scale_trans}
+    style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.08", "linewidth": 0, "facecolor": page.rgb(PANEL)}
+    for title, (x, y, width, height) in PANELS.items():
+        figure.add_artist(FancyBboxPatch((x, y), width, height, zorder=-1, **style, **inches))
+        figure.text(x + 0.15, y + height - 0.27, title, **page.HEADING, **inches)
+    axes, clusters = {}, example.dataset.metadata["clusters"]
+    for name, (x, y, width, height, caption) in BOXES.items():
+        area = (x - width / 2) / page.WIDTH, (y - height / 2) / HEIGHT, width / page.WIDTH, height / HEIGHT
+        axes[name] = figure.add_axes(area, **page.BLANK)
+        caption = caption.format(shown=min(1 + len(OTHERS), clusters), clusters=clusters)
+        figure.text(x, y - height / 2 - 0.08, caption, ha="center", va="top", **inches)
+    for start, end in (pair for chain in ARROWS for pair in pairwise(chain)):
+        page.connect(axes[start], axes[end])
+    for points in (SKIP, DOWN):
+        figure.add_artist(FancyArrowPatch(path=Polyline(points), **page.ARROW, **inches))
+    for (x, y), note in NOTES.items():
+        figure.text(x, y, note, ha="center", va="bottom", **inches)
+    _draw_lesion(axes, example)
+    _draw_clusters(axes, example)
+    _draw_network(axes)
+    _draw_outputs(axes, example)
+    page.save_figure(figure, path)
 
 
-def _draw_labels(page: Page, example: Example) -> None:
-    """The upper half: image, ellipse, all ellipses, their clusters."""
-    prepared, side, top = example.prepared, 1.45, _TOP.y + 0.5
-    image, target, cloud, groups = (Rect.square(x, top, side) for x in (0.3, 2.35, 4.4, 6.45))
-    page.image(image, lesion_image(prepared, example.row))
-    _draw_diameters(page, image, example.recist)
-    _draw_mask(page, target, np.asarray(prepared.array("ellipse")[example.row]), ORANGE)
-
-    recist, labels = prepared.array("recist"), prepared.clusters()
-    shown = common_clusters(prepared, SHOWN)
-    if example.cluster not in dict(shown):
-        shown[-1] = example.cluster, np.flatnonzero(labels == example.cluster)
-    others = iter(OTHERS)
-    colours = {cluster: ORANGE if cluster == example.cluster else next(others) for cluster, _ in shown}
-    page.frame(cloud, FAINT, fill=(255, 255, 255))
-    for row in np.linspace(0, len(recist) - 1, min(len(recist), 150)).astype(int):  # more would be one grey blot
-        page.ellipse(cloud, Ellipse(*recist[row]), colours.get(int(labels[row]), FAINT), width=0.6, alpha=0.7)
-    small = (side - 0.05) / 2
-    for place, (cluster, rows) in enumerate(shown):
-        corner = groups.x + place % 3 * (small + 0.05), top + place // 3 * (small + 0.05)
-        tile = Rect.square(*corner, small)
-        draw_ellipses(page, tile, recist[rows], colours[cluster])
-        if cluster == example.cluster:
-            page.frame(tile, ORANGE, 2.2)
-
-    for before, after, words in ((image, target, "fill"), (target, cloud, "five\nnumbers"), (cloud, groups, "k-means")):
-        _connect(page, before, after)
-        page.text((before.right + after.x) / 2, top + side / 2 - (0.22 if "\n" in words else 0.15), words)
-    clusters = prepared.metadata["clusters"]
-    grid = Rect(groups.x, top, 3 * small + 0.1, side)
-    for tile, words in (
-        (image, "image and its two\nRECIST diameters"),
-        (target, "ellipse they span:\nthe approximate target"),
-        (cloud, "ellipses of all lesions: centre,\nwidth, height, angle"),
-        (grid, f"shape clusters, {len(shown)} of K = {clusters};\nframed: the lesion's"),
-    ):
-        page.text(tile.middle[0], tile.bottom + 0.24, words)
-
-
-def _draw_diameters(page: Page, tile: Rect, ellipse: Ellipse) -> None:
-    """Both axes of an ellipse, as a radiologist measures a lesion."""
-    turn = np.deg2rad(ellipse.angle)
-    along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
-    centre = np.array([ellipse.cx, ellipse.cy])
-    for way in (along * ellipse.width / 2, across * ellipse.height / 2):
-        ends = tile.point(*(centre - way)), tile.point(*(centre + way))
-        page.line(*ends, DARK, 3)  # a dark rim, to be seen on light images too
-        page.line(*ends, (255, 255, 255), 1.4)
-
-
-def _draw_mask(page: Page, tile: Rect, mask: np.ndarray, colour: Colour) -> None:
-    """A (120, 120) mask in a colour on dark ground."""
-    page.image(tile, np.where(mask[..., None] > 0, np.array(colour, np.uint8), np.array(DARK, np.uint8)))
-
-
-def _connect(page: Page, before: Rect, after: Rect) -> None:
-    page.arrow((before.right + 0.08, before.middle[1]), (after.x - 0.08, before.middle[1]))
-
-
-_ROW, _HEAD = _BOTTOM.y + 1.32, _BOTTOM.y + 2.78
-"""Heights of the mask's and of the cluster's branch, in inches from the top."""
-_CAPTION = 0.76
-"""From the middle of the mask's branch to the captions under it."""
-_STAGES = (1.2, 0.9, 0.66, 0.48, 0.34)
-"""Heights of the encoder's stages on the page."""
-
-
-def _draw_network(page: Page, example: Example) -> None:
-    """The way of a patch to the mask and to the cluster, with the published sizes."""
-    scale = 1.45 / CANVAS[1]
-    canvas = Rect(0.3, _ROW - CANVAS[0] * scale / 2, CANVAS[1] * scale, CANVAS[0] * scale)
-    page.image(canvas, lesion_image(example.prepared, example.row)[np.ix_(*canvas_index(CANVAS))])
+def _draw_lesion(axes: Mapping[str, Axes], example: Example) -> None:
+    """Draw the image with its diameters, its mirrored canvas, the approximate target and the predicted mask."""
+    image = lesion_image(example.dataset, example.row)
+    page.draw_image(axes["image"], image)
+    cx, cy, width, height, angle = example.dataset.array("recist")[example.row].tolist()
+    corners = cv2.boxPoints(((cx, cy), (width, height), angle))
+    middles = (corners + np.roll(corners, 1, axis=0)) / 2  # of the box's sides, where the diameters end
+    rim = [withStroke(linewidth=3, foreground=page.rgb(DARK))]  # visible on light images too
+    for ends in (middles[::2], middles[1::2]):
+        axes["image"].plot(*ends.T, color="white", linewidth=1.4, solid_capstyle="projecting", path_effects=rim)
+    page.draw_image(axes["canvas"], image[np.ix_(*canvas_index(CANVAS))])
     top, left = patch_offset(CANVAS)
-    page.frame(
-        Rect(canvas.x + left * scale, canvas.y + top * scale, PATCH * scale, PATCH * scale), (255, 255, 255), 1.4
-    )
-    page.text(canvas.middle[0], _ROW + _CAPTION, f"patch, mirrored\nto {CANVAS[0]}x{CANVAS[1]}", va="top")
-
-    stages = [Rect(2.15 + 0.24 * step, _ROW - side / 2, 0.17, side) for step, side in enumerate(_STAGES)]
-    for stage in stages:
-        page.frame(stage, INK, fill=LIGHT)
-    last, second = stages[-1], stages[1]
-    page.text(stages[2].middle[0], _ROW + _CAPTION, f"encoder\n{ENCODER.replace('resnet', 'ResNet-')}", va="top")
-    decoder = Rect(3.7, _ROW - 0.6, 0.95, 1.2)
-    low, high = _ROW - last.height / 2, _ROW + last.height / 2
-    page.shape(
-        [(decoder.x, low), (decoder.right, decoder.y), (decoder.right, decoder.bottom), (decoder.x, high)], LIGHT
-    )
-    page.text(decoder.middle[0] + 0.04, _ROW, "DeepLabV3+\ndecoder")
-    head = Rect(3.5, _HEAD - 0.22, 1.15, 0.44)
-    page.frame(head, INK, fill=LIGHT)
-    page.text(*head.middle, "auxiliary head:\npool, linear to K")
-
-    over, middle = _ROW - 0.72, decoder.middle[0]
-    _connect(page, canvas, stages[0])
-    _connect(page, last, decoder)
-    page.arrow((second.middle[0], second.y - 0.04), (second.middle[0], over), (middle, over), (middle, _ROW - 0.42))
-    page.text((second.middle[0] + middle) / 2, over - 0.1, "features at stride 4")
-    page.arrow((last.middle[0], last.bottom + 0.04), (last.middle[0], _HEAD), (head.x - 0.05, _HEAD))
-    _connect(page, decoder, _PREDICTED)
-    _connect(page, head, _BARS)
+    axes["canvas"].add_patch(Rectangle((left, top), PATCH, PATCH, fill=False, edgecolor="white", linewidth=1.4))
+    target = example.dataset.array("ellipse")[example.row]
+    for name, mask, colour in (("ellipse", target, ORANGE), ("target", target, ORANGE), ("mask", example.mask, BLUE)):
+        page.draw_image(axes[name], np.where(mask[..., None] > 0, colour, DARK).astype(np.uint8))
 
 
-_PREDICTED, _TARGET = (Rect.square(x, _ROW - 0.55, 1.1) for x in (5.05, 7.6))
-_BARS, _OWN = Rect(5.05, _HEAD - 0.3, 1.1, 0.6), Rect.square(7.85, _HEAD - 0.3, 0.6)
+def _draw_clusters(axes: Mapping[str, Axes], example: Example) -> None:
+    """Draw the ellipses of all lesions in their clusters' colours, the largest clusters, and the example's own."""
+    recist, labels = example.dataset.array("recist"), example.dataset.clusters()
+    clusters = dict(largest_clusters(example.dataset, 1 + len(OTHERS)))
+    if example.cluster not in clusters:
+        clusters.popitem()
+        clusters[example.cluster] = np.flatnonzero(labels == example.cluster)
+    others = iter(OTHERS)
+    colours = {cluster: ORANGE if cluster == example.cluster else next(others) for cluster in clusters}
+    rows = np.linspace(0, len(recist) - 1, min(len(recist), 150)).astype(int)  # more would be a grey blot
+    row_colours = [colours.get(cluster, page.FAINT) for cluster in labels[rows].tolist()]
+    page.draw_frame(axes["all ellipses"])
+    page.draw_ellipses(axes["all ellipses"], recist[rows], row_colours, width=0.6, alpha=0.7)
+    for place, (cluster, rows) in enumerate(clusters.items()):  # two rows of three
+        cell = axes["clusters"].inset_axes((place % 3 * 0.341, 0.517 - place // 3 * 0.517, 0.318, 0.483), **page.BLANK)
+        draw_cluster(cell, recist[rows], colours[cluster])
+        if cluster == example.cluster:
+            page.draw_frame(cell, ORANGE, 2.2)
+    draw_cluster(axes["own cluster"], recist[clusters[example.cluster]], ORANGE)
 
 
-def _draw_losses(page: Page, example: Example) -> None:
-    """Both outputs, what each is compared with, and the sum of the losses."""
-    _draw_mask(page, _PREDICTED, example.mask, BLUE)
-    _draw_mask(page, _TARGET, np.asarray(example.prepared.array("ellipse")[example.row]), ORANGE)
-    _draw_bars(page, example)
-    draw_ellipses(page, _OWN, example.prepared.array("recist")[example.prepared.clusters() == example.cluster], ORANGE)
-    for tile, words in (
-        (_PREDICTED, "predicted mask"),
-        (_TARGET, "approximate target"),
-        (_BARS, "probabilities of K clusters"),
-        (_OWN, "the lesion's cluster"),
-    ):
-        page.text(tile.middle[0], tile.bottom + 0.14, words)
-
-    total = Rect(6.42, (_ROW + _HEAD) / 2 - 0.17, 0.86, 0.34)
-    for name, loss, output, target in (("mask", "BCE", _PREDICTED, _TARGET), ("cluster", "CE", _BARS, _OWN)):
-        box = Rect(total.x, output.middle[1] - total.height / 2, total.width, total.height)
-        page.frame(box, INK, fill=(255, 255, 255))
-        page.text(*box.middle, f"{example.weights[name]:g} {loss}", TEXT)
-        _connect(page, output, box)
-        page.arrow((target.x - 0.08, box.middle[1]), (box.right + 0.08, box.middle[1]))
-        ends = (box.bottom + 0.05, total.y - 0.05) if box.y < total.y else (box.y - 0.05, total.bottom + 0.05)
-        page.arrow((box.middle[0], ends[0]), (box.middle[0], ends[1]))
-    page.frame(total, INK, 1.4, fill=(255, 255, 255))
-    page.text(*total.middle, "total loss", TEXT, weight="bold")
+def _draw_network(axes: Mapping[str, Axes]) -> None:
+    """Draw the encoder's stages, the decoder and the auxiliary head; their units are inches."""
+    style: dict[str, Any] = {"facecolor": page.rgb(LIGHT), "edgecolor": page.rgb(page.INK), "clip_on": False}
+    stages = np.array([1.2, 0.9, 0.66, 0.48, 0.34])
+    axes["encoder"].bar(0.085 + 0.24 * np.arange(5), stages, 0.17, bottom=-stages / 2, **style)
+    axes["encoder"].set(xlim=(0, 1.13), ylim=(-0.6, 0.6))
+    axes["decoder"].fill([0, 0.95, 0.95, 0], [0.17, 0.6, -0.6, -0.17], **style)
+    axes["decoder"].set(xlim=(0, 0.95), ylim=(-0.6, 0.6))
+    axes["decoder"].text(0.515, 0, "DeepLabV3+\ndecoder", ha="center", va="center")
+    _draw_box(axes["head"], "auxiliary head:\npool, linear to K", fill=LIGHT)
 
 
-def _draw_bars(page: Page, example: Example) -> None:
-    """The probability of each cluster, the highest as high as the frame allows; the lesion's own in ORANGE."""
-    page.frame(_BARS, FAINT, fill=(255, 255, 255))
-    step = _BARS.width / len(example.probabilities)
-    for cluster, probability in enumerate(example.probabilities.tolist()):
-        height = 0.9 * _BARS.height * probability / float(example.probabilities.max())
-        bar = Rect(_BARS.x + (cluster + 0.15) * step, _BARS.bottom - height, 0.7 * step, height)
-        page.frame(bar, width=0, fill=ORANGE if cluster == example.cluster else BLUE)
+def _draw_outputs(axes: Mapping[str, Axes], example: Example) -> None:
+    """Draw the clusters' probabilities, the highest near the top and the lesion's own in ORANGE, and the losses."""
+    axis, probabilities = axes["probabilities"], example.probabilities
+    colours = [page.rgb(ORANGE if cluster == example.cluster else BLUE) for cluster in range(len(probabilities))]
+    page.draw_frame(axis)
+    axis.bar(np.arange(len(probabilities)) + 0.5, probabilities, 0.7, color=colours)
+    axis.set(xlim=(0, len(probabilities)), ylim=(0, probabilities.max() / 0.9))
+    _draw_box(axes["mask loss"], f"{example.weights['mask']:g} BCE", fontsize=page.TEXT)
+    _draw_box(axes["cluster loss"], f"{example.weights['cluster']:g} CE", fontsize=page.TEXT)
+    _draw_box(axes["total loss"], "total loss", 1.4, fontsize=page.TEXT, weight="bold")
+
+
+def _draw_box(axis: Axes, text: str, width: float = 0.6, fill: Colour = page.WHITE, **style: Any) -> None:
+    """Draw a box with text in it."""
+    page.draw_frame(axis, page.INK, width, fill)
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", **style)

@@ -5,43 +5,42 @@ from pathlib import Path
 
 import cv2
 import pytest
-from test_results import floor, result
-from test_statistics import scored
 
 from common.report.figures.canvas_sizes import HEADER, canvas_table, draw_canvas_sizes, read_canvas_sizes
 from common.utils.errors import UserError
 from common.utils.files import write_csv
+from example_results import baseline, result, scored
 
 
 def experiment(folder: Path, rows: int, columns: int, dice: float) -> Path:
-    """As experiment.py leaves it: two seeds, and a floor."""
+    """As `python common experiment` leaves it: two seeds, and a baseline."""
     results = folder / "results"
     results.mkdir(parents=True)
     for seed in (0, 1):
-        made = result("A1+L", dice + seed / 100, seed, settings={"canvas": [rows, columns]}, method="A1class")
-        values = [dice + seed / 100 + add for add in (0.03, 0.01, -0.01, -0.03)]
-        made = {key: cell for key, cell in scored(results, f"run{seed}", values, made).items() if key != "path"}
-        (results / f"run{seed}.json").write_text(json.dumps(made))
+        run = result("A1+L", dice + seed / 100, seed, settings={"canvas": [rows, columns]}, method="A1class")
+        values = tuple(dice + seed / 100 + add for add in (0.03, 0.01, -0.01, -0.03))
+        path = scored(results, f"run{seed}", values, run)["path"]
+        path.write_text(json.dumps(run | {"lesions": len(values)}))
         history = [{"epoch": 1, "images_per_second": 100 / columns}, {"epoch": 2, "images_per_second": 200 / columns}]
         write_csv(folder / "checkpoints" / f"run{seed}.history.csv", history, list(history[0]))
-    (results / "floor.json").write_text(json.dumps(floor()))
+    (results / "baseline_ellipse.json").write_text(json.dumps(baseline()))
     return folder
 
 
 def test_by_hand(tmp_path):
     large, small = experiment(tmp_path / "b", 384, 480, 0.8), experiment(tmp_path / "a", 128, 128, 0.79)
-    measured = read_canvas_sizes([large, small])
-    assert [one.canvas for one in measured] == [(128, 128), (384, 480)]
-    assert measured[1].seconds == pytest.approx(3.6)  # the median of 4.8 and 2.4, twice
-    assert measured[1].flops / measured[0].flops == pytest.approx(384 * 480 / 128**2, rel=0.01)
-    lines = [dict(zip(HEADER, line, strict=True)) for line in canvas_table(measured)]
+    canvases = read_canvas_sizes([large, small])
+    assert [runs.canvas for runs in canvases] == [(128, 128), (384, 480)]
+    assert canvases[1].seconds == pytest.approx(3.6)  # the median of 4.8 and 2.4, twice
+    assert canvases[1].flops / canvases[0].flops == pytest.approx(384 * 480 / 128**2, rel=0.01)
+    lines = [dict(zip(HEADER, line, strict=True)) for line in canvas_table(canvases)]
     assert lines[0]["Dice %"] == "79.50±0.71"
     assert lines[1]["Dice %"] == "80.50±0.71"
     assert lines[0]["minus the largest"] == "-1.00"
     assert lines[0]["95 % over lesions"] == lines[0]["95 % over seeds"] == "-1.00 to -1.00"
     assert (lines[1]["minus the largest"], lines[1]["ms an image"], lines[1]["runs"]) == ("", "3600", "2")
     for name in ("a.png", "b.png"):
-        draw_canvas_sizes(tmp_path / name, measured)
+        draw_canvas_sizes(tmp_path / name, canvases)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert cv2.imread(str(tmp_path / "a.png")).std() > 10
 

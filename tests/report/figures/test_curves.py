@@ -4,7 +4,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from common.report.figures.curves import HISTORY, _draw_members, draw_histories, group, read_history
+from common.recipe import HISTORY
+from common.report.figures.curves import _draw_group, draw_histories, group_histories, read_history
 from common.training.checkpoint import save_tensors
 from common.utils.errors import UserError
 from common.utils.files import write_csv
@@ -12,14 +13,14 @@ from common.utils.files import write_csv
 A1 = {"dataset": "Toy", "method": "A1", "canvas": [128, 128], "seed": 0, "epoch": 3, "versions": {"torch": "2"}}
 
 
-def write_history(folder, stem: str, recipe: dict | None = None, dice=(0.5, 0.8, 0.7)):
+def write_history(folder, stem: str, settings: dict | None = None, dice=(0.5, 0.8, 0.7)):
     rows = [
         {"epoch": epoch, "train_total": 9 / epoch, "val_mask": 1 / epoch, "val_dice": value, "best": int(epoch < 3)}
         for epoch, value in enumerate(dice, 1)
     ]
-    if recipe is not None:
+    if settings is not None:
         weights = {"encoder.conv1.weight": torch.zeros(1)}
-        save_tensors(folder / f"{stem}.pt", {"model_dict": weights, "recipe": recipe})
+        save_tensors(folder / f"{stem}.pt", {"model_dict": weights, "recipe": settings})
     path = folder / f"{stem}{HISTORY}"
     write_csv(path, rows, list(rows[0]))
     return path
@@ -29,22 +30,20 @@ def test_a_history_alone_and_with_its_checkpoint(tmp_path):
     alone = read_history(write_history(tmp_path, "mine"))
     assert (alone.dataset, alone.method, alone.settings, alone.best) == ("", "mine", {}, 1)
     assert alone.columns["val_dice"].tolist() == [0.5, 0.8, 0.7]
-    told = read_history(write_history(tmp_path, "a", A1 | {"method": "A1class"}))
-    assert (told.dataset, told.method, told.settings) == ("Toy", "A1+L", {"canvas": [128, 128]})
+    trained = read_history(write_history(tmp_path, "a", A1 | {"method": "A1class"}))
+    assert (trained.dataset, trained.method, trained.settings) == ("Toy", "A1+L", {"canvas": [128, 128]})
 
 
 def test_seeds_are_one_label_and_other_settings_are_not(tmp_path):
-    recipes = [
+    settings = [
         A1,
         A1 | {"seed": 1, "epoch": 9},
         A1 | {"canvas": [384, 480]},
         A1 | {"method": "Acoseg", "canvas": [1, 1]},
     ]
-    histories = [read_history(write_history(tmp_path, f"r{n}", recipe)) for n, recipe in enumerate(recipes)]
-    found = group([*histories, read_history(write_history(tmp_path, "mine"))])
-    assert {
-        dataset: {label: len(members) for label, members in labels.items()} for dataset, labels in found.items()
-    } == {
+    histories = [read_history(write_history(tmp_path, f"r{n}", kind)) for n, kind in enumerate(settings)]
+    groups = group_histories([*histories, read_history(write_history(tmp_path, "mine"))])
+    assert {dataset: {label: len(group) for label, group in labels.items()} for dataset, labels in groups.items()} == {
         "Toy": {"A1, canvas 128x128": 2, "A1, canvas 384x480": 1, "ACoseg": 1},
         "": {"mine": 1},
     }
@@ -54,7 +53,7 @@ def test_the_mean_ends_where_the_shortest_training_does(tmp_path):
     first = read_history(write_history(tmp_path, "a", A1))
     second = read_history(write_history(tmp_path, "b", A1, dice=(0.7, 0.6)))
     axis = Figure().subplots()
-    mean = _draw_members(axis, [first, second], "val_dice", 0)
+    mean = _draw_group(axis, [first, second], "val_dice", 0)
     assert mean.get_xdata().tolist() == [1, 2]
     assert mean.get_ydata() == pytest.approx([60, 70])
     rings = [(*line.get_xdata(), *line.get_ydata()) for line in axis.lines if line.get_marker() == "o"]

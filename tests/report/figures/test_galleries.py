@@ -7,13 +7,13 @@ import pytest
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, ORANGE
 from common.report.figures.galleries import (
-    Predicted,
-    common_clusters,
+    Predictions,
     draw_clusters,
     draw_results,
-    fitting,
+    evenly_spaced,
+    fitting_size,
+    largest_clusters,
     rows_by_size,
-    spread,
 )
 from common.report.figures.page import DPI, WIDTH
 
@@ -25,36 +25,36 @@ def count(path, colour) -> int:
 
 
 def test_places_spread_by_hand():
-    assert spread(10, 2).tolist() == [2, 7]
-    assert spread(3, 5).tolist() == [0, 1, 2]
-    assert spread(0, 3).tolist() == []
+    assert evenly_spaced(10, 2).tolist() == [2, 7]
+    assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
+    assert evenly_spaced(0, 3).tolist() == []
 
 
 def test_lesions_go_from_small_to_large(phantom_ham):
-    prepared = LesionDataset.open(phantom_ham / "prepared")
-    rows = rows_by_size(prepared, "train", 5)
-    area = prepared.array("ellipse").sum(axis=(1, 2))
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    rows = rows_by_size(dataset, "train", 5)
+    area = dataset.array("ellipse").sum(axis=(1, 2))
     assert len(set(rows)) == 5 and (np.diff(area[rows]) >= 0).all()
-    assert all(prepared.lesions[row]["split"] == "train" for row in rows)
-    every = rows_by_size(prepared, "test", 100)
-    assert sorted(every) == prepared.rows("test").tolist()
+    assert all(dataset.lesions[row]["split"] == "train" for row in rows)
+    rows = rows_by_size(dataset, "test", 100)
+    assert sorted(rows) == dataset.rows("test").tolist()
 
 
 def test_the_most_populous_clusters(phantom_ham):
-    prepared = LesionDataset.open(phantom_ham / "prepared")
-    found = common_clusters(prepared, 2)
-    sizes = np.bincount(prepared.clusters())
-    assert sorted(len(rows) for _, rows in found) == sorted(sizes)[-2:]
-    assert all((prepared.clusters()[rows] == cluster).all() for cluster, rows in found)
-    areas = [prepared.array("recist")[rows, 2:4].prod(axis=1).mean() for _, rows in found]
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    clusters = largest_clusters(dataset, 2)
+    sizes = np.bincount(dataset.clusters())
+    assert sorted(len(rows) for _, rows in clusters) == sorted(sizes)[-2:]
+    assert all((dataset.clusters()[rows] == cluster).all() for cluster, rows in clusters)
+    areas = [dataset.array("recist")[rows, 2:4].prod(axis=1).mean() for _, rows in clusters]
     assert areas == sorted(areas)
-    assert len(common_clusters(prepared, 99)) == np.count_nonzero(sizes)
+    assert len(largest_clusters(dataset, 99)) == np.count_nonzero(sizes)
 
 
 def test_clusters_of_two_folders(phantom_ham, folder, tmp_path):
-    prepared = LesionDataset.open(phantom_ham / "prepared")
-    draw_clusters(tmp_path / "one.png", [prepared], 2, 3)
-    draw_clusters(tmp_path / "two.png", [prepared, LesionDataset.open(folder)], 3, 40)  # more than there are
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    draw_clusters(tmp_path / "one.png", [dataset], 2, 3)
+    draw_clusters(tmp_path / "two.png", [dataset, LesionDataset.open(folder)], 3, 40)  # more than there are
     assert count(tmp_path / "one.png", ORANGE) > 1000
     assert count(tmp_path / "two.png", ORANGE) > 300
 
@@ -63,22 +63,22 @@ def test_results_with_and_without_truth(phantom_ham, phantom_deeplesion, tmp_pat
     skin, scans = LesionDataset.open(phantom_ham / "prepared"), LesionDataset.open(phantom_deeplesion / "prepared")
     rows = skin.rows("test")[:2]
     full = np.ones((2, 120, 120), np.uint8)
-    drawn = Predicted(skin, rows, {"A1": skin.array("truth")[rows], "A1+L": full})
-    bare = Predicted(scans, scans.rows("test")[:1])
-    assert (drawn.reference, bare.reference) == ("truth", "grabcut")
-    draw_results(tmp_path / "none.png", [Predicted(skin, rows)])
-    draw_results(tmp_path / "two.png", [drawn, bare])
+    predicted = Predictions(skin, rows, {"A1": skin.array("truth")[rows], "A1+L": full})
+    bare = Predictions(scans, scans.rows("test")[:1])
+    assert (predicted.reference, bare.reference) == ("truth", "grabcut")
+    draw_results(tmp_path / "none.png", [Predictions(skin, rows)])
+    draw_results(tmp_path / "two.png", [predicted, bare])
     assert count(tmp_path / "none.png", BLUE) == 0
     for colour in (GREEN, ORANGE, BLUE):
         assert count(tmp_path / "two.png", colour) > 500
 
 
 def test_an_ellipse_stands_in_where_there_is_nothing_else(folder):
-    prepared = LesionDataset.open(folder)
-    lacking = LesionDataset(folder, {**prepared.metadata, "arrays": ["ellipse", "images", "recist"]}, prepared.lesions)
-    assert Predicted(lacking, np.array([0])).reference == "ellipse"
+    dataset = LesionDataset.open(folder)
+    lacking = LesionDataset(folder, {**dataset.metadata, "arrays": ["ellipse", "images", "recist"]}, dataset.lesions)
+    assert Predictions(lacking, np.array([0])).reference == "ellipse"
 
 
 def test_words_shrink_until_they_fit():
-    assert fitting("A1", 1.4) == 9
-    assert fitting("A1\n" + "x" * 20, 1) == pytest.approx(72 / (0.62 * 20))
+    assert fitting_size("A1", 1.4) == 9
+    assert fitting_size("A1\n" + "x" * 20, 1) == pytest.approx(72 / (0.62 * 20))

@@ -1,0 +1,45 @@
+"""Types of arguments."""
+
+import argparse
+
+import pytest
+
+from common.utils.arguments import Parser, learning_rate, number_list, positive, seed_number
+from common.utils.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [(positive, "1", 1), (positive, "2147483647", 2**31 - 1), (seed_number, "0", 0),
+     (seed_number, "4294967295", 2**32 - 1), (learning_rate, "1e-3", 0.001)],
+)  # fmt: skip
+def test_a_value_within_its_range_is_accepted(parse, text, value):
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [(positive, ["0", "-1", "1.5", "", "\u0663", "2147483648"]), (seed_number, ["-1", "4294967296", "x", "\u00b2"]),
+     (learning_rate, ["0", "-1", "nan", "inf", "x", ""])],
+)  # fmt: skip
+def test_anything_else_is_refused_with_the_text(parse, texts):
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{text!r} is not a "):
+            parse(text)
+
+
+def test_a_bad_command_line_is_one_sentence():
+    parser = Parser()
+    parser.add_argument("--epochs", type=positive)
+    with pytest.raises(UserError, match=r"^argument --epochs: '0' is not a whole number above 0 \(see --help\)$"):
+        parser.parse_args(["--epochs", "0"])
+
+
+def test_numbers_between_commas():
+    assert number_list("-175, 275", 2) == (-175, 275)
+    assert number_list("1e3", 1) == (1000,)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "1,", "a,b", "nan,1", "1,inf", "1e6,0"])
+def test_anything_else_is_no_list(text):
+    assert number_list(text, 2) is None
