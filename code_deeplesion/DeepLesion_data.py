@@ -37,15 +37,16 @@ DATASET = DatasetInfo(
     clusters=190,
     truth="grabcut",
     read_truth=human_truth,
+    channels="slices",
 )
 INFO = "DL_info.csv"
 IMAGES = "Images_png"
 HU_OFFSET = 32_768  # the 16-bit PNGs hold HU plus this
+TISSUE, SHIFTED = (-900, 3071), (850, 1250)  # HU; the second is what soft tissue becomes with 1024 too many
 OUTLINE = 2.05  # px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3
 INSET = 2  # px by which GrabCut's rectangle is moved in, as published
 LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse, as for LiTS; under `released` all do
-SliceReader = Callable[[int], np.ndarray]
-"""Returns a slice of a series by its number: (rows, columns) float32 in HU."""
+SliceReader = Callable[[int], np.ndarray]  # a slice of a series by its number: (rows, columns) float32 in HU
 _TASKS_A_JOB = 8  # neighbouring rows share slices, which are then decoded once; more would only fill the memory
 
 
@@ -53,7 +54,7 @@ def read_slice(path: Path) -> np.ndarray:
     """Read a slice as (rows, columns) float32 in HU.
 
     Raises:
-        UserError: unreadable, or not 16-bit grey.
+        UserError: unreadable, not 16-bit grey, or its values can't be HU + 32768.
     """
     image = read_image(path, cv2.IMREAD_UNCHANGED)
     if image.dtype != np.uint16 or image.ndim != 2:
@@ -61,7 +62,14 @@ def read_slice(path: Path) -> np.ndarray:
             f"{path} holds {8 * image.itemsize}-bit px in {image.ndim} dimensions, but DeepLesion's slices are "
             "16-bit grey; unpack it again from its archive"
         )
-    return image.astype(np.float32) - HU_OFFSET
+    hu = image.astype(np.float32) - HU_OFFSET
+    tissue, shifted = (((low < hu) & (hu < high)).mean() for low, high in (TISSUE, SHIFTED))
+    if tissue < 0.01 or shifted > 0.2:  # of 76 real slices, at least 0.33 and at most 0.005
+        raise UserError(
+            f"{path} holds {image.min()} to {image.max()}, which as HU + {HU_OFFSET} can't be a CT slice; "
+            f"write it so (to px of HU + 1024, add {HU_OFFSET - 1024}), or unpack it again from its archive"
+        )
+    return hu
 
 
 def window_image(image: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -76,18 +84,11 @@ def crop_about(box: np.ndarray, scale: float) -> Crop:
 
 
 def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
-    """Place a lesion's patch and its RECIST end points (FACTS.md, below the table of section 3).
+    """Place a lesion's patch on the scaled slice, and its (4, 2) RECIST end points (x, y) in px of the patch.
 
-    The box is 1-based and LesaNet takes 1 from it. The end points keep their place relative to the box's corner,
-    which the release clips to 0: a lesion wider than the patch is shifted by the clipped amount. Under both protocols
-    the end points are scaled with the slice (a fault of the release, mended: FACTS.md section 4).
-
-    Args:
-        mark: the lesion.
-        scale: of the slice.
-
-    Returns:
-        The crop, and the (4, 2) end points (x, y) in px of the patch.
+    The box is 1-based and LesaNet takes 1 from it. The end points keep their place relative to the box's corner, which
+    the release clips to 0: a lesion wider than the patch is shifted by the clipped amount (FACTS.md section 3). Both
+    protocols scale the end points with the slice (a fault of the release, mended: FACTS.md section 4).
     """
     box = np.array(mark.box).reshape(2, 2)
     scaled = (box - 1) * scale
@@ -98,19 +99,14 @@ def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
 
 
 def cut_channels(channels: Iterable[Channel], read: SliceReader, window: Sequence[float], crop: Crop) -> np.ndarray:
-    """Blend, window and cut the three channels of a patch.
-
-    Args:
-        channels: slices and weights of each channel.
-        read: reads a slice.
-        window: lowest and highest intensity of the display, in HU.
-        crop: where the patch lies.
-
-    Returns:
-        (120, 120, 3) float32, 0..255.
-    """
+    """Blend, window and cut a patch's three channels: (120, 120, 3) float32, 0..255; ``window`` is in HU."""
     blends = (reduce(np.add, (weight * read(number) for weight, number in channel)) for channel in channels)
     return np.stack([cut_patch(window_image(blend, *window), crop) for blend in blends], axis=-1)
+
+
+def one_colour(image: np.ndarray) -> str | None:
+    """Return "black" or "white" for a patch, 0..255, that is nothing else, since its intensities can't be right."""
+    return "black" if image.max() <= 0 else "white" if image.min() >= 255 else None
 
 
 def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: SliceReader) -> None:
@@ -124,14 +120,10 @@ def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: Slice
 
 
 def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool) -> Outcome:
-    """Make a lesion from a row of the table, or say why it is dropped.
+    """Make a lesion, with a GrabCut mask if ``grabcut``, or say why it is dropped.
 
-    Args:
-        task: the lesion and the slices it needs.
-        read: reads a slice.
-        corrected: the exact ellipse, and GrabCut on grey levels; False grows the ellipse by its drawn outline and
-            gives GrabCut 0s and 1s, as published (FACTS.md 4.3).
-        grabcut: make the GrabCut mask too.
+    ``corrected`` is the exact ellipse, and GrabCut on grey levels; else the ellipse grows by its drawn outline and
+    GrabCut gets 0s and 1s, as published (FACTS.md 4.3).
     """
     mark = task.mark
     rows, columns = read(mark.slice).shape
@@ -143,26 +135,23 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
     if recist is None or ellipse is None or not ellipse.any():
         return Dropped(mark.name, "the ellipse covers no pixel of the patch")
     image = cut_channels(task.channels, read, mark.window, crop)
+    if colour := one_colour(image):
+        return Dropped(mark.name, f"the patch is all {colour} in its window (are its px HU + {HU_OFFSET}?)")
     grey = (np.rint(image) if corrected else image / 255).astype(np.uint8)
+    known = {name: getattr(mark, name) for name in ("source", "split", "series", "row", "spacing", "interval")}
     return Lesion(
         name=mark.name,
+        group=mark.series.split("_")[0],  # the patient
         image=image,
         ellipse=ellipse,
         recist=recist,
         grabcut=grabcut_mask(grey, ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
-        info={
-            **{name: getattr(mark, name) for name in ("source", "split", "series", "row", "spacing", "interval")},
-            **crop._asdict(),
-        },
+        info=known | crop._asdict(),
     )
 
 
 def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcut: bool) -> list[Outcome]:
-    """Make the lesions of a job; see `make_lesion`.
-
-    Raises:
-        UserError: a slice is unreadable, not 16-bit grey, or of another size than the key slice.
-    """
+    """Make the lesions of a job; see `make_lesion`. Raises UserErrors as `read_slice` and `check_sizes`."""
 
     @lru_cache(maxsize=16)
     def read(series: str, number: int) -> np.ndarray:
@@ -179,10 +168,10 @@ def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcu
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
     parser = prepare_parser(DATASET, __doc__)
-    note = f"{gigabytes(DeepLesion_download.TOTAL)} in all"
-    parser.add_argument("--download", action="store_true", help=f"fetch the slices first, {note}")
-    note = "with --download: only these, e.g. 1-3,7"
-    parser.add_argument("--archives", type=DeepLesion_download.parse_archives, metavar="RANGE", help=note)
+    add, size = parser.add_argument, gigabytes(DeepLesion_download.TOTAL)
+    add("--download", action="store_true", help=f"fetch the slices first, {size} in all")
+    add("--archives", type=DeepLesion_download.parse_archives, metavar="RANGE",
+        help="with --download: only these, e.g. 1-3,7")  # fmt: skip
     args = parser.parse_args(arguments)
     if args.archives and not args.download:
         raise UserError("--archives chooses what --download fetches; pass both or neither")
@@ -197,13 +186,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     slices = {(t.mark.series, number) for t in tasks for channel in t.channels for _, number in channel}
     inputs = {info, *(slice_path(images, series, number) for series, number in slices)}
     preprocess(
-        PreprocessConfig.from_args(DATASET, args, inputs, channels="slices"),
+        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": DATASET.channels}),
         args.prepared,
         [tasks[start : start + _TASKS_A_JOB] for start in range(0, len(tasks), _TASKS_A_JOB)],
         partial(make_lesions, images=images, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
         dropped=dropped + without_slice,
         force=args.force,
+        refresh=args.refresh,
         workers=args.workers,
         unit="group",
     )

@@ -25,9 +25,8 @@ from DeepLesion_unpack import gigabytes, unpack
 LIST = Path(__file__).resolve().with_name("deeplesion_archives.csv")
 TOTAL = 220e9  # bytes of all archives by the NIH's description, for the sizes that the server does not give
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # s before each new try; they start over whenever bytes have come
-_TIMEOUT = 60.0  # s
+_TIMEOUT, _PIECE = 60.0, 1_000_000  # s; bytes, which the progress display counts
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that another try may mend
-_PIECE = 1_000_000  # bytes; what the progress display counts
 
 
 class Archive(NamedTuple):
@@ -69,14 +68,9 @@ def parse_archives(text: str) -> list[Archive]:
 
 
 def download(archives: Sequence[Archive], data: Path, delays: Sequence[float] = DELAYS) -> None:
-    """Fetch, check and unpack archives, one after the other; those that were unpacked before are left alone.
+    """Fetch archives to `archives/` in the folder ``data``, check them, unpack them to `Images_png/` and delete them.
 
-    An archive is deleted once it is unpacked. After an interruption the same call goes on where it stopped.
-
-    Args:
-        archives: what to fetch.
-        data: the data folder; archives are kept in `archives/` inside it and unpack to `Images_png/`.
-        delays: s to wait before each new try.
+    Those that were unpacked before are left alone. After an interruption the same call goes on where it stopped.
 
     Raises:
         UserError: too little free disk, no answer, a wrong MD5 sum twice, or an archive that is unsafe to unpack.
@@ -87,8 +81,8 @@ def download(archives: Sequence[Archive], data: Path, delays: Sequence[float] = 
     trust_notes = (data / "Images_png").is_dir()
     waiting = [archive for archive in archives if not (trust_notes and _note(store, archive).is_file())]
     print(f"DeepLesion is {len(read_archives())} archives, {gigabytes(TOTAL)} in all.")
-    if len(waiting) < len(archives):
-        print(f"{len(archives) - len(waiting)} archives were unpacked before and are not fetched again.")
+    if done := len(archives) - len(waiting):
+        print(f"{done} archives were unpacked before and are not fetched again.")
     if waiting:
         check_space(waiting, store)
     for number, archive in enumerate(waiting, 1):
@@ -105,11 +99,7 @@ def _note(store: Path, archive: Archive) -> Path:
 
 
 def check_space(archives: Sequence[Archive], store: Path) -> None:
-    """Print how much is to be fetched, and refuse where the disk can't hold it: all unpacked, and one archive beside.
-
-    Raises:
-        UserError: too little free disk.
-    """
+    """Print how much is to be fetched; a UserError where the disk can't hold all of it unpacked and one archive."""
     print("Asking the server how large they are ...", flush=True)
     # After the first silence the server is not asked again: without a network each question would take its time.
     sizes: list[float] = list(takewhile(bool, (remote_size(archive.url) for archive in archives)))
@@ -127,7 +117,7 @@ def check_space(archives: Sequence[Archive], store: Path) -> None:
 
 
 def remote_size(url: str) -> int:
-    """Ask a server for the size of a file in bytes; 0 where it does not say."""
+    """The size of a file in bytes, 0 where the server does not say."""
     # Without ranges the server begins to send the whole file, of which nothing is read.
     request = Request(url, headers={"Range": "bytes=0-0"})
     with suppress(OSError, HTTPException), urlopen(request, timeout=_TIMEOUT / 4) as response:
@@ -141,11 +131,7 @@ def _number(text: str) -> int:
 
 
 def fetch_checked(archive: Archive, store: Path, delays: Sequence[float] = DELAYS) -> Path:
-    """Fetch an archive and check its MD5 sum; where it differs, fetch it once more from the start.
-
-    Raises:
-        UserError: no answer, or the sum differs again.
-    """
+    """Fetch an archive and check its MD5 sum; where it differs, fetch it once more, and then raise a UserError."""
     path = store / archive.name
     for _ in range(2):
         if not path.is_file():
@@ -168,33 +154,28 @@ def fetch(url: str, part: Path, delays: Sequence[float] = DELAYS) -> None:
         UserError: refused, as many tries in a row as there are ``delays`` brought nothing, or another process is
             fetching the same file.
     """
+    failures = 0
     try:
         with part.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"{part} is being fetched by another process; wait for it or stop it") from error
-            _fetch_rest(url, file, delays)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while True:
+                start = file.seek(0, os.SEEK_END)
+                try:
+                    return _receive(url, file, start)
+                except _TransferError as error:
+                    failures = 0 if file.seek(0, os.SEEK_END) > start else failures + 1
+                    if failures > len(delays):
+                        raise UserError(
+                            f"{url} can't be fetched ({error}); run the same command later: it goes on where it stopped"
+                        ) from error
+                    delay = delays[max(failures - 1, 0)] if delays else 0
+                    print(f"{error}; trying again in {delay:g} s", flush=True)
+                    time.sleep(delay)
+    except BlockingIOError as error:
+        raise UserError(f"{part} is being fetched by another process; wait for it or stop it") from error
     except OSError as error:
         error.filename = error.filename or str(part)  # for the sentence about a full disk
         raise
-
-
-def _fetch_rest(url: str, file: BufferedWriter, delays: Sequence[float]) -> None:
-    failures = 0
-    while True:
-        start = file.seek(0, os.SEEK_END)
-        try:
-            return _receive(url, file, start)
-        except _TransferError as error:
-            failures = 0 if file.seek(0, os.SEEK_END) > start else failures + 1
-            if failures > len(delays):
-                raise UserError(
-                    f"{url} can't be fetched ({error}); run the same command later: it goes on where it stopped"
-                ) from error
-            delay = delays[max(failures - 1, 0)] if delays else 0
-            print(f"{error}; trying again in {delay:g} s", flush=True)
-            time.sleep(delay)
 
 
 def _receive(url: str, file: BufferedWriter, start: int) -> None:

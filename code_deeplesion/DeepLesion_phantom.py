@@ -30,18 +30,14 @@ _MARGIN = 5  # px from the end points to the box, as in DeepLesion
 class Nodule(NamedTuple):
     """A lesion in space."""
 
-    key: int
-    """Number of the key slice."""
-    mask: np.ndarray
-    """(512, 512) uint8 0/1 on the key slice."""
-    reach: float
-    """mm along z over which it fades."""
-    contrast: float
-    """HU."""
+    key: int  # number of the key slice
+    mask: np.ndarray  # (512, 512) uint8 0/1 on the key slice
+    reach: float  # mm along z over which it fades
+    contrast: float  # HU
 
 
 def measure(mask: np.ndarray) -> np.ndarray:
-    """Measure a (rows, columns) 0/1 mask: the longest distance of two outline pixels, and the longest chord across it.
+    """The longest distance of two outline pixels of a (rows, columns) 0/1 mask, and the longest chord across it.
 
     The demo's table depends on these end points, which lie on pixels; `measurements.diameters` puts them on the border.
 
@@ -64,12 +60,7 @@ def measure(mask: np.ndarray) -> np.ndarray:
 
 
 def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tuple[dict[int, np.ndarray], list[Nodule]]:
-    """Draw a body with lesions, cut into slices.
-
-    Args:
-        rng: source of randomness.
-        interval: mm between slices.
-        lesions: number of lesions.
+    """Draw a body with a number of lesions, cut into slices ``interval`` mm apart.
 
     Returns:
         Slices (512, 512) uint16 by number, and the lesions.
@@ -103,13 +94,7 @@ def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tupl
 
 
 def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
-    """Write a synthetic DeepLesion: series of 16-bit slices, and the table.
-
-    Args:
-        folder: the data folder; made if need be.
-        lesions: number of lesions, up to five in a series.
-        seed: the same seed gives the same pixels.
-    """
+    """Write a synthetic DeepLesion to a data folder: 16-bit slices, up to five lesions in a series, and the table."""
     rows: list[dict[str, object]] = []
     images = folder / DeepLesion_data.IMAGES
     for patient, first in enumerate(range(0, lesions, _LESIONS_A_SERIES), 1):
@@ -121,13 +106,25 @@ def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
             write_image(slice_path(images, series, number), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # 70/15/15 by patient, as DeepLesion's own split.
         split = 2 if patient % 7 == 3 else 3 if patient % 7 == 5 else 1
-        rows += [_row(series, patient, nodule, interval, split, slices) for nodule in nodules]
+        known = {
+            "Patient_index": patient,
+            "Study_index": 1,
+            "Series_ID": 1,
+            "Coarse_lesion_type": -1,
+            "Possibly_noisy": 0,
+            "Patient_gender": "FM"[patient % 2],
+            "Patient_age": 30 + patient % 50,
+            "Train_Val_Test": split,
+            "Slice_range": f"{min(slices)}, {max(slices)}",
+            "Spacing_mm_px_": f"0.8, 0.8, {interval:g}",
+            "Image_size": f"{SIZE}, {SIZE}",
+            "DICOM_windows": f"{WINDOW[0]}, {WINDOW[1]}",
+        }
+        rows += [known | _row(series, nodule) for nodule in nodules]
     write_csv(folder / DeepLesion_data.INFO, rows, COLUMNS)
 
 
-def _row(
-    series: str, patient: int, nodule: Nodule, interval: float, split: int, slices: dict[int, np.ndarray]
-) -> dict[str, object]:
+def _row(series: str, nodule: Nodule) -> dict[str, object]:
     ends = measure(nodule.mask) + 1  # DeepLesion counts px from 1
     box = np.concatenate([ends.min(axis=0) - _MARGIN, ends.max(axis=0) + _MARGIN])
     numbers = {
@@ -135,24 +132,9 @@ def _row(
         "Bounding_boxes": box,
         "Lesion_diameters_Pixel_": np.hypot(*(ends[1::2] - ends[::2]).T),
         "Normalized_lesion_location": np.append((box[:2] + box[2:]) / 2 / SIZE, 0.5),
-        "Slice_range": (min(slices), max(slices)),
-        "Spacing_mm_px_": (0.8, 0.8, interval),
-        "Image_size": (SIZE, SIZE),
-        "DICOM_windows": WINDOW,
     }
-    return {
-        **{name: ", ".join(f"{value:g}" for value in values) for name, values in numbers.items()},
-        "File_name": f"{series}_{nodule.key:03d}.png",
-        "Patient_index": patient,
-        "Study_index": 1,
-        "Series_ID": 1,
-        "Key_slice_index": nodule.key,
-        "Coarse_lesion_type": -1,
-        "Possibly_noisy": 0,
-        "Patient_gender": "FM"[patient % 2],
-        "Patient_age": 30 + patient % 50,
-        "Train_Val_Test": split,
-    }
+    row = {name: ", ".join(f"{value:g}" for value in values) for name, values in numbers.items()}
+    return {**row, "File_name": f"{series}_{nodule.key:03d}.png", "Key_slice_index": nodule.key}
 
 
 if __name__ == "__main__":

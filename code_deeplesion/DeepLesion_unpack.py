@@ -31,7 +31,16 @@ def unpack(path: Path, folder: Path) -> None:
             members = archive.infolist()
             for member in members:
                 _check_member(member, path)
-            _check_size(sum(member.file_size for member in members), path, folder)
+            size, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
+            if size > max(_MOST_EXPANSION * path.stat().st_size, _SMALL):
+                raise UserError(
+                    f"{path} is refused: it would swell to {gigabytes(size)}; nothing was unpacked, delete the archive"
+                )
+            if size > free:
+                raise UserError(
+                    f"{path} unpacks to {gigabytes(size)}, but {folder} has {gigabytes(free)} free; free some and run "
+                    "it again"
+                )
             files = [member for member in members if not member.is_dir()]
             for member in progress(files, f"unpacking {path.name}", len(files), unit="file"):
                 target = atomic_path(folder / member.filename)
@@ -49,16 +58,4 @@ def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
         raise UserError(
             f"{path} is refused: its member {member.filename!r} is a link or would land outside the data folder; "
             "nothing was unpacked, delete the archive"
-        )
-
-
-def _check_size(size: int, path: Path, folder: Path) -> None:
-    if size > max(_MOST_EXPANSION * path.stat().st_size, _SMALL):
-        raise UserError(
-            f"{path} is refused: it would swell to {gigabytes(size)}; nothing was unpacked, delete the archive"
-        )
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(
-            f"{path} unpacks to {gigabytes(size)}, but {folder} has {gigabytes(free)} free; free some and run it again"
         )

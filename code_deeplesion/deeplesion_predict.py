@@ -5,11 +5,13 @@ python deeplesion_predict.py --checkpoint checkpoints/checkpoint_190.pt 000001_0
 
 The slice is a 16-bit PNG of HU + 32768, as DeepLesion's. With --interval the network also sees what lies 2 mm before
 and behind it, from the slices beside it in its folder (108.png, 110.png); without, three copies of the slice.
+A patch is 120 px of the slice scaled to 512 px; where a box or RECIST mark is larger than that, the slice is scaled
+down until it fits, and where the mask of a point reaches the patch's border, to a half and then to a quarter.
 """
 
 import argparse
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -19,14 +21,15 @@ import DeepLesion_data  # also puts the project's root on the path
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import HELP, LesionPrompt, read_prompts
-from common.patches import paste_patch
+from common.patches import PATCH, paste_patch
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
 from DeepLesion_info import LEAST_INTERVAL, find_channels, slice_path
 from DeepLesion_truth import frame_scale
 
-WINDOW = (-175.0, 275.0)
-"""HU; the window of nearly all rows of `DL_info.csv` (column `DICOM_windows`)."""
+WINDOW = (-175.0, 275.0)  # HU; the window of nearly all rows of `DL_info.csv` (column `DICOM_windows`)
+FITTED = 100  # px to which a lesion is scaled that would not fit into the patch
+LEAST_SCALE = 0.25  # of a larger patch for a second look, against the scale of the first
 
 
 def read_slice(
@@ -37,17 +40,14 @@ def read_slice(
     interval: float | None = None,
     spacing: float | None = None,
 ) -> LesionImage:
-    """Read a slice and cut its lesions' patches as `DeepLesion_data` cuts them.
+    """Read a slice and cut its lesions' patches as `DeepLesion_data` cuts them, or larger ones where lesions don't fit.
 
-    Args:
-        path: the slice; its neighbours lie beside it.
-        prompts: where the lesions are.
-        window: lowest and highest intensity of the display, in HU.
-        interval: mm between slices; None takes three copies of the slice as channels.
-        spacing: mm of a pixel, for measurements.
+    ``window`` is in HU. ``interval`` is mm to the neighbours, which lie beside the slice; without, channels are copies
+    of it. ``spacing`` is mm of a pixel, for measurements.
 
     Raises:
-        UserError: an unreadable slice, a neighbour of another size, or an interval for a slice without a number.
+        UserError: as `DeepLesion_data.read_slice`; a neighbour of another size, a patch that is all black or white, or
+            an interval for a slice without a number.
     """
     source, path = str(path), path.absolute()
     if interval and not (path.stem.isascii() and path.stem.isdigit()):
@@ -64,13 +64,23 @@ def read_slice(
     channels = find_channels(key, interval, lambda number: file(number).is_file())
     DeepLesion_data.check_sizes(path.parent, key, channels, read)
     shape = read(key).shape
-    scale = frame_scale(shape)
+    frame = frame_scale(shape)
 
-    def cut(prompt: LesionPrompt) -> LesionPatch:
+    def cut(prompt: LesionPrompt, scale: float) -> LesionPatch:
         box = np.array([[prompt.left, prompt.top], [prompt.right, prompt.bottom]])
         crop = DeepLesion_data.crop_about(box * scale, scale)
         image = DeepLesion_data.cut_channels(channels, read, window, crop)
-        return LesionPatch(prompt.lesion, image, lambda probability: paste_patch(probability, crop, shape))
+        if colour := DeepLesion_data.one_colour(image):
+            raise UserError(
+                f"{source} is all {colour} about lesion {prompt.lesion} in the window {window[0]:g},{window[1]:g}; "
+                f"check its place, and that px are HU + {DeepLesion_data.HU_OFFSET}, or pass another --dicom-window"
+            )
+        larger = partial(cut, prompt, scale / 2) if prompt.is_point and scale > LEAST_SCALE * frame else None
+        return LesionPatch(prompt.lesion, image, lambda probability: paste_patch(probability, crop, shape), larger)
+
+    def first_scale(prompt: LesionPrompt) -> float:
+        side = max(prompt.right - prompt.left, prompt.bottom - prompt.top) + 1
+        return frame if side * frame <= PATCH - 2 else FITTED / side
 
     (name,) = output_names([path])
     grey = np.rint(DeepLesion_data.window_image(read(key), *window)).astype(np.uint8)
@@ -79,7 +89,7 @@ def read_slice(
         name=name,
         mask_file=f"{name}_mask.png",
         rgb=cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB),
-        patches=[cut(prompt) for prompt in prompts],
+        patches=[cut(prompt, first_scale(prompt)) for prompt in prompts],
         spacing=(spacing, spacing) if spacing else None,
     )
 

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import read_image
+from common.data.images import read_photo
+from common.data.masks import mask_fault, read_mask
 from common.data.pairs import drop_unpaired
 from common.data.preprocess import PreprocessConfig, preprocess
 from common.data.splits import split_groups
@@ -41,6 +42,7 @@ IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
 MASK_SUFFIX = "_segmentation.png"
 METADATA = "HAM10000_metadata.csv"
+CHANNELS = {"released": "bgr", "corrected": "rgb"}  # of the patches, by protocol (FACTS.md 4.1)
 
 
 class Pair(NamedTuple):
@@ -49,8 +51,7 @@ class Pair(NamedTuple):
     name: str
     image: Path
     mask: Path
-    lesion_id: str
-    """Empty where the metadata do not name the image."""
+    lesion_id: str  # empty where the metadata do not name the image
 
 
 def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
@@ -90,28 +91,21 @@ def make_patch(image: np.ndarray, *, rgb: bool) -> np.ndarray:
     return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch
 
 
-def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
+def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
     """Make a lesion from an image and its mask, or say why it is dropped.
 
     Args:
         pair: the files.
-        rgb: see `make_patch`.
+        corrected: RGB patches, and images of one lesion belong together; False is as published (FACTS.md 4.1, 4.7).
         grabcut: make the GrabCut mask too.
 
     Raises:
-        UserError: a file is unreadable, or the two differ in size.
+        UserError: as `read_photo` and `read_mask`.
     """
-    image = read_image(pair.image)
-    mask = read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
-    if image.shape[:2] != mask.shape:
-        raise UserError(
-            f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]} px but its image is "
-            f"{image.shape[1]}x{image.shape[0]}; download both again"
-        )
-    if not mask.any():
-        return [Dropped(pair.name, "the mask is empty")]
-    if mask.all():
-        return [Dropped(pair.name, "the mask covers the whole image")]
+    photo = read_photo(pair.image)
+    mask, notes = read_mask(pair.mask, photo)
+    if fault := mask_fault(mask):
+        return [Dropped(pair.name, fault)]
     ellipse = fit_ellipse(mask)
     # The vector for k-means is fitted in the frame of the patch; only the mask is drawn at full size.
     recist = fit_ellipse(shrink_mask(mask))
@@ -120,12 +114,14 @@ def make_lesion(pair: Pair, *, rgb: bool, grabcut: bool) -> list[Outcome]:
     inside = shrink_mask(ellipse_mask(ellipse, mask.shape, margin=0.5)) if grabcut else None
     lesion = Lesion(
         name=pair.name,
-        image=make_patch(image, rgb=rgb),
+        group=(pair.lesion_id if corrected else "") or pair.name,
+        image=make_patch(photo.pixels, rgb=corrected),
         ellipse=resize_mask(ellipse_mask(ellipse, mask.shape)),
         recist=recist,
-        grabcut=None if inside is None else grabcut_mask(resize_image(image), inside),
+        grabcut=None if inside is None else grabcut_mask(resize_image(photo.pixels), inside),
         truth=resize_mask(mask),
         info={"source": pair.image.name, "lesion_id": pair.lesion_id},
+        notes=(*photo.notes, *notes),
     )
     return [lesion]
 
@@ -135,6 +131,8 @@ def split_by_image(rows: list[dict[str, Any]]) -> list[str]:
     order = list(range(len(rows)))
     random.Random(1).shuffle(order)
     train, val = int(0.7 * len(rows)), int(0.2 * len(rows))
+    for place, row in enumerate(order):
+        rows[row]["order"] = place  # ACoseg's evaluation leaves out the last of this order (FACTS.md 4.4)
     splits = ["train"] * train + ["val"] * val + ["test"] * (len(rows) - train - val)
     return [split for _, split in sorted(zip(order, splits, strict=True))]
 
@@ -157,13 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     inputs += [path for path in [args.data / METADATA] if path.is_file()]
     corrected = args.protocol == "corrected"
     preprocess(
-        PreprocessConfig.from_args(DATASET, args, inputs, channels="rgb" if corrected else "bgr"),
+        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": CHANNELS[args.protocol]}),
         args.prepared,
         pairs,
-        partial(make_lesion, rgb=corrected, grabcut=args.grabcut),
+        partial(make_lesion, corrected=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
         force=args.force,
+        refresh=args.refresh,
         workers=args.workers,
         unit="image",
     )

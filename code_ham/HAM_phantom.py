@@ -17,17 +17,14 @@ HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
 
 
 def draw_lesion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a skin image with a pigmented lesion: uneven pigment, soft border, hair, vignette.
+    """Draw skin with a pigmented lesion, (450, 600, 3) uint8 BGR, and the lesion's mask, (450, 600) uint8 0/255.
 
-    Returns:
-        The image (450, 600, 3) uint8 BGR and its mask (450, 600) uint8 0/255.
+    The pigment is uneven, the border soft; there are hairs and a vignette.
     """
-    shape = (HEIGHT, WIDTH)
-    radius = rng.uniform(60, 170)
+    shape, radius = (HEIGHT, WIDTH), rng.uniform(60, 170)
     radii = radius, radius * rng.uniform(0.55, 1)
     centre = rng.uniform(200, 400), rng.uniform(170, 280)
     mask = blob(shape, centre, radii, rng.uniform(0, 180), rng.uniform(0.05, 0.14), rng)
-
     skin = rng.uniform((120, 140, 190), (175, 195, 235))  # BGR
     pigment = rng.uniform(0.35, 1.0) * np.array([70, 85, 135]) + rng.uniform(-12, 12, 3)
     uneven = 1 + 0.25 * smooth_noise(shape, 25, rng) + 0.1 * smooth_noise(shape, 4, rng)
@@ -54,14 +51,9 @@ def _draw_hair(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
-    """Write a synthetic HAM10000: images in two folders, masks, and the metadata.
+    """Write a synthetic HAM10000: images in two folders, masks, and the metadata; ``seed`` decides every pixel.
 
     Every tenth image has the lesion id of the one before, as HAM10000's follow-up images do.
-
-    Args:
-        folder: the data folder; made if need be.
-        lesions: number of images.
-        seed: the same seed gives the same pixels.
     """
     folders = [folder / name for name in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER)]
     for path in folders:

@@ -2,9 +2,11 @@
 
 python HAM_predict.py --checkpoint checkpoints/ham_a1class.pt photo.jpg my_images/ --out predictions
 
-Each image shows one lesion. All of it is squeezed to 120x120 px, as HAM10000 is; its mask has the image's own size.
+Each image shows one lesion. All of it is squeezed to 120x120 px, as HAM10000 is; its mask has the image's own size and
+lies over it as viewers show it, turned by its EXIF orientation.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 
 import HAM_data  # also puts the project's root on the path
-from common.data.images import read_image
+from common.data.images import read_photo
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.utils.errors import UserError, run_script
@@ -45,15 +47,17 @@ def read_lesion_image(path: Path, name: str, *, rgb: bool) -> LesionImage:
     """Read an image, which is one patch; its results are named ``name``. For ``rgb`` see `HAM_data.make_patch`.
 
     Raises:
-        UserError: not a readable image.
+        UserError: as `read_photo`.
     """
-    image = read_image(path)
+    photo = read_photo(path)
+    for note in photo.notes:
+        print(f"{path}: {note}", file=sys.stderr)
 
     def paste(probability: np.ndarray) -> np.ndarray:
-        return cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(probability, photo.pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
-    patch = LesionPatch(name, HAM_data.make_patch(image, rgb=rgb), paste)
-    return LesionImage(str(path), name, f"{name}_mask.png", image[..., ::-1], [patch])
+    patch = LesionPatch(name, HAM_data.make_patch(photo.pixels, rgb=rgb), paste)
+    return LesionImage(str(path), name, f"{name}_mask.png", photo.pixels[..., ::-1], [patch])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     paths = find_images(args.inputs)
     predictor = load_predictor(args, HAM_data.DATASET, paths)
-    rgb = predictor.model.protocol == "corrected"
+    model = predictor.model
+    rgb = model.settings.get("preprocessing", {}).get("channels", HAM_data.CHANNELS[model.protocol]) == "rgb"
     images = (read_lesion_image(path, name, rgb=rgb) for path, name in zip(paths, output_names(paths), strict=True))
     predict(predictor, progress(images, "predicting", len(paths), "image"), args.out)
 

@@ -7,10 +7,10 @@ python lits_data.py --split-file my_split.csv    # columns volume, split
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
 
@@ -27,7 +27,8 @@ from common.run.cli import prepare_parser
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
-from lits_files import Pair, Scan, find_pairs
+from lits_files import Pair, check_pairs, find_pairs
+from lits_scan import Scan
 from lits_split import read_split_file, split_by_volume
 
 DATASET = DatasetInfo(
@@ -40,35 +41,16 @@ DATASET = DatasetInfo(
 )
 GROWTHS = (10, 8)  # px, one after the other
 LEAST_IOU = 0.4
-PARTS = 2  # a volume with many tumours would keep one core busy after the others have finished
+PARTS = 2  # jobs a volume: one with many tumours would keep one core busy after the others have finished
+NO_TUMOUR = "volume without tumour (label 2; if 1 stands for the tumours, relabel them to 2)"
 
 
-class Part(NamedTuple):
-    """A job: one of the `PARTS` shares of a volume's slices with tumour."""
-
-    pair: Pair
-    number: int
-    """0..PARTS-1."""
-
-
-class Box(NamedTuple):
-    """First and last pixels, both included, of a box on a slice."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-def patch_box(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Find the square patch about a component's box (FACTS.md section 3, row patch).
+def patch_box(box: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the patch about a component (FACTS.md section 3): a square unless the slice's border cuts it.
 
     Args:
-        box: of the component.
+        box: top, left, bottom, right of the component; first and last pixels, both included.
         shape: rows and columns of the slice.
-
-    Returns:
-        Rows and columns of the patch; a square unless the slice's border cuts it.
     """
     top, left, bottom, right = box
     for growth in GROWTHS:
@@ -84,12 +66,10 @@ def patch_box(box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def grey(hounsfield: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
-    """Turn intensities into grey levels, uint8.
+    """Turn HU of any shape into uint8 grey levels.
 
-    Args:
-        hounsfield: any shape, in HU.
-        window: centre and width in HU, mapped linearly to 0..255; None, as published, takes HU as grey levels
-            and saturates them below 0 and above 255.
+    ``window``, centre and width in HU, is mapped linearly to 0..255; None, as published, takes HU as grey levels and
+    saturates them below 0 and above 255.
     """
     values = hounsfield
     if window is not None:
@@ -103,17 +83,31 @@ def make_patch(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(resize_image(pixels)[..., None], 3, axis=2)
 
 
+def check_patches(path: Path, patches: Iterable[np.ndarray]) -> None:
+    """Refuse a volume whose patches show next to nothing, as they do where its intensities are not HU.
+
+    Raises:
+        UserError: nearly all pixels of its (120, 120, 3) patches are black or of one grey level, or most are white.
+    """
+    pixels = [patch[::4, ::4, 0] for patch in patches]
+    if not pixels:
+        return
+    low, middle, high = np.percentile(pixels, (1, 50, 99))
+    look = "white" if middle == 255 else "black" if high == 0 else "of one grey" if high - low <= 1 else None
+    if look:
+        raise UserError(
+            f"{path}: the patches of its lesions are all {look}, so that its intensities can't be HU, or --window does "
+            "not fit; restore HU (0 to 1: undo the scaling; off by 1024: shift them back), or take another window"
+        )
+
+
 def make_lesion(
-    name: str, pixels: np.ndarray, component: np.ndarray, info: Mapping[str, Any], *, grabcut: bool
+    name: str, group: str, pixels: np.ndarray, component: np.ndarray, info: Mapping[str, Any], *, grabcut: bool
 ) -> Outcome:
     """Make a lesion from a component's patch, or say why it is dropped (FACTS.md section 3, rows ellipse to GrabCut).
 
-    Args:
-        name: of the lesion.
-        pixels: (H, W) uint8, the patch at its own resolution.
-        component: (H, W) booleans; other tumours of the patch are left out.
-        info: more cells of `lesions.csv`.
-        grabcut: make the GrabCut mask too.
+    ``pixels``, (H, W) uint8, are the patch at its own resolution, ``component`` its (H, W) booleans, without the
+    patch's other tumours; ``info`` are more cells of `lesions.csv`.
     """
     ellipse = fit_ellipse(component)
     if ellipse is None:
@@ -133,51 +127,47 @@ def make_lesion(
         touched = ellipse_mask(ellipse, component.shape, grow=0.5).astype(np.float64)
         touched = (cv2.resize(touched, (PATCH, PATCH)) > 0).astype(np.uint8)
         weak = grabcut_mask(image, touched, inset=2, least_pixels=10)
-    return Lesion(name, image, target, recist, weak, truth, info)
+    return Lesion(name, group, image, target, recist, weak, truth, info)
 
 
-def make_lesions(part: Part, *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
+def make_lesions(job: tuple[Pair, int], *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
     """Make the lesions of a part of a volume, in the order of their names.
 
     Only slices that hold tumour are read from the volume, one at a time.
 
     Args:
-        part: the files, and which share of the slices with tumour.
+        job: the files, and which of the `PARTS` shares of the slices with tumour, from 0.
         window: see `grey`.
         grabcut: make the GrabCut masks too.
 
     Raises:
-        UserError: a file is unreadable, the two differ in size, or a slice holds labels other than 0, 1, 2 or NaN or
-            infinite voxels.
+        UserError: as `Scan`, its methods and `check_patches`.
     """
-    pair = part.pair
-    volume, segmentation = Scan(pair.volume), Scan(pair.segmentation)
-    if volume.shape != segmentation.shape:
-        raise UserError(
-            f"{pair.segmentation} is {segmentation.size} voxels but its volume is {volume.size}; download both again"
-        )
-    depth, spacing = volume.shape[2], "x".join(f"{step:g}" for step in volume.spacing)
+    pair, part = job
+    volume = Scan(pair.volume)
+    segmentation = Scan(pair.segmentation, volume)
+    depth, spacing = volume.shape[2], "x".join(f"{step:g}" for step in volume.spacing or ())
     slices = [index for index in range(depth) if segmentation.read_tumour(index).any()]
     if not slices:
-        return [Dropped(pair.name, "volume without tumour")] if part.number == 0 else []
+        return [Dropped(pair.name, NO_TUMOUR)] if part == 0 else []
     slices.sort(key=lambda index: f"{index}_")  # as the names sort
-    share = slices[len(slices) * part.number // PARTS : len(slices) * (part.number + 1) // PARTS]
+    share = slices[len(slices) * part // PARTS : len(slices) * (part + 1) // PARTS]
     outcomes: dict[str, Outcome] = {}
     for index in sorted(share):  # a compressed file is fastest read forward
         hounsfield = volume.read(index)
         labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))  # 8-connected, by first pixels
         for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
             name = f"{pair.name}_{index}_{number}"
-            patch = patch_box(Box(rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
+            patch = patch_box((rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
             pixels = grey(hounsfield[patch], window)
             info = {
                 "source": f"{pair.volume.name} slice {index} component {number}",
-                "volume": pair.name,
                 "spacing_mm": spacing,
                 "patch_px": f"{pixels.shape[0]}x{pixels.shape[1]}",
             }
-            outcomes[name] = make_lesion(name, pixels, labels[patch] == number, info, grabcut=grabcut)
-    if part.number == 0:
+            outcomes[name] = make_lesion(name, pair.name, pixels, labels[patch] == number, info, grabcut=grabcut)
+    check_patches(pair.volume, (lesion.image for lesion in outcomes.values() if isinstance(lesion, Lesion)))
+    if part == 0:
         volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
 
@@ -204,17 +194,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--split-file", type=Path, metavar="CSV", help=f"the volumes' splits, columns volume and split ({note})")
     args = parser.parse_args(arguments)
     pairs, dropped = find_pairs(args.data)
+    check_pairs(pairs)
     chosen = read_split_file(args.split_file, {pair.name for pair in pairs}) if args.split_file else None
     inputs = [path for pair in pairs for path in (pair.volume, pair.segmentation)]
-    settings = {"window": args.window and list(args.window), "split": chosen}
+    preprocessing = {"channels": "bgr", "window": args.window and list(args.window)}
     preprocess(
-        PreprocessConfig.from_args(DATASET, args, inputs, channels="bgr", **settings),
+        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing, split=chosen),
         args.prepared,
-        [Part(pair, number) for pair in pairs for number in range(PARTS)],
+        [(pair, part) for pair in pairs for part in range(PARTS)],
         partial(make_lesions, window=args.window, grabcut=args.grabcut),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
         force=args.force,
+        refresh=args.refresh,
         workers=args.workers,
         unit="half volume",
     )

@@ -11,20 +11,18 @@ import numpy as np
 
 import lits_data  # noqa: F401 - also puts the project's root on the path
 import lits_files
-from common.data.phantom import blob, phantom_script, smooth_noise, soften
+from common.data.phantom import Pair, blob, phantom_script, smooth_noise, soften
+from lits_scan import write_nifti
 
 SIDE, DEPTH = 256, 16  # px, slices
-SPACING = (1.2, 1.2, 4.0)  # mm
+# 1.2x1.2x4 mm; rows run to the patient's back, columns to the left.
+AFFINE = np.array([[0, -1.2, 0, 0], [-1.2, 0, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
 AIR, FAT, ORGANS, LIVER, VESSELS, TUMOUR, BONE = -1000, -90, 45, 115, 165, 55, 420  # HU
 RADII = (2.2, 3, 9, 14, 22)  # px at the widest slice of a volume's lesions: two tiny ones, three to measure
 
 
 def draw_volume(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw an abdomen: body, spine, a liver with vessels and lesions, noise.
-
-    Args:
-        seed: of the data set.
-        number: of the volume.
+    """Draw an abdomen, volume ``number`` of a data set: body, spine, a liver with vessels and lesions, noise.
 
     Returns:
         The volume (256, 256, 16) int16 in HU and its labels, uint8: 0 background, 1 liver, 2 tumour.
@@ -75,9 +73,7 @@ def _draw_vessels(liver: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return vessels & liver
 
 
-def _place_lesions(
-    liver: np.ndarray, rng: np.random.Generator
-) -> list[tuple[tuple[float, float], float, float, float]]:
+def _place_lesions(liver: np.ndarray, rng: np.random.Generator) -> list[tuple[Pair, float, float, float]]:
     """Draw each lesion's centre (x, y) in px, middle slice, radius in px and half height in slices."""
     inside = cv2.distanceTransform(liver, cv2.DIST_L2, 5)
     lesions = []
@@ -91,24 +87,14 @@ def _place_lesions(
 
 
 def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
-    """Write a synthetic LiTS: volumes and segmentations, every other one compressed.
-
-    Args:
-        folder: the data folder; made if need be.
-        volumes: number of volumes.
-        seed: the same seed gives the same voxels.
-    """
-    affine = np.diag([*SPACING, 1.0])
-    for name in (lits_files.VOLUME_FOLDER, lits_files.SEGMENTATION_FOLDER):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    """Write so many volumes and segmentations, every other one compressed, to a data folder."""
+    places = f"{lits_files.VOLUME_FOLDER}/volume", f"{lits_files.SEGMENTATION_FOLDER}/segmentation"
     for number in range(volumes):
-        volume, labels = draw_volume(seed, number)
         suffix = ".nii.gz" if number % 2 else ".nii"  # the download has .nii, which users compress
-        for voxels, place in (
-            (volume, f"{lits_files.VOLUME_FOLDER}/volume-{number}"),
-            (labels, f"{lits_files.SEGMENTATION_FOLDER}/segmentation-{number}"),
-        ):
-            lits_files.write_nifti(folder / (place + suffix), nib.Nifti1Image(voxels, affine))
+        for voxels, place in zip(draw_volume(seed, number), places, strict=True):
+            path = folder / f"{place}-{number}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_nifti(path, nib.Nifti1Image(voxels, AFFINE))
 
 
 if __name__ == "__main__":

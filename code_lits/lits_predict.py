@@ -3,13 +3,15 @@
 python lits_predict.py --checkpoint checkpoints/LiTS_A1class_40.pt volume.nii.gz --lesions lesions.csv --out predictions
 
 Around each lesion a square patch is cut exactly as from LiTS's volumes; the mask is a NIfTI file with the volume's own
-shape and affine, 1 inside the lesions.
+shape and affine, 1 inside the lesions. Overlays show the patient's right on the left and anterior up.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,68 +22,105 @@ from common.inference.predict import load_predictor, output_names, predict, pred
 from common.inference.prompts import VOLUME_HELP, LesionPrompt, read_prompts
 from common.utils.errors import UserError, run_script
 from common.utils.progress import progress
-from lits_files import Scan
+from lits_scan import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
+Window = tuple[float, float] | None
 
 
-def cut_patch(pixels: np.ndarray, prompt: LesionPrompt) -> LesionPatch:
-    """Cut a lesion's patch out of a (rows, columns) uint8 slice, as `lits_data` cuts a component's."""
-    box = lits_data.Box(*(round(side) for side in (prompt.top, prompt.left, prompt.bottom, prompt.right)))
+def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int = 2) -> LesionPatch:
+    """Cut a lesion's patch out of a (rows, columns) uint8 slice; it is pasted into the slice as shown, upright.
+
+    A point's patch, about a box of `POINT_SIDE`, has so many ``looks`` at larger boxes behind it, each twice as wide.
+    """
+    box = (round(prompt.top), round(prompt.left), round(prompt.bottom), round(prompt.right))
     place = lits_data.patch_box(box, pixels.shape)
     patch = pixels[place]
 
     def paste(probability: np.ndarray) -> np.ndarray:
         image = np.zeros(pixels.shape, np.float32)
         image[place] = cv2.resize(probability, patch.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return image
+        return scan.upright(image)
 
-    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste)
+    wide, high = (prompt.right - prompt.left) / 2, (prompt.bottom - prompt.top) / 2
+    larger = prompt._replace(
+        left=max(prompt.left - wide, 0),
+        top=max(prompt.top - high, 0),
+        right=min(prompt.right + wide, pixels.shape[1] - 1),
+        bottom=min(prompt.bottom + high, pixels.shape[0] - 1),
+    )
+    look = partial(cut_patch, pixels, larger, scan, looks - 1) if prompt.is_point and looks else None
+    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste, look)
 
 
-def read_slices(
-    scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: tuple[float, float] | None
-) -> Iterator[LesionImage]:
-    """Read the slices that have prompts, one by one and in their order, and cut the lesions' patches.
+def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: Window) -> Iterator[LesionImage]:
+    """Read the slices that have prompts, in their order, and cut the lesions' patches; images are upright.
 
     The results' names begin with ``name``. For ``window`` see `lits_data.grey`.
 
     Raises:
-        UserError: the file is cut short or damaged.
+        UserError: the file is cut short or damaged, or as `lits_data.check_patches`.
     """
-    spacing = scan.spacing if all(0 < step < math.inf for step in scan.spacing) else None
+    slices: list[tuple[int, np.ndarray, list[LesionPatch]]] = []
     for index, slice_prompts in groupby(sorted(prompts, key=lambda p: p.slice), key=lambda p: p.slice):
         pixels = lits_data.grey(scan.read(index), window)
+        slices.append((index, pixels, [cut_patch(pixels, prompt, scan) for prompt in slice_prompts]))
+    lits_data.check_patches(scan.path, (patch.image for _, _, patches in slices for patch in patches))
+    spacing = scan.spacing
+    if spacing and scan.orientation is not None and scan.orientation[0, 0] == 0:
+        spacing = spacing[1], spacing[0], spacing[2]  # upright, the file's rows are columns
+    for index, pixels, patches in slices:
         yield LesionImage(
             source=str(scan.path),
             name=f"{name}_{index}",
             mask_file=f"{name}_mask.nii.gz",
-            rgb=cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB),
-            patches=[cut_patch(pixels, prompt) for prompt in slice_prompts],
+            rgb=cv2.cvtColor(scan.upright(pixels), cv2.COLOR_GRAY2RGB),
+            patches=patches,
             slice=index,
             spacing=spacing,
         )
 
 
+def choose_window(window: Window, settings: Mapping[str, Any], checkpoint: Path) -> Window:
+    """The window that a checkpoint's patches were prepared with, by its settings; ``window`` where they don't tell.
+
+    Raises:
+        UserError: ``window`` is another.
+    """
+    preprocessing = settings.get("preprocessing", {})
+    if "window" not in preprocessing:
+        return window
+    own = preprocessing["window"] and tuple(preprocessing["window"])
+    if window not in (None, own):
+        trained = f"--window {own[0]:g},{own[1]:g}" if own else "no --window"
+        raise UserError(
+            f"{checkpoint} was trained with {trained}, not with {window[0]:g},{window[1]:g}; leave --window out"
+        )
+    return own
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
     parser = predict_parser(__doc__, VOLUME_HELP)
-    add, note = parser.add_argument, "as the checkpoint's patches were prepared with (default as published: none)"
+    add, note = parser.add_argument, "default the checkpoint's own, else as published: none"
     add("volume", type=Path, metavar="VOLUME.nii.gz", help="CT in HU")
-    add("--window", type=lits_data.parse_window, metavar="CENTRE,WIDTH", help=f"in HU, {note}")
+    add("--window", type=lits_data.parse_window, metavar="CENTRE,WIDTH", help=f"HU that become 0..255 ({note})")
     args = parser.parse_args(arguments)
     if not args.volume.name.endswith(SUFFIXES):
         raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
     scan = Scan(args.volume)
-    prompts = read_prompts(args.lesions, scan.shape)
+    prompts = read_prompts(args.lesions, scan.shape, scan.axes)
+    for remark in scan.remarks:
+        print(f"{args.volume}: {remark}", file=sys.stderr)
     predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions])
+    window = choose_window(args.window, predictor.model.settings, args.checkpoint)
     (name,) = output_names([args.volume])
     volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
 
     def save_mask(image: LesionImage, mask: np.ndarray) -> None:
-        volume_mask[..., image.slice] = mask
+        volume_mask[..., image.slice] = scan.upright(mask, back=True)
 
-    slices = read_slices(scan, prompts, name, args.window)
+    slices = read_slices(scan, prompts, name, window)
     total = len({prompt.slice for prompt in prompts})
     predict(predictor, progress(slices, "predicting", total, "slice"), args.out, save_mask)
     scan.write_mask(args.out / f"{name}_mask.nii.gz", volume_mask)

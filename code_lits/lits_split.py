@@ -13,8 +13,7 @@ PUBLISHED_RUNS = """
 E20 T772 V45 T2456 V356 T87 E276 V117 E381 T1447 V596 T134 E9 T15 V3 T1601 E91 V12 E7 V486 T68 E95 T51 V89 E12 T36 V6
 T6 V99 T306 E116 V22 T28 V18 T49 E319 V42 T31 V131 E14 T213 V25 T73 V160 T27 V45 T543 V7 T85 E21 T10 V4 E21 V20 T4 V27
 E24 V57 T107 V60 T30 V26 T4 E13 V12 T176 V136 E38 T612 V270 E88 T1267 V320 T1284 V119 E85
-"""
-"""The published split as runs over the patches in the order of their names (FACTS.md section 3)."""
+"""  # the published split as runs over the patches in the order of their names (FACTS.md section 3)
 
 
 def published_split() -> list[str]:
@@ -24,11 +23,9 @@ def published_split() -> list[str]:
 
 
 def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
-    """Read the split of each volume from a CSV file.
+    """Read the split of each volume from a CSV file with the columns ``volume`` ("volume-7" or "7") and ``split``.
 
-    Args:
-        path: a file with the columns ``volume`` ("volume-7" or "7") and ``split``.
-        known: names of the volumes that have segmentations; the file must name all of them and no other.
+    It must name all ``known`` volumes, those that have segmentations, and no other.
 
     Raises:
         UserError: a column, a volume or a split is unknown or missing, or a volume is in two splits.
@@ -58,11 +55,8 @@ def split_by_volume(rows: list[dict[str, Any]], chosen: Mapping[str, str] | None
         rows: of `lesions.csv`, in the order of their names.
         chosen: the split of each volume, from a split file; None means the published runs if exactly the published
             patches are there, else a seeded 70/20/10 of the volumes by number of patches.
-
-    Returns:
-        The split of each row; no volume is in two.
     """
-    volumes = [row["volume"] for row in rows]
+    volumes = [row["group"] for row in rows]
     if chosen is not None:
         print("split: as the split file says")
         return [chosen[volume] for volume in volumes]

@@ -15,7 +15,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # in place of this folder, which Python puts there
+sys.path.pop(0)  # this folder, which Python puts there
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.utils.errors import UserError, run_script
 
@@ -27,8 +28,7 @@ TOOLS = {
     "baselines": "evaluation.baselines",
     "benchmark": "benchmark.speed",
     "scaling": "benchmark.scaling",
-}
-"""Modules whose ``main`` takes a tool's arguments."""
+}  # modules whose ``main`` takes a tool's arguments
 
 
 def main() -> None:

@@ -9,19 +9,15 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from skimage.feature import canny
 
 from common.patches import PATCH
 from common.recipe import Protocol
 
-METRICS = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")
-"""The six, in the order of the paper's table."""
+METRICS = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")  # the six, in the order of the paper's table
 EXTRA_METRICS = ("average_hausdorff", "hausdorff95")
 """Border distances that the paper's text names or that others report."""
-FRACTIONS = ("iou", "dice", "vs")
-"""Metrics in 0..1, which the paper prints in per cent; the others are px."""
-DISTANCES = ("centre_error", "avd", *EXTRA_METRICS)
-"""Metrics that an empty mask leaves undefined."""
+FRACTIONS = ("iou", "dice", "vs")  # metrics in 0..1, which the paper prints in per cent; the others are px.
+DISTANCES = ("centre_error", "avd", *EXTRA_METRICS)  # metrics that an empty mask leaves undefined
 
 
 def lesion_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -88,6 +84,8 @@ _CANNY_REACH = 8
 
 
 def _edge_pixels(mask: np.ndarray) -> int:
+    from skimage.feature import canny  # slow to import
+
     x, y, width, height = cv2.boundingRect(mask)
     # Cutting the emptiness off gives the same edges, sooner.
     top, left = max(y - _CANNY_REACH, 0), max(x - _CANNY_REACH, 0)

@@ -13,10 +13,8 @@ from common.patches import PATCH, canvas_index, patch_offset
 from common.recipe import Method
 from common.utils.errors import UserError
 
-HEAD_DROPOUT = 0.2
-"""Dropout of the cluster head (FACTS.md section 1)."""
-ATTENTION_WIDTH = 4096
-"""Hidden units of ACoseg's attention (FACTS.md section 1)."""
+HEAD_DROPOUT = 0.2  # dropout of the cluster head (FACTS.md section 1).
+ATTENTION_WIDTH = 4096  # hidden units of ACoseg's attention (FACTS.md section 1).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -142,7 +140,7 @@ class PatchNet(nn.Module):
         self.transform = CanvasTransform(canvas)
 
     def forward(self, patches: Tensor) -> dict[str, Tensor]:
-        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, {"cluster": (B, K)}."""
+        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K)."""
         logits = self.network(self.transform(patches))
         return logits | {"mask": centre_crop(logits["mask"])[:, 0]}
 

@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-PATCH = 120
-"""Side of the square patch in px."""
+PATCH = 120  # side of the square patch in px
 
 SMALL_CANVAS = (128, 128)
-"""The canvas of the corrected protocol: all but mirror images of the patch is left out (measured in common/README.md)."""
-CANVAS = (384, 480)
-"""The published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch."""
+"""The canvas of the corrected protocol: it leaves out the patch's mirror images (measured: common/README.md)."""
+CANVAS = (384, 480)  # the published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch
 
-CANVAS_MULTIPLE = 16
-"""The encoder's output stride: a canvas must be a multiple of it."""
+CANVAS_MULTIPLE = 16  # the encoder's output stride: a canvas must be a multiple of it
 LARGEST_CANVAS = 4096
 """Rows or columns; such a canvas has 90 times the pixels of the published one, and more can only be a mistake."""
 

@@ -9,8 +9,7 @@ import numpy as np
 
 Protocol = Literal["released", "corrected"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
-ENCODER = "resnet101"
-"""The published encoder (FACTS.md section 1)."""
+ENCODER = "resnet101"  # the published encoder (FACTS.md section 1).
 TARGETS = ("ellipse", "grabcut", "truth")
 """Masks that a network can be trained on or scored against, by the name of their array."""
 
@@ -19,21 +18,16 @@ TARGETS = ("ellipse", "grabcut", "truth")
 class DatasetInfo:
     """What `common/` must know of a dataset; everything else stands in the dataset's own folder."""
 
-    name: str
-    """As results and messages call it."""
-    folder: Path
-    """The dataset's code folder; checkpoints and results lie in it by default."""
-    data: str
-    """Name of the default data folder inside ``folder``."""
-    prepare_script: str
-    """File name of the script that makes ``prepared/``, named in messages."""
-    clusters: int
-    """K, the number of shape clusters of the A1+L method."""
-    truth: str
-    """The prepared array that predictions are scored against: "truth", or what stands in for it."""
+    name: str  # as results and messages call it
+    folder: Path  # the dataset's code folder; checkpoints and results lie in it by default
+    data: str  # name of the default data folder inside ``folder``
+    prepare_script: str  # file name of the script that makes ``prepared/``, named in messages
+    clusters: int  # K, the number of shape clusters of the A1+L method
+    truth: str  # the prepared array that predictions are scored against: "truth", or what stands in for it
     read_truth: Callable[[Path, list[dict[str, str]]], dict[int, np.ndarray]] | None = None
     """Reads human masks from a folder for rows of `lesions.csv`, as (120, 120) 0/1 by row; None where masks are part
     of the dataset."""
+    channels: str = "bgr"  # of the released patches: "bgr" (RGB under `corrected`), or "slices" (previous, key, next)
 
     @property
     def prepare_command(self) -> str:
@@ -45,18 +39,12 @@ class DatasetInfo:
 class Method:
     """One of the paper's three methods (FACTS.md section 1)."""
 
-    name: str
-    """As in the script names and the checkpoint's recipe."""
-    label: str
-    """As in the paper's table."""
-    cluster_head: bool = False
-    """An auxiliary head predicts the lesion's shape cluster."""
-    paired: bool = False
-    """A batch is cut into two halves that are fed as (first, second), then as (second, first)."""
-    clip_norm: float | None = None
-    """Gradients are clipped to this norm before every step."""
-    accumulates: bool = False
-    """The release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`)."""
+    name: str  # as in the script names and the checkpoint's recipe
+    label: str  # as in the paper's table
+    cluster_head: bool = False  # an auxiliary head predicts the lesion's shape cluster
+    paired: bool = False  # a batch is cut into two halves that are fed as (first, second), then as (second, first)
+    clip_norm: float | None = None  # gradients are clipped to this norm before every step
+    accumulates: bool = False  # the release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`).
 
 
 A1 = Method("A1", "A1")
@@ -71,17 +59,12 @@ class Recipe:
 
     dataset: DatasetInfo
     method: Method
-    checkpoint: str
-    """The published checkpoint's file name."""
-    loss_weights: Mapping[str, float]
-    """Weight of each named loss: "mask", and "cluster" where the method has the head."""
-    lr: float
-    """Adam's learning rate."""
+    checkpoint: str  # the published checkpoint's file name
+    loss_weights: Mapping[str, float]  # weight of each named loss: "mask", and "cluster" where the method has the head
+    lr: float  # Adam's learning rate
     batch_size: int
-    epochs: int
-    """At most this many."""
-    patience: int
-    """Epochs without improvement after which training stops."""
+    epochs: int  # at most this many
+    patience: int  # epochs without improvement after which training stops
     watch: Literal["mask", "dice"]
     """Watched on validation against the ellipse: the mask loss (lower is better) or Dice (higher is better)."""
     out_of_patience: Literal["best", "last"]
@@ -93,8 +76,7 @@ class Recipe:
     for data the paper does not have."""
 
 
-HISTORY = ".history.csv"
-"""What takes the place of a checkpoint's suffix in the name of its training's history."""
+HISTORY = ".history.csv"  # what takes the place of a checkpoint's suffix in the name of its training's history
 
 
 def history_path(checkpoint: Path) -> Path:
@@ -112,34 +94,26 @@ class RunConfig:
     """What training and evaluation share: a recipe with the command line's changes, and where and how it runs."""
 
     recipe: Recipe
-    prepared: Path
-    """The folder of prepared arrays."""
+    prepared: Path  # the folder of prepared arrays
     checkpoint: Path
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
-    limit: int | None
-    """Only the first lesions of each split; None means all."""
+    limit: int | None  # only the first lesions of each split; None means all
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
     """One training."""
 
-    encoder: str
-    """A name of segmentation-models-pytorch."""
-    encoder_weights: str
-    """What the encoder starts from: "imagenet", "none" or the path of a state dict."""
-    canvas: tuple[int, int]
-    """(rows, columns) in px that the network sees."""
-    clusters: int
-    """K."""
+    encoder: str  # a name of segmentation-models-pytorch
+    encoder_weights: str  # what the encoder starts from: "imagenet", "none" or the path of a state dict
+    canvas: tuple[int, int]  # (rows, columns) in px that the network sees
+    clusters: int  # K
     protocol: Protocol
-    target: str
-    """The mask that is trained on, one of `TARGETS`."""
+    target: str  # the mask that is trained on, one of `TARGETS`
     seed: int
     resume: bool
-    compile: bool
-    """Run ``torch.compile`` on the network first."""
+    compile: bool  # run ``torch.compile`` on the network first.
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint records of its training, as plain values: all that changes the result."""
@@ -168,14 +142,12 @@ class TrainConfig(RunConfig):
 class EvalConfig(RunConfig):
     """One evaluation. ``None`` means: as the checkpoint's own settings say, else as published."""
 
-    results: Path
-    """The folder that metrics are written to."""
+    results: Path  # the folder that metrics are written to
     encoder: str | None
     canvas: tuple[int, int] | None
     clusters: int | None
     protocol: Protocol | None
     split: Literal["train", "val", "test", "all"]
-    truth: str
-    """What predictions are scored against: one of `TARGETS`, or a folder of human masks."""
-    export: Literal["onnx"] | None
-    """Write the checkpoint in this format and score nothing."""
+    truth: str  # what predictions are scored against: one of `TARGETS`, or a folder of human masks
+    allow_seen: bool  # score lesions that the network was trained on as test data, and say so
+    export: Literal["onnx"] | None  # write the checkpoint in this format and score nothing

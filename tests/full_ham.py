@@ -47,6 +47,7 @@ def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
             lesions.append(
                 Lesion(
                     name=str(names[row]),
+                    group=str(names[row]),
                     image=image,
                     ellipse=ellipse[index],
                     recist=Ellipse(*recist[row].tolist()),
@@ -61,11 +62,16 @@ def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
 def unpack(package: Path, folder: Path, clusters: int = HAM_data.DATASET.clusters, limit: int | None = None) -> None:
     """Write ``folder``/prepared; with ``limit``, the first lesions only."""
     with np.load(package / IMAGES) as packed:
-        splits = dict(zip(packed["names"].tolist(), packed["split"].tolist(), strict=True))
+        published: dict[str, dict[str, Any]] = {name: {} for name in packed["names"].tolist()}
+    splits = dict(zip(published, HAM_data.split_by_image(list(published.values())), strict=True))
     args = SimpleNamespace(data=package, protocol="released", clusters=clusters, seed=0, grabcut=True)
-    config = PreprocessConfig.from_args(HAM_data.DATASET, args, [package / IMAGES, package / MASKS], channels="bgr")  # type: ignore[arg-type]
+    config = PreprocessConfig.from_args(
+        HAM_data.DATASET, args, [package / IMAGES, package / MASKS], {"channels": "bgr"}
+    )  # type: ignore[arg-type]
 
     def assign_splits(rows: list[dict[str, Any]]) -> list[str]:
+        for row in rows:
+            row |= published[row["lesion"]]
         return [splits[row["lesion"]] for row in rows]
 
     jobs = range(0, limit or len(splits), _CHUNK)

@@ -11,7 +11,7 @@ class BrightIsLesion:
     """Stands in for a `Predictor`: grey value 255 is probability 1."""
 
     def __init__(self, protocol="released"):
-        self.model = SimpleNamespace(protocol=protocol)
+        self.model = SimpleNamespace(protocol=protocol, settings={})
         self.settings = None  # what `Predictor.load` is called with
         self.batches = []  # number of patches in each call
 

@@ -167,18 +167,22 @@ CHECKS = {
 }
 
 
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    return read_modules(ROOT)
+
+
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_package_keeps_to_its_plan(name):
-    assert CHECKS[name](read_modules(ROOT)) == []
+def test_the_package_keeps_to_its_plan(name, modules):
+    assert CHECKS[name](modules) == []
 
 
-def test_every_room_is_on_one_floor_and_there_is_no_other():
+def test_every_room_is_on_one_floor_and_there_is_no_other(modules):
     rooms = [room for floor in FLOORS for room in floor]
-    assert sorted(rooms) == sorted({module.split(".")[1] for module in read_modules(ROOT)})
+    assert sorted(rooms) == sorted({module.split(".")[1] for module in modules})
 
 
-def test_the_exceptions_are_still_needed():
-    modules = read_modules(ROOT)
+def test_the_exceptions_are_still_needed(modules):
     assert {*UNTESTED, *TEST_NAMES, *TOUCH_SYS_PATH} <= modules.keys()
     assert len(modules["common.__init__"].body) == 1
 
@@ -211,13 +215,11 @@ def test_no_two_tests_have_the_same_file_name():
         ("untested", "data/augment", "FLIP = True"),
     ],
 )
-def test_a_planted_violation_is_found(check, module, code):
-    modules = read_modules(ROOT)
+def test_a_planted_violation_is_found(check, module, code, modules):
     name = f"common.{module.replace('/', '.')}"
-    planted = modules.setdefault(name, ast.parse(""))
-    planted.body += ast.parse(code).body
-    violations = CHECKS[check](modules)
-    assert name in " ".join(violations)
+    body = modules[name].body if name in modules else []
+    planted = ast.Module([*body, *ast.parse(code).body], [])
+    assert name in " ".join(CHECKS[check](modules | {name: planted}))
 
 
 def test_a_crowded_folder_is_found():

@@ -25,7 +25,8 @@ def run(*arguments, folder, python=()) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_these_are_the_tools():
+def test_these_are_the_tools(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
     door = runpy.run_path(str(ROOT / "common"))
     assert list(FLAGS) == list(door["TOOLS"])
     assert all(f"python common {tool} " in door["__doc__"] for tool in FLAGS)
@@ -38,7 +39,7 @@ def test_help_from_another_folder(tool, tmp_path):
     assert f"usage: python common {tool} " in done.stdout
     assert all(flag in done.stdout for flag in FLAGS[tool].split())
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert not imported & {"torch", "sklearn"}
+    assert "torch" not in imported
 
 
 def test_without_a_tool_the_tools_are_listed(tmp_path):

@@ -22,7 +22,15 @@ def make_lesions(number: int, *, fails_at: int | None = None) -> list:
     fill = np.full((120, 120), number % 2, np.uint8)
     image = np.full((120, 120, 3), number, np.uint8)
     return [
-        Lesion(f"n{number}-{part}", image, fill, Ellipse(number, part, 1, 2, 3), truth=fill, info={"source": number})
+        Lesion(
+            f"n{number}-{part}",
+            f"n{number}",
+            image,
+            fill,
+            Ellipse(number, part, 1, 2, 3),
+            truth=fill,
+            info={"source": number},
+        )
         for part in range(number % 3)
     ]
 
@@ -33,5 +41,13 @@ def split_in_thirds(rows: list) -> list[str]:
 
 def make_config(**changes) -> PreprocessConfig:
     return PreprocessConfig(
-        **{"dataset": DATASET, "protocol": "released", "clusters": 2, "seed": 0, "inputs": "abc", **changes}
+        **{
+            "dataset": DATASET,
+            "protocol": "released",
+            "clusters": 2,
+            "seed": 0,
+            "inputs": "abc",
+            "preprocessing": {"channels": "bgr"},
+            **changes,
+        }
     )

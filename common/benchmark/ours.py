@@ -1,30 +1,27 @@
 """The project's own way, as the benchmark measures it: the functions that the scripts call."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from itertools import islice, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from common.benchmark.runner import BenchmarkConfig, Measurement, clock
+from common.benchmark.runner import WARM_UP_STEPS, BenchmarkConfig, Measurement, clock
 from common.data.dataset import LesionDataset
 from common.patches import SMALL_CANVAS
 
 if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
-    from torch import Tensor, nn
+    from torch import nn
 
     from common.data.loader import Batch, LesionLoader
     from common.training.checkpoint import TrainedModel
     from common.training.trainer import Trainer
 
-WARM_UP_STEPS = {"cpu": 1, "cuda": 5}
-"""Steps before the timed ones, by type of device: memory is allocated, and a GPU chooses its convolutions."""
-_SMALL_STEPS = 5
-"""Steps on the small canvas for each step on a larger one: they are short."""
+_SMALL_STEPS = 5  # on the small canvas for each step on a larger one: they are short
 _SCORED_LESIONS = 200
 
 
@@ -33,8 +30,7 @@ def prepare(config: BenchmarkConfig, *flags: str) -> Measurement:
     import sklearn.cluster  # noqa: F401 - so that its import is not timed
 
     script = import_module(config.recipe.dataset.prepare_script.removesuffix(".py"))
-    metadata = LesionDataset.open(config.prepared).metadata
-    prepared = config.scratch / "prepared"
+    metadata, prepared = LesionDataset.open(config.prepared).metadata, config.scratch / "prepared"
     arguments = ["--data", str(config.data), "--prepared", str(prepared), "--force", *flags]
     arguments += ["--protocol", metadata["protocol"], "--clusters", str(metadata["clusters"])]
     start = time.monotonic()
@@ -47,15 +43,11 @@ def prepare_without_grabcut(config: BenchmarkConfig) -> Measurement:
     return prepare(config, "--no-grabcut")
 
 
-def score(config: BenchmarkConfig) -> Measurement:
-    """Compute all metrics of ellipses against the truth."""
+def score(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndarray], object] | None = None) -> Measurement:
+    """Compute all metrics of ellipses against the truth on one core, by the project's or another function of both."""
     from common.metrics import lesion_metrics
 
-    return time_metrics(config, lesion_metrics)
-
-
-def time_metrics(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndarray], object]) -> Measurement:
-    """Time a function of (truth, prediction) on one core, lesion by lesion."""
+    metrics = metrics or lesion_metrics
     cv2.setNumThreads(1)
     dataset, rows = config.open_lesions()
     rows = rows[:_SCORED_LESIONS]
@@ -70,34 +62,35 @@ def time_metrics(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndar
 def make_loader(config: BenchmarkConfig) -> "LesionLoader":
     """The configured lesions with their ellipses."""
     from common.data.loader import LesionLoader
+    from common.training.device import pick_device
 
-    dataset, rows = config.open_lesions()
-    return LesionLoader(dataset, rows, "ellipse", config.canvas, config.pick_device())
+    return LesionLoader(*config.open_lesions(), "ellipse", config.canvas, pick_device(config.device))
 
 
 def load(config: BenchmarkConfig) -> Measurement:
     """Load every lesion once, in batches on the device, ready for the network."""
     loader = make_loader(config)
-    start = clock(loader.device)
+    start = clock(config.device)
     images = sum(len(batch.rows) for batch in loader.batches(config.recipe.batch_size))
-    return Measurement(clock(loader.device) - start, images)
+    return Measurement(clock(config.device) - start, images)
 
 
 def make_trainer(config: BenchmarkConfig) -> "Trainer":
     """The network and its optimizer, as the training scripts build them."""
+    from common.training.device import pick_device
     from common.training.distributed import SINGLE_PROCESS
     from common.training.train import build_trainer
 
-    return build_trainer(config, config.pick_device(), SINGLE_PROCESS)
+    return build_trainer(config, pick_device(config.device), SINGLE_PROCESS)
 
 
 def time_training(trainer: "Trainer", batches: "Iterable[Batch]") -> float:
     """Train on batches as an epoch does; seconds until the device has finished."""
     from common.training.trainer import TrainState
 
-    start = clock(trainer.device)
+    start = clock(trainer.device.type)
     trainer.train_epoch(batches, TrainState(), stop=lambda: False)
-    return clock(trainer.device) - start
+    return clock(trainer.device.type) - start
 
 
 def train(config: BenchmarkConfig) -> Measurement:
@@ -105,7 +98,7 @@ def train(config: BenchmarkConfig) -> Measurement:
     from common.model import count_flops
 
     trainer, loader = make_trainer(config), make_loader(config)
-    batch_size, warm_up = trainer.recipe.batch_size, WARM_UP_STEPS[trainer.device.type]
+    batch_size, warm_up = config.recipe.batch_size, WARM_UP_STEPS[config.device]
     batches = loader.batches(batch_size, np.arange((warm_up + config.steps) * batch_size) % len(loader))
     flops = count_flops(trainer.network, config.canvas)
     time_training(trainer, islice(batches, warm_up))
@@ -121,8 +114,8 @@ def train_small(config: BenchmarkConfig) -> Measurement:
 def train_network(config: BenchmarkConfig) -> Measurement:
     """Training steps on one batch that stays on the device: the network alone."""
     trainer = make_trainer(config)
-    batch = next(make_loader(config).batches(trainer.recipe.batch_size))
-    time_training(trainer, repeat(batch, WARM_UP_STEPS[trainer.device.type]))
+    batch = next(make_loader(config).batches(config.recipe.batch_size))
+    time_training(trainer, repeat(batch, WARM_UP_STEPS[config.device]))
     return Measurement(time_training(trainer, repeat(batch, config.steps)), config.steps * len(batch.rows))
 
 
@@ -130,37 +123,40 @@ def multiply(config: BenchmarkConfig) -> Measurement:
     """Products of square matrices in the precision of the training: an upper bound of the hardware's FLOP/s."""
     import torch
 
-    from common.training.device import pick_precision, set_math_flags
+    from common.training.device import pick_device, pick_precision, set_math_flags
 
-    device = config.pick_device()
+    device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     set_math_flags(device, precision)
-    side, products = 8192 if device.type == "cuda" else 1024, 20
+    side, products = 8192 if config.device == "cuda" else 1024, 20
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     for _ in range(3):  # warm-up
         left @ right
-    start = clock(device)
+    start = clock(config.device)
     for _ in range(products):
         left @ right
-    return Measurement(clock(device) - start, products, 2.0 * side**3 * products)
+    return Measurement(clock(config.device) - start, products, 2.0 * side**3 * products)
 
 
-def random_network(config: BenchmarkConfig) -> "nn.Module":
-    """The method's network, with the random weights that a training would start from."""
+def untrained_model(config: BenchmarkConfig) -> "TrainedModel":
+    """A model that an evaluation could have loaded, but for its weights: those that a training would start from."""
     import torch
 
     from common.model import build_network
+    from common.training.checkpoint import TrainedModel
 
     torch.manual_seed(config.seed)
-    return build_network(config.recipe.method, config.encoder, config.clusters)
+    method, encoder, clusters = config.recipe.method, config.encoder, config.clusters
+    network = build_network(method, encoder, clusters)
+    return TrainedModel(network, method, encoder, config.canvas, clusters, config.protocol, {})
 
 
 def segment_dark(network: "nn.Module") -> "nn.Module":
     """Make an untrained network segment the dark parts of an image: scoring empty masks would take no time."""
     from torch.nn.functional import avg_pool2d
 
-    def darkness(_: "nn.Module", inputs: "tuple[Tensor]", outputs: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    def darkness(_: Any, inputs: Any, outputs: Any) -> dict[str, Any]:
         grey = inputs[0].mean(1, keepdim=True)
         local_mean = avg_pool2d(grey, 15, stride=1, padding=7, count_include_pad=False)
         return {**outputs, "mask": outputs["mask"] * 0 + grey.mean((2, 3), keepdim=True) - local_mean}
@@ -169,25 +165,19 @@ def segment_dark(network: "nn.Module") -> "nn.Module":
     return network
 
 
-def untrained_model(config: BenchmarkConfig) -> "TrainedModel":
-    """A model that an evaluation could have loaded, but for its weights; see `segment_dark`."""
-    from common.training.checkpoint import TrainedModel
-
-    method, network = config.recipe.method, segment_dark(random_network(config))
-    return TrainedModel(network, method, config.encoder, config.canvas, config.clusters, config.protocol, {})
-
-
 def evaluate(config: BenchmarkConfig) -> Measurement:
     """Predict and score, batch by batch."""
     from common.data.loader import LesionLoader
     from common.evaluation.evaluate import score as score_lesions
     from common.inference.predictor import Predictor
+    from common.training.device import pick_device
 
-    predictor = Predictor(untrained_model(config), config.pick_device(), config.precision)
-    dataset, rows = config.open_lesions()
-    batch_size = config.recipe.batch_size
+    model = untrained_model(config)
+    segment_dark(model.network)
+    predictor = Predictor(model, pick_device(config.device), config.precision)
+    (dataset, rows), batch_size = config.open_lesions(), config.recipe.batch_size
     for count in (batch_size, config.steps * batch_size):  # the first batch is the warm-up
-        start = clock(predictor.device)
+        start = clock(config.device)
         loader = LesionLoader(dataset, rows[:count], "ellipse", config.canvas, predictor.device)
         score_lesions(predictor, loader, dataset.array("truth"), batch_size)
-    return Measurement(clock(predictor.device) - start, len(loader))
+    return Measurement(clock(config.device) - start, len(loader))

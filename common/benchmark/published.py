@@ -8,9 +8,8 @@ of the set; distances between borders are taken between lists of points. The res
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,8 +20,8 @@ from scipy.spatial.distance import cdist
 from skimage.feature import canny
 from sklearn.cluster import KMeans
 
-from common.benchmark.ours import WARM_UP_STEPS, random_network, segment_dark, time_metrics
-from common.benchmark.runner import BenchmarkConfig, Measurement, clock
+from common.benchmark import ours
+from common.benchmark.runner import WARM_UP_STEPS, BenchmarkConfig, Measurement, clock
 from common.data.images import read_image
 from common.patches import PATCH, patch_offset, resize_image, resize_mask, shrink_mask
 from common.recist import Ellipse
@@ -39,15 +38,8 @@ _STD = np.array((0.229, 0.224, 0.225), np.float32)
 _DPI = 100
 
 
-class Pair(NamedTuple):
-    """The files of a lesion."""
-
-    image: Path
-    mask: Path
-
-
-def find_pairs(data: Path, lesions: Sequence[Mapping[str, str]]) -> list[Pair]:
-    """Find the image and the mask of each row of `lesions.csv` anywhere below a data folder: NAME.jpg and NAME_*.
+def find_pairs(data: Path, lesions: Sequence[Mapping[str, str]]) -> list[tuple[Path, Path]]:
+    """Find the image NAME.jpg and the mask NAME_* of each row of `lesions.csv` anywhere below a data folder.
 
     Raises:
         UserError: a lesion lacks one of the two.
@@ -55,21 +47,13 @@ def find_pairs(data: Path, lesions: Sequence[Mapping[str, str]]) -> list[Pair]:
     files = [Path(folder, name) for folder, _, names in os.walk(data, followlinks=True) for name in names]
     images = {path.name: path for path in files}
     masks = {path.stem.rpartition("_")[0]: path for path in files}
-    pairs = []
-    for lesion in lesions:
-        image, mask = images.get(lesion["source"]), masks.get(Path(lesion["source"]).stem)
-        if image is None or mask is None:
+    names = [lesion["source"] for lesion in lesions]
+    for name in names:
+        if name not in images or Path(name).stem not in masks:
             raise UserError(
-                f"{data} has no image {lesion['source']} with a mask named after it; "
-                "the benchmark needs data in such pairs"
+                f"{data} has no image {name} with a mask named after it; the benchmark needs data in such pairs"
             )
-        pairs.append(Pair(image, mask))
-    return pairs
-
-
-def ellipse_path(config: BenchmarkConfig, pair: Pair) -> Path:
-    """Where a lesion's drawn ellipse is kept."""
-    return config.scratch / "drawn" / f"{pair.image.stem}.png"
+    return [(images[name], masks[Path(name).stem]) for name in names]
 
 
 def prepare(config: BenchmarkConfig, grabcut: bool = True) -> Measurement:
@@ -83,9 +67,9 @@ def prepare(config: BenchmarkConfig, grabcut: bool = True) -> Measurement:
     start = time.monotonic()
     pairs = find_pairs(config.data, [dataset.lesions[row] for row in rows])
     ellipses = []
-    for pair in pairs:
-        path = ellipse_path(config, pair)
-        image, mask = read_image(pair.image), read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
+    for image_path, mask_path in pairs:
+        path = ellipse_path(config, image_path)
+        image, mask = read_image(image_path), read_image(mask_path, cv2.IMREAD_GRAYSCALE)
         picture = draw_ellipse(fit_ellipse(mask), mask.shape, path)
         ellipses.append(fit_ellipse(shrink_mask(mask)))
         if grabcut:
@@ -101,6 +85,11 @@ def prepare_without_grabcut(config: BenchmarkConfig) -> Measurement:
     return prepare(config, grabcut=False)
 
 
+def ellipse_path(config: BenchmarkConfig, image: Path) -> Path:
+    """Where a lesion's drawn ellipse is kept."""
+    return config.scratch / "drawn" / f"{image.stem}.png"
+
+
 def fit_ellipse(mask: np.ndarray) -> Ellipse:
     """Fit an ellipse to the convex hull of all pixels above 0."""
     (cx, cy), (width, height), angle = cv2.fitEllipse(cv2.convexHull(cv2.findNonZero(mask)))
@@ -108,84 +97,58 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse:
 
 
 def draw_ellipse(ellipse: Ellipse, shape: tuple[int, int], path: Path) -> np.ndarray:
-    """Draw a filled ellipse as a picture.
-
-    Args:
-        ellipse: in px of the picture.
-        shape: rows and columns of the picture.
-        path: the PNG file to write.
-
-    Returns:
-        ``shape`` uint8: 255 inside, 0 outside, between on the border.
-    """
+    """Draw a filled ellipse as a PNG picture: ``shape`` uint8, 255 inside, 0 outside, between on the border."""
     rows, columns = shape
     figure = Figure(figsize=(columns / _DPI, rows / _DPI), dpi=_DPI, facecolor="black")
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.set_axis_off()
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
     axes.add_patch(EllipsePatch(ellipse[:2], ellipse.width, ellipse.height, angle=ellipse.angle, facecolor="white"))
     figure.savefig(path, facecolor="black")
     return read_image(path, cv2.IMREAD_GRAYSCALE)
 
 
-@dataclass(frozen=True)
-class LesionFiles:
-    """A dataset for PyTorch's loader; each sample is read from its files every time."""
-
-    pairs: Sequence[Pair]
-    masks: Sequence[Path]
-    """Pictures of the masks, the data's own or drawn ellipses; above 127 is inside."""
-    clusters: np.ndarray
-    canvas: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """(3, H, W) float32 image, (1, H, W) float32 mask of 0/1, and shape cluster."""
-        image = resize_image(read_image(self.pairs[index].image)).astype(np.float32)
-        mask = resize_mask((read_image(self.masks[index], cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
-        if image.max() > 1:
-            image /= 255
-        image = np.ascontiguousarray(((self._pad(image) - _MEAN) / _STD).transpose(2, 0, 1))
-        return image, self._pad(mask)[None].astype(np.float32), self.clusters[index]
-
-    def _pad(self, patch: np.ndarray) -> np.ndarray:
-        top, left = patch_offset(self.canvas)
-        bottom, right = self.canvas[0] - PATCH - top, self.canvas[1] - PATCH - left
-        return cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+def read_sample(
+    image_path: Path, mask_path: Path, cluster: int, canvas: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(3, H, W) float32 image, (1, H, W) float32 mask of 0/1, and shape cluster, read from a lesion's files."""
+    top, left = patch_offset(canvas)
+    margins = top, canvas[0] - PATCH - top, left, canvas[1] - PATCH - left
+    image = resize_image(read_image(image_path)).astype(np.float32)
+    mask = resize_mask((read_image(mask_path, cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
+    if image.max() > 1:
+        image /= 255
+    padded, target = (cv2.copyMakeBorder(patch, *margins, cv2.BORDER_REFLECT_101) for patch in (image, mask))
+    normalised = np.ascontiguousarray(((padded - _MEAN) / _STD).transpose(2, 0, 1))
+    return normalised, target[None].astype(np.float32), cluster
 
 
-def make_loader(
-    config: BenchmarkConfig, count: int | None = None, truth: bool = False
-) -> "DataLoader[tuple[Tensor, Tensor, Tensor]]":
-    """The configured lesions in batches, read by this process.
-
-    Args:
-        config: the lesions must have been prepared in the published way.
-        count: number of samples, the lesions over and over again; None means each lesion once.
-        truth: load the data's own masks, not the ellipses.
-    """
-    from torch.utils.data import DataLoader
+def make_loader(config: BenchmarkConfig, count: int | None = None, truth: bool = False) -> "DataLoader[Any]":
+    """The configured lesions once, or ``count`` of them over and over, with drawn ellipses or the data's own masks."""
+    from torch.utils.data import DataLoader, default_collate
 
     dataset, rows = config.open_lesions()
     rows = rows if count is None else np.arange(count) % len(rows)
     pairs = find_pairs(config.data, [dataset.lesions[row] for row in rows])
-    masks = [pair.mask if truth else ellipse_path(config, pair) for pair in pairs]
-    files = LesionFiles(pairs, masks, dataset.clusters()[rows], config.canvas)
-    return DataLoader(files, batch_size=config.recipe.batch_size, num_workers=0)  # type: ignore[arg-type]
+    samples = [
+        (image, mask if truth else ellipse_path(config, image), cluster)
+        for (image, mask), cluster in zip(pairs, dataset.clusters()[rows], strict=True)
+    ]
+
+    def read(batch: Sequence[tuple[Path, Path, int]]) -> "list[Tensor]":
+        return default_collate([read_sample(*sample, config.canvas) for sample in batch])
+
+    batch_size = config.recipe.batch_size
+    return DataLoader(samples, batch_size=batch_size, num_workers=0, collate_fn=read)  # type: ignore[arg-type]
 
 
 def load(config: BenchmarkConfig) -> Measurement:
     """Load every lesion once, in batches on the device, ready for the network."""
-    device, loader = config.pick_device(), make_loader(config)
-    start = clock(device)
-    count = 0
+    loader, count = make_loader(config), 0
+    start = clock(config.device)
     for batch in loader:
-        images, _masks, _clusters = (part.to(device) for part in batch)
+        images, _masks, _clusters = (part.to(config.device) for part in batch)
         count += len(images)
-    return Measurement(clock(device) - start, count)
+    return Measurement(clock(config.device) - start, count)
 
 
 def train_step(
@@ -209,23 +172,21 @@ def train(config: BenchmarkConfig) -> Measurement:
     """Training steps, with the loading of their batches."""
     from torch.optim import Adam
 
-    device, recipe = config.pick_device(), config.recipe
-    network = random_network(config).to(device).train()
-    optimizer = Adam(network.parameters(), lr=recipe.lr, foreach=False, fused=False)
-    warm_up, start = WARM_UP_STEPS[device.type], 0.0
-    for step, batch in enumerate(make_loader(config, (warm_up + config.steps) * recipe.batch_size)):
+    network = ours.untrained_model(config).network.to(config.device).train()
+    optimizer = Adam(network.parameters(), lr=config.recipe.lr, foreach=False, fused=False)
+    warm_up, batch_size, start = WARM_UP_STEPS[config.device], config.recipe.batch_size, 0.0
+    for step, batch in enumerate(make_loader(config, (warm_up + config.steps) * batch_size)):
         if step == warm_up:
-            start = clock(device)
-        train_step(network, optimizer, [part.to(device) for part in batch], recipe.loss_weights)
-    return Measurement(clock(device) - start, config.steps * recipe.batch_size)
+            start = clock(config.device)
+        train_step(network, optimizer, [part.to(config.device) for part in batch], config.recipe.loss_weights)
+    return Measurement(clock(config.device) - start, config.steps * batch_size)
 
 
-def predict_and_score(
-    network: "nn.Module", device: "torch.device", batches: "Iterable[Sequence[Tensor]]"
-) -> list[dict[str, float]]:
+def predict_and_score(network: "nn.Module", batches: "Iterable[Sequence[Tensor]]") -> list[dict[str, float]]:
     """The metrics of each lesion, once all canvases have been predicted and joined."""
     import torch
 
+    device = next(network.parameters()).device
     with torch.no_grad():
         predicted = [(network(images.to(device))["mask"].sigmoid().cpu(), masks) for images, masks, _ in batches]
     canvases, truths = (torch.cat(parts).numpy()[:, 0] for parts in zip(*predicted, strict=True))
@@ -236,40 +197,37 @@ def predict_and_score(
 
 def evaluate(config: BenchmarkConfig) -> Measurement:
     """Predict everything, then score it."""
-    device, batch_size = config.pick_device(), config.recipe.batch_size
-    network = segment_dark(random_network(config)).to(device).eval()
+    network = ours.segment_dark(ours.untrained_model(config).network).to(config.device).eval()
+    batch_size = config.recipe.batch_size
     lesions = min(config.steps * batch_size, len(config.open_lesions()[1]))
     for count in (batch_size, lesions):  # the first batch is the warm-up
-        start = clock(device)
-        predict_and_score(network, device, make_loader(config, count, truth=True))
-    return Measurement(clock(device) - start, lesions)
+        start = clock(config.device)
+        predict_and_score(network, make_loader(config, count, truth=True))
+    return Measurement(clock(config.device) - start, lesions)
 
 
 def score(config: BenchmarkConfig) -> Measurement:
     """Compute all metrics of ellipses against the truth."""
-    return time_metrics(config, lesion_metrics)
+    return ours.score(config, lesion_metrics)
 
 
 def lesion_metrics(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     """The paper's six metrics of two (120, 120) masks; distances to an empty mask are NaN."""
-    truth, prediction = truth.astype(bool), prediction.astype(bool)
+    masks = truth, prediction = truth.astype(bool), prediction.astype(bool)
     both, missed, extra = (int(mask.sum()) for mask in (truth & prediction, truth & ~prediction, ~truth & prediction))
-    edges = [
-        int(canny(mask.astype(np.uint8), sigma=1, low_threshold=1, high_threshold=1).sum())
-        for mask in (truth, prediction)
-    ]
-    metrics = {
+    edges = [canny(mask.astype(np.uint8), sigma=1, low_threshold=1, high_threshold=1).sum() for mask in masks]
+    centre_error = avd = np.nan
+    if truth.any() and prediction.any():
+        corners = [(points.min(0), points.max(0)) for points in map(np.argwhere, masks)]
+        centres = [(low + high) / 2 for low, high in corners]
+        centre_error = np.hypot(*(centres[0] - centres[1]))
+        distances = cdist(*(np.argwhere(mask & ~binary_erosion(mask)) for mask in masks))
+        avd = max(distances.min(0).max(), distances.min(1).max())
+    return {
         "iou": both / (both + missed + extra),
         "dice": 2 * both / (2 * both + missed + extra),
         "vs": 1 - abs(missed - extra) / (2 * both + missed + extra),
-        "perimeter_error": abs(edges[0] - edges[1]) / 2,
-        "centre_error": np.nan,
-        "avd": np.nan,
+        "perimeter_error": abs(int(edges[0]) - int(edges[1])) / 2,
+        "centre_error": float(centre_error),
+        "avd": float(avd),
     }
-    if truth.any() and prediction.any():
-        corners = [(points.min(0), points.max(0)) for points in (np.argwhere(truth), np.argwhere(prediction))]
-        centres = [(low + high) / 2 for low, high in corners]
-        distances = cdist(*(np.argwhere(mask & ~binary_erosion(mask)) for mask in (truth, prediction)))
-        metrics["centre_error"] = float(np.hypot(*(centres[0] - centres[1])))
-        metrics["avd"] = float(max(distances.min(0).max(), distances.min(1).max()))
-    return metrics

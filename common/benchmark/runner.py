@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,71 +21,52 @@ from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
 from common.utils.provenance import package_versions
 
-if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
-    import torch
+WARM_UP_STEPS = {"cpu": 1, "cuda": 5}  # before the timed ones: memory is allocated, a GPU chooses its convolutions
+TIMED_STEPS = {"cpu": 3, "cuda": 30}  # unless a flag says otherwise
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig(TrainConfig):
     """A training from random weights, and what else the measured functions need."""
 
-    data: Path
-    """The data folder, with the images that were prepared."""
-    scratch: Path
-    """A folder for temporary files."""
-    steps: int
-    """Timed training steps; warm-up steps come before them."""
-    lesions: int
-    """At most this many are used where the time per lesion does not depend on their number."""
+    data: Path  # the data folder, with the images that were prepared
+    scratch: Path  # a folder for temporary files
+    steps: int  # timed training steps; warm-up steps come before them
+    lesions: int  # at most this many are used where the time per lesion does not depend on their number
 
     def open_lesions(self) -> tuple[LesionDataset, np.ndarray]:
         """The prepared folder, and the row numbers of the lesions that are used, whatever their split."""
         dataset = LesionDataset.open(self.prepared)
         return dataset, np.arange(min(self.lesions, len(dataset.lesions)))
 
-    def pick_device(self) -> "torch.device":
-        """The device that networks run on."""
-        from common.training.device import pick_device
-
-        return pick_device(self.device)
-
 
 def make_config(recipe: Recipe, dataset: LesionDataset, **settings: Any) -> BenchmarkConfig:
-    """Configure a benchmark of a recipe on a prepared folder, under the folder's protocol.
+    """Configure a benchmark on a prepared folder under its protocol, on a device that is chosen now."""
+    from common.training.device import pick_device
 
-    Args:
-        recipe: of the method that is measured.
-        dataset: the prepared folder.
-        settings: the fields that `BenchmarkConfig` adds, and others in place of the training script's defaults.
-    """
     flags = ["--prepared", str(dataset.folder), "--protocol", dataset.metadata["protocol"], "--encoder-weights", "none"]
-    return BenchmarkConfig(**{**vars(parse_train(recipe, None, flags)), **settings})
+    values = {**vars(parse_train(recipe, None, flags)), **settings}
+    values["device"] = pick_device(values["device"]).type
+    return BenchmarkConfig(**values | {"steps": values["steps"] or TIMED_STEPS[values["device"]]})
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What a measured function reports of itself."""
 
-    seconds: float
-    """Without imports and warm-up."""
-    items: int
-    """Lesions or images processed."""
-    flops: float = 0.0
-    """Floating-point operations, where they are counted."""
+    seconds: float  # without imports and warm-up
+    items: int  # lesions or images processed
+    flops: float = 0.0  # floating-point operations, where they are counted
 
 
 @dataclass(frozen=True)
 class TimedRun:
     """What a measured function returned, and the cost of its process."""
 
-    measurement: Any
-    """A `Measurement` in the speed benchmark."""
-    wall_seconds: float
-    """From before the process was started until the function returned."""
-    memory: int
-    """Peak resident bytes; an upper bound where the function started processes itself."""
-    gpu_memory: int
-    """Peak bytes allocated on a GPU; 0 without one."""
+    measurement: Any  # a `Measurement` in the speed benchmark
+    wall_seconds: float  # from before the process was started until the function returned
+    memory: int  # peak resident bytes; an upper bound where the function started processes itself
+    gpu_memory: int  # peak bytes allocated on a GPU; 0 without one
 
 
 def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> TimedRun:
@@ -110,21 +91,19 @@ def resident_memory(kind: str) -> int:
 
     Unlike ``getrusage``, the peak does not include the process that started this one.
     """
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition(f"{kind}:")[2].split()[0]) * 1024
+    return int(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0]) * 1024
 
 
-def clock(device: "torch.device") -> float:
-    """Seconds on a monotonic clock, once the device has finished its queued work."""
-    if device.type == "cuda":
+def clock(device: str) -> float:
+    """Seconds on a monotonic clock, once a "cuda" device has finished its queued work."""
+    if device == "cuda":
         from torch.cuda import synchronize
 
-        synchronize(device)
+        synchronize()
     return time.monotonic()
 
 
-Work = Callable[[BenchmarkConfig], Measurement]
-"""A function that is measured."""
+Work = Callable[[BenchmarkConfig], Measurement]  # a function that is measured
 
 
 def work_name(work: Work) -> str:
@@ -142,29 +121,6 @@ def interleave(functions: Sequence[Work], config: BenchmarkConfig, rounds: int) 
             progress = f"round {number} of {rounds}, {work_name(function)}: {run.wall_seconds:.1f} s"
             print(progress, file=sys.stderr, flush=True)
     return runs
-
-
-class Ratio(NamedTuple):
-    """Two medians over the rounds, and how many times better the second is."""
-
-    peer: float
-    ours: float
-    ratio: float
-    lowest: float
-    """Of the rounds' ratios."""
-    highest: float
-
-
-def compare(peer: Sequence[float], ours: Sequence[float], higher_is_better: bool = False) -> Ratio | None:
-    """Compare two measurements round by round; None where there are none (a value is 0)."""
-    values = np.array([peer, ours])
-    if not values.all():
-        return None
-    (peer_median, our_median), ratios = np.median(values, axis=1), values[0] / values[1]
-    ratio = peer_median / our_median
-    if higher_is_better:
-        ratio, ratios = 1 / ratio, 1 / ratios
-    return Ratio(*map(float, (peer_median, our_median, ratio, ratios.min(), ratios.max())))
 
 
 def machine() -> dict[str, Any]:

@@ -13,22 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from common.benchmark.ours import make_loader, make_trainer, time_training
-from common.benchmark.runner import (
-    BenchmarkConfig,
-    TimedRun,
-    clock,
-    machine,
-    make_config,
-    resident_memory,
-    run_in_subprocess,
-)
+from common.benchmark.runner import BenchmarkConfig, clock, machine, make_config, resident_memory, run_in_subprocess
 from common.data.dataset import LesionDataset
 from common.patches import SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS
@@ -37,10 +28,8 @@ from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, positive
 from common.utils.files import write_csv, write_json
 
-_CHUNK = 256
-"""Lesions that are copied at a time."""
-_STEPS = 5
-"""Steps of a training whose memory is measured."""
+_CHUNK = 256  # lesions that are copied at a time
+_STEPS = 5  # of a training whose memory is measured
 
 
 def repeat_lesions(dataset: LesionDataset, folder: Path, lesions: int) -> LesionDataset:
@@ -58,7 +47,7 @@ def repeat_lesions(dataset: LesionDataset, folder: Path, lesions: int) -> Lesion
     return LesionDataset.open(folder)
 
 
-def time_epoch(config: BenchmarkConfig) -> dict[str, float]:
+def time_epoch(config: BenchmarkConfig, _: float) -> dict[str, float]:
     """An epoch over all lesions: its seconds, and milliseconds a lesion."""
     trainer, loader = make_trainer(config), make_loader(config)
     batch_size, order = trainer.recipe.batch_size, np.random.default_rng(0).permutation(len(loader))
@@ -70,19 +59,15 @@ def time_epoch(config: BenchmarkConfig) -> dict[str, float]:
 def start_training(config: BenchmarkConfig, began: float) -> dict[str, float]:
     """Train the first steps of an epoch, then load the rest of it without the network.
 
-    Args:
-        config: the benchmark.
-        began: ``time.time()`` before this process was started.
-
     Returns:
-        Seconds until the first step was done, and the process's memory at the end: its own, and mapped files, which
-        are libraries and what Linux still keeps of the arrays.
+        Seconds from ``began``, on ``time.time()``'s clock, until the first step was done; the process's memory at the
+        end, its own and mapped files, which are libraries and what Linux still keeps of the arrays.
     """
     trainer, loader = make_trainer(config), make_loader(config)
     order = np.random.default_rng(0).permutation(len(loader))
     batches = loader.batches(trainer.recipe.batch_size, order, "merge")
     trainer.step((next(batches),))
-    clock(trainer.device)
+    clock(config.device)
     seconds = time.time() - began
     for batch in islice(batches, config.steps):
         trainer.step((batch,))
@@ -92,18 +77,14 @@ def start_training(config: BenchmarkConfig, began: float) -> dict[str, float]:
     return {"seconds": seconds, **memory}
 
 
-def measure(
-    run: Callable[[BenchmarkConfig], TimedRun], config: BenchmarkConfig, sizes: Sequence[int]
-) -> list[dict[str, float]]:
-    """Measure on each number of lesions, the prepared ones repeated: the measurement and "lesions" of each."""
-    rows = []
-    for lesions in sizes:
-        with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-            dataset = repeat_lesions(config.open_lesions()[0], Path(folder, "prepared"), lesions)
-            row = run(replace(config, prepared=dataset.folder, lesions=lesions)).measurement
-        rows.append({"lesions": lesions, **row})
-        print(f"{lesions} lesions: {row['seconds']:.1f} s", file=sys.stderr, flush=True)
-    return rows
+def measure(function: Callable[..., dict[str, float]], config: BenchmarkConfig, lesions: int) -> dict[str, float]:
+    """Measure on the prepared lesions, repeated until there are ``lesions``; their number precedes the measurement."""
+    with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
+        dataset = repeat_lesions(config.open_lesions()[0], Path(folder, "prepared"), lesions)
+        repeated = replace(config, prepared=dataset.folder, lesions=lesions)
+        row = run_in_subprocess(function, repeated, time.time()).measurement
+    print(f"{lesions} lesions: {row['seconds']:.1f} s", file=sys.stderr, flush=True)
+    return {"lesions": lesions, **row}
 
 
 def table(rows: Sequence[Mapping[str, float]]) -> str:
@@ -130,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         dataset = LesionDataset.open(args.prepared)
         config = make_config(recipe, dataset, **settings, scratch=Path(scratch), steps=_STEPS, lesions=1)
-        epochs = measure(partial(run_in_subprocess, time_epoch), config, args.epochs)
-        starts = measure(lambda repeated: run_in_subprocess(start_training, repeated, time.time()), config, args.starts)
+        epochs, starts = (
+            [measure(function, config, lesions) for lesions in sizes]
+            for function, sizes in ((time_epoch, args.epochs), (start_training, args.starts))
+        )
     print("\n".join(map(table, filter(None, (epochs, starts)))), end="")
     write_json(args.out / "scaling.json", {"epochs": epochs, "starts": starts, "machine": machine()})

@@ -17,19 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from common.benchmark import ours, published
-from common.benchmark.runner import (
-    BenchmarkConfig,
-    Ratio,
-    TimedRun,
-    Work,
-    compare,
-    interleave,
-    machine,
-    make_config,
-    run_in_subprocess,
-    work_name,
-)
+import numpy as np
+
+from common.benchmark import ours, published, runner
+from common.benchmark.runner import BenchmarkConfig, TimedRun, Work
 from common.data.dataset import LesionDataset
 from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS, ENCODER
@@ -38,9 +29,6 @@ from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, positive
 from common.utils.errors import UserError
 from common.utils.files import atomic_path, write_json
-
-_STEPS = {"cpu": 3, "cuda": 30}
-"""Timed training steps, by type of device."""
 
 
 class Metric(NamedTuple):
@@ -66,17 +54,24 @@ FLOPS = Metric("TFLOP/s", lambda run: 1e-12 * run.measurement.flops / run.measur
 class Comparison(NamedTuple):
     """A line of a table: a function of the project beside its peer."""
 
-    group: str
-    """The name that --only selects it by."""
+    group: str  # the name that --only selects it by
     label: str
     peer: Work
     ours: Work
     metric: Metric = RATE
 
-    def ratio(self, runs: Mapping[Work, Sequence[TimedRun]]) -> Ratio | None:
-        """The medians and ratios over the rounds of both functions; None where the metric was not measured."""
-        peer, ours = ([self.metric.value(run) for run in runs[work]] for work in (self.peer, self.ours))
-        return compare(peer, ours, self.metric.higher_is_better)
+    def ratio(self, runs: Mapping[Work, Sequence[TimedRun]]) -> dict[str, float] | None:
+        """Compare round by round; None where nothing was measured.
+
+        Returns:
+            Medians "peer" and "ours", how many times better ours is: "ratio", and of a round "lowest" and "highest".
+        """
+        values = np.array([[self.metric.value(run) for run in runs[work]] for work in (self.peer, self.ours)])
+        if not values.all():
+            return None
+        (peer, ours), power = np.median(values, axis=1).tolist(), -1 if self.metric.higher_is_better else 1
+        ratio, ratios = (peer / ours) ** power, ((values[0] / values[1]) ** power).tolist()
+        return {"peer": peer, "ours": ours, "ratio": ratio, "lowest": min(ratios), "highest": max(ratios)}
 
 
 def comparisons(canvas: tuple[int, int]) -> list[Comparison]:
@@ -108,13 +103,13 @@ HARDWARE = "hardware"
 GROUPS = tuple(dict.fromkeys(comparison.group for comparison in comparisons(CANVAS)))
 
 
-def table(lines: Sequence[tuple[Comparison, Ratio]], peer: str) -> str:
-    """Comparisons as a Markdown table, ``peer`` being the heading of the peer's column; empty without any."""
+def table(lines: Sequence[tuple[Comparison, Mapping[str, float]]], peer: str) -> str:
+    """Comparisons and their ratios as a Markdown table, ``peer`` being its column's heading; empty without any."""
     rows = []
     for comparison, ratio in lines:
-        values = [comparison.metric.show(ratio.peer), comparison.metric.show(ratio.ours)]
-        spread = f"{ratio.lowest:.3g} to {ratio.highest:.3g}"
-        rows.append([comparison.label, *values, f"{ratio.ratio:.3g}", spread])
+        medians = [comparison.metric.show(ratio[way]) for way in ("peer", "ours")]
+        spread = f"{ratio['lowest']:.3g} to {ratio['highest']:.3g}"
+        rows.append([comparison.label, *medians, f"{ratio['ratio']:.3g}", spread])
     return markdown_table(["", peer, "this project", "ratio", "over the rounds"], rows) if rows else ""
 
 
@@ -144,8 +139,6 @@ def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
     Raises:
         UserError: no such dataset or method, or the method feeds images in pairs; no prepared folder; no such device.
     """
-    from common.training.device import pick_device  # late, so that bad flags are answered at once
-
     folder = find_folder(args.dataset)
     recipes = {name: scripts.recipe for name, scripts in find_methods(folder).items()}
     known = [name for name, recipe in recipes.items() if not recipe.method.paired]
@@ -154,34 +147,34 @@ def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
     recipe = recipes[args.method]
     data = args.data or folder / recipe.dataset.data
     dataset = LesionDataset.open(data / "prepared", f"run {recipe.dataset.prepare_command} --data {data}")
-    names = ("encoder", "canvas", "lesions", "device", "precision", "compile")
-    settings = {name: value for name, value in vars(args).items() if name in names}
-    steps = args.steps or _STEPS[pick_device(args.device).type]
-    return make_config(recipe, dataset, data=data, scratch=scratch, steps=steps, **settings)
+    names = ("encoder", "canvas", "steps", "lesions", "device", "precision", "compile")
+    return runner.make_config(
+        recipe, dataset, data=data, scratch=scratch, **{name: getattr(args, name) for name in names}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     args = parse(arguments)
     selected = [comparison for comparison in comparisons(args.canvas) if comparison.group in args.only]
-    works = list(dict.fromkeys(work for comparison in selected for work in (comparison.peer, comparison.ours)))
+    works = dict.fromkeys(work for comparison in selected for work in (comparison.peer, comparison.ours))
     with tempfile.TemporaryDirectory() as scratch:
         config = configure(args, Path(scratch))
-        run_in_subprocess(published.prepare_without_grabcut, config)  # draws the ellipses that its loader reads
-        runs = interleave(works, config, args.rounds)
+        runner.run_in_subprocess(published.prepare_without_grabcut, config)  # draws the ellipses that its loader reads
+        runs = runner.interleave(list(works), config, args.rounds)
     lines = [(comparison, ratio) for comparison in selected if (ratio := comparison.ratio(runs))]
-    beside_published = [line for line in lines if line[0].group != HARDWARE]
-    beside_hardware = [line for line in lines if line[0].group == HARDWARE]
-    text = "\n".join(filter(None, [table(beside_published, "published way"), table(beside_hardware, "at most")]))
+    beside_published = table([line for line in lines if line[0].group != HARDWARE], "published way")
+    beside_hardware = table([line for line in lines if line[0].group == HARDWARE], "at most")
+    text = "\n".join(filter(None, [beside_published, beside_hardware]))
     print(text, end="")
     with atomic_path(args.out / "table.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     content = {
         "command": f"python common benchmark {shlex.join(sys.argv[2:] if arguments is None else arguments)}",
         "settings": {name: str(value) for name, value in vars(args).items()},
-        "machine": machine(),
-        "lines": [{"line": row.label, "unit": row.metric.unit, **ratio._asdict()} for row, ratio in lines],
-        "rounds": {work_name(work): [asdict(run) for run in rounds] for work, rounds in runs.items()},
+        "machine": runner.machine(),
+        "lines": [{"line": row.label, "unit": row.metric.unit, **ratio} for row, ratio in lines],
+        "rounds": {runner.work_name(work): [asdict(run) for run in rounds] for work, rounds in runs.items()},
     }
     write_json(args.out / "bench.json", content)
     print(f"{args.out / 'table.md'} and bench.json written")

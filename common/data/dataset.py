@@ -7,9 +7,12 @@
     grabcut.npy   (N, 120, 120) uint8 0/1             the GrabCut target (absent with --no-grabcut)
     truth.npy     (N, 120, 120) uint8 0/1             the test truth (absent where nobody drew one)
     recist.npy    (N, 5) float32                      cx, cy, width, height in px of the patch, angle in degrees
-    lesions.csv   lesion, split, cluster, source, and whatever else the dataset knows
+    lesions.csv   lesion, split, group, cluster, source, and whatever else the dataset knows; lesions of one group
+                  (patient, volume, ...) are never in two splits; where the published split has an order of its own,
+                  the column order holds it
     dropped.csv   lesion, reason: nothing leaves the set without a line here
-    prepared.json format, dataset, protocol, K, seed, settings, versions, counts; its presence means the folder is whole
+    prepared.json format, dataset, protocol, K, seed, preprocessing, other settings, identity, versions, counts; its
+                  presence means the folder is whole
 """
 
 from collections.abc import Mapping
@@ -25,11 +28,18 @@ from common.recist import Ellipse
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "val", "test")
 TABLES = ("lesions.csv", "dropped.csv", "prepared.json")
-_REQUIRED = {"dataset": str, "protocol": str, "channels": str, "clusters": int, "lesions": int, "arrays": list}
-"""Keys of `prepared.json` that are read, and their types."""
+_REQUIRED = {
+    "dataset": str,
+    "protocol": str,
+    "preprocessing": dict,
+    "identity": str,
+    "clusters": int,
+    "lesions": int,
+    "arrays": list,
+}  # keys of `prepared.json` that are read, and their types
 _MASK = ((PATCH, PATCH), "u")
 _ARRAYS = {
     "images": ((PATCH, PATCH, 3), "uf"),
@@ -37,8 +47,7 @@ _ARRAYS = {
     "grabcut": _MASK,
     "truth": _MASK,
     "recist": ((5,), "f"),
-}
-"""Shape of a row, and NumPy's letters for the kinds of numbers."""
+}  # shape of a row, and NumPy's letters for the kinds of numbers
 
 Job = TypeVar("Job")
 
@@ -48,16 +57,15 @@ class Lesion:
     """One lesion as a dataset's script yields it: 120x120 arrays, and what the dataset knows of it."""
 
     name: str
-    image: np.ndarray
-    """(120, 120, 3) uint8 or float32, 0..255."""
-    ellipse: np.ndarray
-    """(120, 120) uint8 0/1."""
-    recist: Ellipse
-    """In px of the patch."""
+    group: str  # what must never be in two splits: the patient, the volume, the lesion, else the image
+    image: np.ndarray  # (120, 120, 3) uint8 or float32, 0..255.
+    ellipse: np.ndarray  # (120, 120) uint8 0/1
+    recist: Ellipse  # in px of the patch
     grabcut: np.ndarray | None = None
     truth: np.ndarray | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     """More cells of `lesions.csv`; "source" tells where the lesion came from."""
+    notes: tuple[str, ...] = ()  # sentences for the user; each is printed once, with the lesions that it holds for
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of one row, by file name, without those the lesion lacks."""
@@ -93,8 +101,7 @@ class LesionDataset:
     """A prepared folder, opened: arrays are mapped, not read."""
 
     folder: Path
-    metadata: Mapping[str, Any]
-    """The content of `prepared.json`."""
+    metadata: Mapping[str, Any]  # the content of `prepared.json`.
     lesions: list[dict[str, str]]
 
     @classmethod
@@ -116,9 +123,10 @@ class LesionDataset:
             raise UserError(f"{table} has {len(lesions)} rows, not {metadata['lesions']}; {remedy} with --force")
         labels = {str(cluster) for cluster in range(metadata["clusters"])}
         if not all(
-            row.get("lesion") and row.get("split") in SPLITS and row.get("cluster") in labels for row in lesions
+            row.get("lesion") and row.get("group") and row.get("split") in SPLITS and row.get("cluster") in labels
+            for row in lesions
         ):
-            raise UserError(f"{table} has a row without name, split or cluster; {remedy} with --force")
+            raise UserError(f"{table} has a row without name, group, split or cluster; {remedy} with --force")
         return cls(folder, metadata, lesions)
 
     @classmethod
@@ -169,6 +177,15 @@ class LesionDataset:
                 "prepare the folder again with --force"
             )
         return array
+
+    @property
+    def identity(self) -> str:
+        """Digest of arrays, table and settings: equal for equal content, wherever and whenever it was prepared."""
+        return self.metadata["identity"]
+
+    def groups(self, rows: np.ndarray) -> list[str]:
+        """The groups that some lesions belong to, each once, sorted."""
+        return sorted({self.lesions[row]["group"] for row in rows})
 
     def clusters(self) -> np.ndarray:
         """(N,) int64 shape clusters."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,6 +49,65 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     if image is None:
         raise UserError(f"{path} is not a readable image; download it again")
     return image
+
+
+class Photo(NamedTuple):
+    """A colour image as viewers show it."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 BGR
+    orientation: int = 1  # EXIF's, from 1 to 8, of the stored picture; 1: stored as it is shown
+    notes: tuple[str, ...] = ()  # sentences for the user
+
+
+def read_photo(path: Path) -> Photo:
+    """Read a colour or grey image of 8 bits, or of 16 that are used, and turn it as its EXIF orientation says.
+
+    Raises:
+        UserError: as `read_image`; or the pixels are of a kind that would come out black.
+    """
+    pixels = read_image(path, cv2.IMREAD_UNCHANGED)
+    notes: tuple[str, ...] = ()
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    if pixels.shape[2] == 4 and (pixels[..., 3] < pixels[..., 3].max()).any():
+        notes = ("it has transparent pixels; the colours stored under them are used",)
+    pixels = pixels[..., :3]
+    if pixels.dtype != np.uint8:
+        # No level in the upper half means 10, 12 or 14 bits: of 10,012 real skin images of 8 bits none is as dark.
+        if pixels.dtype != np.uint16 or pixels.max() < 1 << 15:
+            raise UserError(
+                f"{path} has {pixels.dtype} levels, none above {pixels.max():g}; save it with 8 bits, 0..255"
+            )
+        pixels = (pixels >> 8).astype(np.uint8)  # as OpenCV does
+    orientation = read_orientation(path)
+    return Photo(np.ascontiguousarray(turn(pixels, orientation)), orientation, notes)
+
+
+def read_orientation(path: Path) -> int:
+    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1, which turns nothing, where there is none."""
+    content = path.read_bytes()
+    mark, end = (b"eXIf", None) if content.startswith(b"\x89PNG") else (b"Exif\0\0", 1 << 16)  # a JPEG's comes first
+    start = content.find(mark, 0, end)
+    tiff = content[start + len(mark) :] if start >= 0 else b""
+    if tiff[:2] not in (b"II", b"MM"):
+        return 1
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(tiff[at : at + size], "little" if tiff[:2] == b"II" else "big")
+
+    first = number(4, 4) + 2  # of the directory's entries, 12 bytes each, after their count
+    entries = range(first, first + 12 * number(first - 2, 2), 12)
+    orientation = next((number(entry + 8, 2) for entry in entries if number(entry, 2) == 0x112), 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a stored (H, W[, C]) image to how it is shown, by its EXIF orientation."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image[::-1] if orientation in (3, 4, 7, 8) else image
 
 
 def write_image(path: Path, image: np.ndarray, parameters: Sequence[int] = ()) -> None:

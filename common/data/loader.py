@@ -13,8 +13,7 @@ from common.data.dataset import LesionDataset
 from common.model import CanvasTransform
 from common.utils.parallel import in_order
 
-PREFETCH = 3
-"""Batches that are read while the network computes."""
+PREFETCH = 3  # batches that are read while the network computes
 Remainder = Literal["keep", "merge", "drop"]
 """What becomes of a last, smaller batch: it is kept; or dropped; or merged into the batch before it where it is too
 small to be trained on (batch normalisation needs two lesions, and each process one)."""
@@ -23,14 +22,10 @@ small to be trained on (batch normalisation needs two lesions, and each process 
 class Batch(NamedTuple):
     """What one step consumes, on the device."""
 
-    images: Tensor
-    """(B, 3, H, W) float32, normalised, mirror-padded to the canvas."""
-    masks: Tensor
-    """(B, 1, H, W) float32 0/1, padded the same way."""
-    clusters: Tensor
-    """(B,) int64."""
-    rows: np.ndarray
-    """(B,) row numbers of the prepared arrays."""
+    images: Tensor  # (B, 3, H, W) float32, normalised, mirror-padded to the canvas
+    masks: Tensor  # (B, 1, H, W) float32 0/1, padded the same way
+    clusters: Tensor  # (B,) int64
+    rows: np.ndarray  # (B,) row numbers of the prepared arrays
     weight: float = 1.0
     """Of these lesions' mean loss in the mean over processes, which is then the mean over the whole batch."""
 
@@ -52,17 +47,13 @@ class LesionLoader:
     """
 
     dataset: LesionDataset
-    rows: np.ndarray
-    """Which lesions, by row of the prepared arrays, ascending."""
-    target: str
-    """The array that serves as mask, one of `recipe.TARGETS`."""
+    rows: np.ndarray  # which lesions, by row of the prepared arrays, ascending
+    target: str  # the array that serves as mask, one of `recipe.TARGETS`.
     canvas: tuple[int, int]
     device: torch.device
-    rank: int = 0
-    """Of this process, which takes its part of every batch."""
+    rank: int = 0  # of this process, which takes its part of every batch
     world_size: int = 1
-    paired: bool = False
-    """Each half of a batch is divided among the processes on its own, as a paired method needs it."""
+    paired: bool = False  # each half of a batch is divided among the processes on its own, as a paired method needs it
     _resident: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

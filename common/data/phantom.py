@@ -10,17 +10,13 @@ import numpy as np
 
 from common.utils.errors import UserError, run_script
 
+Pair = tuple[float, float]  # of x and y, in px
+
 
 def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a random field of mean 0 and standard deviation 1 whose features are about ``scale`` px wide.
 
-    Args:
-        shape: rows and columns.
-        scale: standard deviation in px of the Gaussian that smooths white noise.
-        rng: source of randomness.
-
-    Returns:
-        ``shape`` float32.
+    White noise smoothed by a Gaussian of standard deviation ``scale``: ``shape`` (rows, columns) float32.
     """
     # A wide Gaussian is slow, so the noise is drawn on a coarser grid where that can't be seen.
     step = max(int(scale / 4), 1)
@@ -31,31 +27,17 @@ def smooth_noise(shape: tuple[int, int], scale: float, rng: np.random.Generator)
 
 
 def blob(
-    shape: tuple[int, int],
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-    angle: float,
-    roughness: float,
-    rng: np.random.Generator,
+    shape: tuple[int, int], centre: Pair, radii: Pair, angle: float, roughness: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw an ellipse with a wavy outline, as lesions have.
+    """Draw an ellipse with a wavy outline, as lesions have: ``shape`` (rows, columns) uint8 0/1.
 
-    Args:
-        shape: rows and columns.
-        centre: (x, y) in px.
-        radii: half axes in px.
-        angle: of the first axis, in degrees.
-        roughness: amplitude of the waves as a fraction of the radius; 0 gives the ellipse itself.
-        rng: source of randomness.
-
-    Returns:
-        ``shape`` uint8 0/1.
+    ``centre`` (x, y) and ``radii`` are in px, ``angle``, of the first half axis, in degrees. The waves' amplitude is
+    ``roughness`` times the radius; 0 gives the ellipse itself.
     """
     around = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     waves = np.zeros_like(around)
     for frequency in range(2, 7):
-        amplitude, phase = rng.normal(0, 1 / frequency), rng.uniform(0, 2 * np.pi)
-        waves += amplitude * np.cos(frequency * around + phase)
+        waves += rng.normal(0, 1 / frequency) * np.cos(frequency * around + rng.uniform(0, 2 * np.pi))
     radius = np.clip(1 + roughness * waves, 0.3, 2)
     along, across = radii[0] * radius * np.cos(around), radii[1] * radius * np.sin(around)
     turn = np.deg2rad(angle)

@@ -2,6 +2,8 @@
 
 import argparse
 import fcntl
+import hashlib
+import json
 import os
 import sys
 from collections import Counter
@@ -31,21 +33,24 @@ class PreprocessConfig:
     protocol: Protocol
     clusters: int
     seed: int
-    inputs: str
-    """Fingerprint of the input files (`provenance.fingerprint`)."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """The dataset's own settings that change the arrays."""
-    channels: str = "bgr"
-    """What `images.npy` holds: "bgr", "rgb" or "slices" (previous, key, next). For drawing only."""
+    inputs: str  # fingerprint of the input files (`provenance.fingerprint`)
+    preprocessing: Mapping[str, Any]
+    """What a network trained on the arrays depends on: "channels" of `images.npy` ("bgr", "rgb", or "slices": previous,
+    key, next), and whatever else the dataset lets a user choose, such as the "window" in HU."""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # others that change the arrays
 
     @classmethod
     def from_args(
-        cls, dataset: DatasetInfo, args: argparse.Namespace, files: Iterable[Path], channels: str, **settings: Any
+        cls,
+        dataset: DatasetInfo,
+        args: argparse.Namespace,
+        files: Iterable[Path],
+        preprocessing: Mapping[str, Any],
+        **settings: Any,
     ) -> Self:
         """The configuration of a command line (`cli.prepare_parser`) over the input ``files``."""
-        inputs = fingerprint(files, args.data)
-        settings["grabcut"] = args.grabcut
-        return cls(dataset, args.protocol, args.clusters, args.seed, inputs, settings, channels)
+        inputs, settings = fingerprint(files, args.data), {**settings, "grabcut": args.grabcut}
+        return cls(dataset, args.protocol, args.clusters, args.seed, inputs, preprocessing, settings)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as it stands in `prepared.json`."""
@@ -55,7 +60,7 @@ class PreprocessConfig:
             "protocol": self.protocol,
             "clusters": self.clusters,
             "seed": self.seed,
-            "channels": self.channels,
+            "preprocessing": dict(self.preprocessing),
             "settings": dict(self.settings),
             "inputs": self.inputs,
         }
@@ -70,6 +75,7 @@ def preprocess(
     *,
     dropped: Iterable[Dropped] = (),
     force: bool = False,
+    refresh: bool = False,
     workers: int | None = None,
     unit: str = "lesion",
 ) -> None:
@@ -80,9 +86,11 @@ def preprocess(
         folder: the folder to make; replaced as a whole when everything has succeeded, else left as it was.
         jobs: what to work through, in the order of the rows to come.
         make_lesions: makes the lesions of one job, in another process; must be picklable.
-        assign_splits: given the rows of `lesions.csv`, names each row's split.
+        assign_splits: given the rows of `lesions.csv`, names each row's split; may add to each row an "order", the
+            lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
         force: make the folder anew even if it is there.
+        refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
         workers: processes; None means one for each core.
         unit: what a job is, for the progress display.
 
@@ -94,16 +102,23 @@ def preprocess(
         _check_replaceable(folder)
         metadata = read_metadata(folder)
         if metadata is not None and not force:
-            if {key: metadata.get(key) for key in config.describe()} == config.describe():
+            differing = [name for name, value in config.describe().items() if metadata.get(name) != value]
+            if not differing or (refresh and "inputs" not in differing):
+                settings = "" if differing else " and settings"
                 print(
-                    f"{folder} is already prepared with these inputs and settings ({_counts(metadata)}); "
-                    "--force redoes it"
+                    f"{folder} is already prepared with these inputs{settings} ({_counts(metadata)}); --force redoes it"
                 )
                 return
+            if refresh and differing != ["inputs"]:
+                raise UserError(
+                    f"the input files of {folder} have changed, and it was made with another {differing[0]} than is "
+                    "asked for now; prepare it again with the flags that you want"
+                )
             print(f"{folder} was made from other inputs or settings; making it again")
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
+            notes: dict[str, list[str]] = {}
             with _ArrayWriter(temporary) as writer:
                 outcomes = parallel_map(make_lesions, jobs, workers)
                 for job_outcomes in progress(outcomes, f"preparing {config.dataset.name}", len(jobs), unit):
@@ -112,8 +127,13 @@ def preprocess(
                             all_dropped.append(outcome)
                         else:
                             writer.append(outcome.arrays())
-                            rows.append({"lesion": outcome.name, **outcome.info})
-            metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits)
+                            rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
+                            for note in outcome.notes:
+                                notes.setdefault(note, []).append(outcome.name)
+            for note, names in notes.items():
+                more = f" and {len(names) - 3} more" if names[3:] else ""
+                print(f"{', '.join(names[:3])}{more}: {note}", file=sys.stderr)
+            metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
         print(f"{folder}: {_counts(metadata)}")
 
 
@@ -134,6 +154,7 @@ def _write_tables(
     rows: list[dict[str, Any]],
     dropped: list[Dropped],
     assign_splits: Callable[[list[dict[str, Any]]], list[str]],
+    digest: hashlib.blake2b,
 ) -> dict[str, Any]:
     """Splits, clusters and the three tables, once all arrays are written; the metadata, which is written last."""
     reasons = Counter(item.reason for item in dropped)
@@ -146,11 +167,15 @@ def _write_tables(
     clusters = shape_clusters(np.load(folder / "recist.npy"), config.clusters, config.seed, fit_on)
     for row, split, cluster in zip(rows, splits, clusters, strict=True):
         row.update(split=split, cluster=int(cluster))
-    first = ["lesion", "split", "cluster", "source"]
+    first = ["lesion", "split", "group", "cluster", "source"]
     write_csv(folder / "lesions.csv", rows, [*first, *(name for name in rows[0] if name not in first)])
     write_csv(folder / "dropped.csv", (vars(item) for item in dropped), ["lesion", "reason"])
+    settings = config.describe()
+    content = {name: value for name, value in settings.items() if name != "inputs"}  # it changes with every copy
+    digest.update(json.dumps(content, sort_keys=True).encode() + (folder / "lesions.csv").read_bytes())
     metadata = {
-        **config.describe(),
+        **settings,
+        "identity": digest.hexdigest(),
         "lesions": len(rows),
         "splits": {name: splits.count(name) for name in SPLITS},
         "dropped": dict(reasons),
@@ -190,6 +215,7 @@ class _ArrayWriter:
         self._files: dict[str, IO[bytes]] = {}
         self._layouts: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
         self._rows = 0
+        self.digest = hashlib.blake2b(digest_size=16)  # of all that was appended
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +231,9 @@ class _ArrayWriter:
             row = arrays[name]
             if (row.shape, row.dtype) != (shape, dtype):
                 raise ValueError(f"{name}: row of {row.shape} {row.dtype} among rows of {shape} {dtype}")
-            self._files[name].write(np.ascontiguousarray(row).tobytes())
+            content = np.ascontiguousarray(row).tobytes()
+            self._files[name].write(content)
+            self.digest.update(content)
         self._rows += 1
 
     def _write_header(self, name: str) -> None:

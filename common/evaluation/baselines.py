@@ -13,40 +13,33 @@ from pathlib import Path
 from common.data.dataset import SPLITS, LesionDataset
 from common.evaluation.results import print_metrics, write_results
 from common.metrics import lesion_metrics
-from common.utils.arguments import Parser
+from common.utils.arguments import Parser, positive
 from common.utils.errors import UserError
 from common.utils.progress import progress
 
-BASELINES = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}
-"""Weak masks, by the name of their array, and how tables call them."""
+BASELINES = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}  # weak masks, and how tables call them
 
 
-def score_baseline(dataset: LesionDataset, name: str, truth: str, split: str, results: Path) -> None:
-    """Score a weak mask of a prepared folder; print the metrics, write `baseline_<name>.json` and `.csv`.
+def score_baseline(dataset: LesionDataset, name: str, truth: str, split: str, limit: int | None, results: Path) -> None:
+    """Score the first ``limit`` weak masks of a split; print the metrics, write `baseline_<name>.json` and `.csv`.
 
     Splits other than test write `baseline_<name>.<split>.json` and `.csv`.
 
-    Args:
-        dataset: the lesions.
-        name: of the mask, one of `BASELINES`.
-        truth: the array it is scored against.
-        split: the split that is scored.
-        results: the folder that is written to.
-
     Raises:
-        UserError: the dataset lacks the truth or the mask.
+        UserError: the dataset lacks the mask or the truth, or the split is empty.
     """
-    rows = dataset.rows(split)
+    rows = dataset.rows(split, limit)
     masks, reference = dataset.array(name), dataset.array(truth)
     scores = [lesion_metrics(reference[row], masks[row]) for row in progress(rows, BASELINES[name], len(rows))]
-    protocol = dataset.metadata["protocol"]
+    protocol, window = dataset.metadata["protocol"], dataset.metadata["preprocessing"].get("window")
     about = {
         "dataset": dataset.metadata["dataset"],
         "method": name,
         "label": BASELINES[name],
         "split": split,
         "truth": truth,
-        "settings": {"protocol": protocol},
+        "prepared": dataset.identity,
+        "settings": {"protocol": protocol, "limit": limit, "window": window},
     }
     stem = f"baseline_{name}" if split == "test" else f"baseline_{name}.{split}"
     lesions = [dataset.lesions[row] for row in rows]
@@ -60,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, required=True, metavar="DIR")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     parser.add_argument("--truth", choices=("truth", *BASELINES), default="truth", help="masks to score against")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N lesions of the split")
     args = parser.parse_args(arguments)
     dataset = LesionDataset.open(args.prepared)
     arrays = dataset.metadata["arrays"]
@@ -68,4 +62,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.prepared} has no {masks} to score against")
     for name in BASELINES:
         if name in arrays and name != args.truth:
-            score_baseline(dataset, name, args.truth, args.split, args.results)
+            score_baseline(dataset, name, args.truth, args.split, args.limit, args.results)

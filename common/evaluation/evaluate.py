@@ -42,7 +42,9 @@ def evaluate(config: EvalConfig) -> None:
 def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     model = load_model_for(config)
     dataset = LesionDataset.open_for(config.prepared, config.recipe.dataset, model.protocol)
+    check_preprocessing(dataset, config.checkpoint, model.settings)
     rows = rows_to_score(dataset, config, model.protocol)
+    seen = seen_in_training(dataset, config, model.settings, rows)
     truth = read_truth(dataset, config, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
     config.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
@@ -54,7 +56,8 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         return
     metrics = [values for _, values in sorted(scored, key=lambda row_and_values: row_and_values[0])]
     seconds = time.monotonic() - start
-    about = describe_evaluation(config, predictor) | {
+    about = describe_evaluation(config, predictor, dataset) | {
+        "seen_in_training": seen,
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
@@ -75,7 +78,9 @@ def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol
     multiple = config.recipe.scored_multiple
     if protocol == "corrected" or len(rows) % multiple == 0:
         return rows
-    kept = rows[: len(rows) - len(rows) % multiple]
+    # "Last" is meant in the order of the published list, which need not be that of the names.
+    published = sorted(rows, key=lambda row: int(dataset.lesions[row].get("order") or row))
+    kept = np.array(sorted(published[: len(rows) - len(rows) % multiple]))
     if not len(kept):
         raise UserError(
             f"the released protocol scores a multiple of {multiple} lesions, and the split {config.split} has "
@@ -83,6 +88,42 @@ def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol
         )
     print(f"the released protocol leaves out the last {len(rows) - len(kept)} of {len(rows)} lesions")
     return kept
+
+
+def check_preprocessing(dataset: LesionDataset, checkpoint: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse lesions that were preprocessed in another way than those that the network was trained on.
+
+    Raises:
+        UserError: names the setting that differs.
+    """
+    for name, value in settings.get("preprocessing", {}).items():
+        prepared = dataset.metadata["preprocessing"].get(name)
+        if prepared != value:
+            raise UserError(
+                f"{checkpoint} was trained with {name} {value}, but {dataset.folder} was made with {prepared}; "
+                "prepare the data as for the training, into another --prepared"
+            )
+
+
+def seen_in_training(
+    dataset: LesionDataset, config: EvalConfig, settings: Mapping[str, Any], rows: np.ndarray
+) -> int | None:
+    """How many of the lesions the network was trained or validated on; None where its checkpoint doesn't say.
+
+    Raises:
+        UserError: some of these lie in the test split, and that is not allowed.
+    """
+    if "groups" not in settings:
+        return None
+    known = {group for groups in settings["groups"].values() for group in groups}
+    seen = [row for row in rows if dataset.lesions[row]["group"] in known]
+    as_test = [row for row in seen if dataset.lesions[row]["split"] == "test"]
+    if as_test and not config.allow_seen:
+        raise UserError(
+            f"{len(as_test)} of {len(rows)} test lesions, such as {dataset.lesions[as_test[0]]['lesion']}, were seen in "
+            f"the training of {config.checkpoint}: the split has changed since; train anew, or pass --allow-seen"
+        )
+    return len(seen)
 
 
 def read_truth(dataset: LesionDataset, config: EvalConfig, rows: np.ndarray) -> np.ndarray | dict[int, np.ndarray]:
@@ -140,7 +181,7 @@ def _scoring_processes(device: torch.device) -> int:
     return min(os.cpu_count() or 1, _MOST_SCORERS) if device.type == "cuda" else 1
 
 
-def describe_evaluation(config: EvalConfig, predictor: Predictor) -> dict[str, Any]:
+def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: LesionDataset) -> dict[str, Any]:
     """What was evaluated, and how."""
     recipe, model = config.recipe, predictor.model
     return {
@@ -156,10 +197,12 @@ def describe_evaluation(config: EvalConfig, predictor: Predictor) -> dict[str, A
             "protocol": model.protocol,
             "precision": predictor.precision,
             "limit": config.limit,
+            "window": dataset.metadata["preprocessing"].get("window"),
             "target": model.settings.get("target"),
             "seed": model.settings.get("seed"),
         },
-        "training": model.settings,
+        "prepared": dataset.identity,
+        "training": {name: value for name, value in model.settings.items() if name != "groups"},
         "published": dict(zip(METRICS, recipe.published, strict=True)) if recipe.published else None,
         "checkpoint": {"file": config.checkpoint.name, "sha256": sha256(config.checkpoint)},
     }

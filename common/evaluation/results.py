@@ -1,5 +1,6 @@
 """Results of an evaluation, written and read: `<stem>.json` holds the means, `<stem>.csv` a row per lesion."""
 
+import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (*METRICS, *EXTRA_METRICS)
 _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings": dict, "lesions": int}
-"""What every evaluation holds beside the metrics, and its type."""
-_OPTIONAL = ("training", "published", "checkpoint", "versions")
-"""Objects that an evaluation may hold, or null."""
+_OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
 
 
 def write_results(
@@ -36,10 +35,10 @@ def write_results(
     An undefined metric is an empty cell in the CSV; the means count it as the protocol says (FACTS.md 4.8).
 
     Args:
-        folder: where the two files go.
-        stem: their name without the suffix.
+        folder: where the files go.
+        stem: of their names.
         lesions: the rows of `lesions.csv` that were scored.
-        scores: the `lesion_metrics` of each, in fractions and px.
+        scores: the `lesion_metrics` of each.
         protocol: decides what an empty prediction's distances count as.
         about: what else the JSON records.
 
@@ -52,6 +51,7 @@ def write_results(
         **{name: float(np.mean(column)) for name, column in values.items()},
         **{f"{name}_interval": list(bootstrap_interval(values[name]))[1:] for name in ("dice", "iou")},
         "lesions": len(scores),
+        "scored": hashlib.sha256("\n".join(lesion["lesion"] for lesion in lesions).encode()).hexdigest()[:16],
         "versions": package_versions("torch", "segmentation-models-pytorch", "numpy", "opencv-python"),
     }
     rows = [
@@ -71,6 +71,8 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
         against += ", not against human masks"
     scored = f"{summary['lesions']} {summary['split']} lesions"
     print(f"{summary['dataset']} {summary['label']}, {scored}, {summary['settings']['protocol']}{against}")
+    if summary["split"] == "test" and summary.get("seen_in_training"):
+        print(f"  {summary['seen_in_training']} of these lesions were seen in training: no measure of unseen ones")
     for name in METRICS:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")
@@ -80,17 +82,14 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """Read an evaluation's JSON.
-
-    Returns:
-        Its content and "path"; None where the file holds something else.
+    """The content of an evaluation's JSON with its "path"; None where the file holds something else.
 
     Raises:
         UserError: the file is damaged.
     """
     content = {name: value for name, value in read_json(path).items() if name not in _OPTIONAL or value is not None}
     described = all(isinstance(content.get(name), kind) for name, kind in _REQUIRED.items())
-    scored = all(name in content and (content[name] is None or _is_number(content[name])) for name in METRICS)
+    scored = all(value is None or _is_number(value) for value in (content.get(name, "") for name in METRICS))
     if not (described and scored):
         return None
     if part := _damaged_part(content):
@@ -112,6 +111,8 @@ def _damaged_part(content: Mapping[str, Any]) -> str | None:
     pairs = [published.get(name) for name in METRICS] if published else []
     sound = {
         "seed": isinstance(settings.get("seed"), int | None),
+        "prepared": isinstance(content.get("prepared"), str | None),
+        "scored": isinstance(content.get("scored"), str | None),
         "target": isinstance(settings.get("target"), str | None),
         "checkpoint": all(isinstance(text, str) for text in content.get("checkpoint", {}).values()),
         "published": all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs),
@@ -125,43 +126,37 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
     Raises:
         UserError: a folder is missing, or there is no evaluation in any of them.
     """
-    evaluations = []
+    evaluations: list[dict[str, Any]] = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder of results; run an eval script first")
         for path in sorted(folder.rglob("*.json")):
             try:
-                evaluation = read_evaluation(path)
+                evaluations += filter(None, [read_evaluation(path)])
             except UserError as error:
                 print(f"left out: {error}", file=sys.stderr)
-            else:
-                evaluations += [evaluation] if evaluation else []
     if not evaluations:
         raise UserError("no evaluation results found; run an eval script first, or name its results folder")
     return evaluations
 
 
 def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Series":
-    """Read a metric of each lesion from the CSV beside an evaluation's JSON.
-
-    Returns:
-        Values by the lesion's name, without the undefined ones; empty where there is no CSV.
+    """Read a metric by lesion, where it is defined, from the CSV beside an evaluation's JSON, if there is one.
 
     Raises:
         UserError: the CSV is damaged, or does not have as many lesions as the JSON says.
     """
     import pandas as pd  # slow to import
 
-    path = evaluation["path"].with_suffix(".csv")
+    path, remedy = evaluation["path"].with_suffix(".csv"), "delete it and run the eval script again"
     if not path.is_file():
         return pd.Series(dtype=float, name=metric)
-    rows, remedy = pd.DataFrame(read_csv(path), dtype=object), "delete it and run the eval script again"
+    rows = read_csv(path)
     try:
-        values = rows.set_index("lesion")[metric].map(lambda cell: np.nan if cell == "" else float(cell))
+        values = {row["lesion"]: np.nan if row[metric] == "" else float(row[metric]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    lesions = values.index.nunique()
-    if not lesions == len(values) == evaluation["lesions"]:
-        count = f"{lesions} lesions in {len(values)} rows, not {evaluation['lesions']}"
+    if not len(values) == len(rows) == evaluation["lesions"]:
+        count = f"{len(values)} lesions in {len(rows)} rows, not {evaluation['lesions']}"
         raise UserError(f"{path} is damaged: it has {count}; {remedy}")
-    return values.dropna()
+    return pd.Series(values, dtype=float, name=metric).dropna()

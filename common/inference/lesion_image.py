@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
 
 from common.data.images import BLUE, ORANGE, SCALE, outline
+from common.patches import PATCH
 
 _LONGEST_SIDE = 1024  # px; a larger image is reduced before the overlay is drawn
 
@@ -16,41 +18,40 @@ class LesionPatch:
     """A lesion's name, its patch, and how a prediction for it is pasted back into the image."""
 
     lesion: str
-    image: np.ndarray
-    """(120, 120, 3), 0..255, as the network takes it."""
+    image: np.ndarray  # (120, 120, 3), 0..255, as the network takes it
     paste: Callable[[np.ndarray], np.ndarray]
     """Maps (120, 120) float32 probabilities to the image's (H, W), 0 outside the patch."""
+    larger: Callable[[], Self] | None = None
+    """Cuts a larger patch about the same lesion, for a second look where the mask reaches this patch's border."""
+
+    def cuts(self, mask: np.ndarray) -> bool:
+        """Whether a (H, W) 0/1 mask reaches the patch's border where the image goes on, and so may the lesion."""
+        inside = (self.paste(np.ones((PATCH, PATCH), np.float32)) > 0.5).astype(np.uint8)
+        if inside.all():
+            return False
+        px = -(-max(cv2.boundingRect(inside)[2:]) // PATCH)  # of the image in one of the patch, rounded up
+        # OpenCV does not erode from the image's own border.
+        return bool((mask > cv2.erode(inside, np.ones((2 * px + 1, 2 * px + 1), np.uint8))).any())
 
 
 @dataclass(frozen=True)
 class LesionImage:
     """An image or a CT slice with the patches of its lesions, and the names of its files."""
 
-    source: str
-    """The input file, as `measurements.csv` names it."""
-    name: str
-    """What the overlay's file name starts with."""
-    mask_file: str
-    """Of the mask of all lesions."""
-    rgb: np.ndarray
-    """(H, W, 3) uint8, which the overlay is drawn on."""
+    source: str  # the input file, as `measurements.csv` names it
+    name: str  # what the overlay's file name starts with
+    mask_file: str  # of the mask of all lesions
+    rgb: np.ndarray  # (H, W, 3) uint8, which the overlay is drawn on
     patches: list[LesionPatch]
-    slice: int | None = None
-    """Index in a volume, from 0."""
+    slice: int | None = None  # index in a volume, from 0
     spacing: tuple[float, ...] | None = None
     """mm from row to row, from column to column and, in a volume, from slice to slice; None if unknown."""
 
 
 def draw_overlay(image: np.ndarray, mask: np.ndarray, diameter_ends: Iterable[np.ndarray]) -> np.ndarray:
-    """Draw a mask's outline and RECIST diameters on an image.
+    """Draw a (H, W) 0/1 mask's outline and each lesion's `Diameters.ends` on a (H, W, 3) uint8 RGB image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8 0/1.
-        diameter_ends: `Diameters.ends` of each lesion.
-
-    Returns:
-        uint8 RGB: the image, reduced to 1024 px where it is larger, then enlarged by `SCALE`.
+    The result is reduced to 1024 px where the image is larger, then enlarged by `SCALE`.
     """
     scale = min(1.0, _LONGEST_SIDE / max(mask.shape))
     if scale < 1:

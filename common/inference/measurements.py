@@ -10,29 +10,22 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+# Columns of `measurements.csv`; a cell without a value stays empty.
 COLUMNS = tuple(
-    "input lesion slice slices area_px long_px short_px area_mm2 long_mm short_mm volume_ml parts mask".split()
+    "input lesion slice slices area_px long_px short_px area_mm2 long_mm short_mm volume_ml parts cut mask".split()
 )
-"""Columns of `measurements.csv`; a cell without a value stays empty."""
 
 
 class Diameters(NamedTuple):
     """RECIST diameters of a lesion; an empty mask has lengths of 0 and no end points."""
 
-    long: float
-    """Distance between the two border points that lie furthest apart; the line may leave a concave lesion."""
-    short: float
-    """Length of the longest chord at a right angle to the long diameter; a chord stays inside the border."""
-    ends: np.ndarray
-    """(4, 2) px: both ends of the long diameter, then of the short one; (0, 2) for an empty mask."""
+    long: float  # between the two border points that lie furthest apart; the line may leave a concave lesion
+    short: float  # the longest chord at a right angle to the long diameter; a chord stays inside the border
+    ends: np.ndarray  # (4, 2) px: ends of the long diameter, then of the short one; (0, 2) for an empty mask
 
 
 def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> tuple[dict[str, Any], np.ndarray]:
-    """Measure a lesion on one image or slice.
-
-    Args:
-        mask: (H, W) uint8 0/1.
-        spacing: mm from row to row, from column to column and, for a volume, from slice to slice; None if unknown.
+    """Measure a lesion's (H, W) uint8 0/1 mask on one image or slice; for ``spacing`` see `LesionImage`.
 
     Returns:
         The measurements that the spacing allows, by column, and the end points of the diameters (see `Diameters`).
@@ -48,9 +41,10 @@ def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> 
 
 
 def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Reduce the rows of each lesion to that of the slice where it is longest, with the volume of all its slices.
+    """Reduce the rows of each lesion to that of the slice where it is longest; numbers are rounded to 3 decimals.
 
-    Numbers are rounded to 3 decimals. ``slice`` is None where a row is about an image.
+    A lesion on several slices gets the volume of them all: that of a single slice says nothing of its volume. ``cut``
+    becomes the number of slices on which the mask is cut off. ``slice`` is None where a row is about an image.
     """
     lesions: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
@@ -58,9 +52,10 @@ def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     table = []
     for slices in lesions.values():
         longest = max(slices, key=lambda row: row.get("long_mm", row["long_px"])).copy()
+        longest["cut"] = sum(row["cut"] for row in slices)
         if longest["slice"] is not None:
             longest["slices"] = len(slices)
-        if "volume_ml" in longest:
+        if longest.pop("volume_ml", None) is not None and len(slices) > 1:
             longest["volume_ml"] = sum(row["volume_ml"] for row in slices)
         table.append({name: round(cell, 3) if isinstance(cell, float) else cell for name, cell in longest.items()})
     return table
@@ -72,11 +67,9 @@ def count_parts(mask: np.ndarray) -> int:
 
 
 def diameters(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Diameters:
-    """Measure the RECIST diameters of the largest 8-connected part of a mask, holes filled.
+    """Measure the RECIST diameters of the largest 8-connected part of a (H, W) mask, holes filled.
 
-    Args:
-        mask: (H, W), above 0 inside.
-        spacing: mm from row to row and from column to column; the default gives lengths in px.
+    ``spacing`` is mm from row to row and from column to column; the default gives lengths in px.
     """
     border = _outer_border(mask)
     if not len(border):
@@ -118,12 +111,8 @@ def _longest_vertical_chord(x: np.ndarray, y: np.ndarray) -> tuple[float, float,
     first and the second edge bound a chord, the third and the fourth the next one, and so on. A chord's length changes
     linearly from one side of the strip to the other: the longest chord of all lies on a side of a strip.
 
-    Args:
-        x: (n,) corners of the closed polygon; the last corner is the first.
-        y: (n,) of the same corners.
-
-    Returns:
-        The x of the chord, and the y of its lower and of its upper end.
+    ``x`` and ``y`` are the (n,) corners of a closed polygon, whose last corner is the first. Returns the segment's x,
+    and the y of its lower and of its upper end.
     """
     sides = np.unique(x)  # strip i reaches from sides[i] to sides[i + 1]
     first, stop = np.sort(np.searchsorted(sides, [x[:-1], x[1:]]), axis=0)  # the range of strips that an edge crosses

@@ -1,11 +1,12 @@
-"""Export of a checkpoint to ONNX, for use without PyTorch: from plain patches to probabilities, all in the graph."""
+"""Export of a checkpoint to ONNX, for use without PyTorch: from RGB patches to probabilities, all in the graph."""
 
 import importlib.util
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.data.dataset import read_metadata
 from common.model import PatchNet
 from common.patches import PATCH
 from common.recipe import EvalConfig
@@ -14,22 +15,22 @@ from common.utils.errors import UserError
 from common.utils.files import atomic_path
 from common.utils.provenance import sha256
 
-OPSET = 18
-"""The version that PyTorch's exporter writes natively; any other would be converted from it."""
+OPSET = 18  # the version that PyTorch's exporter writes natively; any other would be converted from it
 INPUT = "patches"
 
 
 class ExportNet(nn.Module):
-    """`PatchNet` with probabilities in place of the mask's logits, and its outputs as a tuple."""
+    """`PatchNet` with probabilities in place of the mask's logits, its outputs as a tuple, and no BGR outside of it."""
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: TrainedModel, *, bgr: bool) -> None:
         super().__init__()
+        self.bgr = bgr
         self.network = PatchNet(model.network, model.canvas)
         self.output_names = ["probability", "cluster"] if model.method.cluster_head else ["probability"]
 
     def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
         """Map (N, 120, 120, 3) float32 0..255 to (N, 120, 120) probabilities and, with the head, (N, K) logits."""
-        logits = self.network(patches)
+        logits = self.network(patches.flip(-1) if self.bgr else patches)
         outputs = {**logits, "probability": logits["mask"].sigmoid()}
         return tuple(outputs[name] for name in self.output_names)
 
@@ -43,7 +44,8 @@ def export(config: EvalConfig) -> None:
     if importlib.util.find_spec("onnxscript") is None:
         raise UserError("--export onnx needs the package onnxscript; pip install -r requirements.txt")
     model = load_model_for(config)
-    network = ExportNet(model).eval()
+    preprocessing = read_preprocessing(config, model)
+    network = ExportNet(model, bgr=preprocessing["channels"] == "bgr").eval()
     program = torch.onnx.export(
         network,
         (torch.zeros(2, PATCH, PATCH, 3),),  # of a single patch, the exporter would make the batch size a constant
@@ -55,24 +57,31 @@ def export(config: EvalConfig) -> None:
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update(describe_model(config, model))
+    program.model.metadata_props.update(describe_model(config, model, preprocessing))
     path = config.checkpoint.with_suffix(".onnx")
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
     print(f"{path} written: {INPUT} -> {', '.join(network.output_names)}, opset {OPSET}")
 
 
-def describe_model(config: EvalConfig, model: TrainedModel) -> dict[str, str]:
-    """Metadata of the file, with the patches' channel order where a prepared folder of the same settings exists."""
-    metadata = {
+def read_preprocessing(config: EvalConfig, model: TrainedModel) -> dict[str, Any]:
+    """How the network's patches were made: as its checkpoint says, else as published (FACTS.md section 3)."""
+    dataset = config.recipe.dataset
+    rgb = model.protocol == "corrected" and dataset.channels == "bgr"
+    return {"channels": "rgb" if rgb else dataset.channels, **model.settings.get("preprocessing", {})}
+
+
+def describe_model(config: EvalConfig, model: TrainedModel, preprocessing: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata of the file: whose network it is, and what it takes."""
+    return {
         "dataset": config.recipe.dataset.name,
         "method": model.method.name,
         "encoder": model.encoder,
         "canvas": "x".join(map(str, model.canvas)),
         "protocol": model.protocol,
         "checkpoint_sha256": sha256(config.checkpoint),
+        "layout": f"lesions,{PATCH} rows,{PATCH} columns,channels",
+        "range": "0..255",
+        **{name: str(value) for name, value in preprocessing.items() if value is not None},
+        "channels": "previous,key,next slice" if preprocessing["channels"] == "slices" else "red,green,blue",
     }
-    prepared = read_metadata(config.prepared) or {}
-    if (prepared.get("dataset"), prepared.get("protocol")) == (metadata["dataset"], metadata["protocol"]):
-        metadata["channels"] = prepared["channels"]
-    return metadata

@@ -4,6 +4,7 @@ A dataset's script cuts the lesions' patches and pastes the predictions back; ev
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.data.images import write_image
-from common.inference.lesion_image import LesionImage, draw_overlay
+from common.inference.lesion_image import LesionImage, LesionPatch, draw_overlay
 from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
@@ -28,8 +29,9 @@ MEASUREMENTS = "measurements.csv"
 _RESULTS_HELP = f"""
 --out gets the masks, an overlay of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
-known, mm; mL for volumes. An empty mask has area and diameters 0. Where a mask has several parts (the column parts),
-the diameters are those of the largest.
+known, mm; mL for a lesion on several slices. An empty mask has area and diameters 0. Where a mask has several parts
+(the column parts), the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border
+of its patch and the lesion may be larger than measured.
 """
 _IMAGES_IN_MEMORY = 8
 
@@ -37,9 +39,7 @@ _IMAGES_IN_MEMORY = 8
 def predict_parser(description: str | None, lesions_help: str = "") -> argparse.ArgumentParser:
     """The flags that the three predict scripts share; a script adds its inputs.
 
-    Args:
-        description: the script's docstring.
-        lesions_help: format of the lesions CSV; empty for a script without ``--lesions``.
+    ``lesions_help`` is the format of the lesions CSV; it is empty for a script without ``--lesions``.
     """
     parser = Parser(description=f"{description}{_RESULTS_HELP}", epilog=lesions_help)
     add = parser.add_argument
@@ -60,7 +60,8 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
     """Load the network that the flags name, once ``--out`` is there and can be written to.
 
     Raises:
-        UserError: ``--out`` is no folder or holds one of the inputs; or as `Predictor.load`.
+        UserError: ``--out`` is no folder or holds one of the inputs; a flag contradicts what the checkpoint was trained
+            with; or as `Predictor.load`.
     """
     out: Path = args.out
     if out.exists() and not out.is_dir():
@@ -73,8 +74,13 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
         pass  # raises where the folder can't be written to
     from common.inference.predictor import Predictor  # torch is imported only once the command line is understood
 
-    settings = ("encoder", "canvas", "protocol", "device", "precision")
-    return Predictor.load(args.checkpoint, dataset, **{name: getattr(args, name) for name in settings})
+    network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
+    predictor = Predictor.load(args.checkpoint, dataset, **network, device=args.device, precision=args.precision)
+    for name, value in network.items():
+        own = predictor.model.settings.get(name)
+        if value and own and value != (tuple(own) if name == "canvas" else own):
+            raise UserError(f"{args.checkpoint} was trained with another {name}, {own}; leave --{name} out")
+    return predictor
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
@@ -98,21 +104,18 @@ def predict(
     out: Path,
     save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
 ) -> None:
-    """Segment, draw and measure the lesions of each image, then write `measurements.csv`.
+    """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
 
-    Args:
-        predictor: the network.
-        images: any number; few of them are in memory at a time.
-        out: folder of the results.
-        save_mask: takes an image and the (H, W) uint8 0/1 mask of all its lesions; None writes a PNG of 0 and 255.
+    The folder ``out`` gets overlays, `measurements.csv`, and masks as PNGs of 0 and 255, unless ``save_mask`` takes an
+    image and the (H, W) uint8 0/1 mask of all its lesions.
     """
     rows: list[dict[str, Any]] = []
     for image, masks in _predict_masks(predictor, images):
-        union, diameter_ends = np.bitwise_or.reduce(masks), []
-        for patch, mask in zip(image.patches, masks, strict=True):
+        union, diameter_ends = np.bitwise_or.reduce([mask for mask, _ in masks]), []
+        for patch, (mask, cut) in zip(image.patches, masks, strict=True):
             measurements, ends = measure_lesion(mask, image.spacing)
             columns = {"input": image.source, "lesion": patch.lesion, "slice": image.slice, "mask": image.mask_file}
-            rows.append(columns | measurements)
+            rows.append(columns | measurements | {"cut": int(cut)})
             diameter_ends.append(ends)
         if save_mask:
             save_mask(image, union)
@@ -123,14 +126,31 @@ def predict(
     write_csv(out / MEASUREMENTS, lesions, COLUMNS)
     empty = sum(row["area_px"] == 0 for row in lesions)
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
+    if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
+        names = ", ".join(cut_off[:5]) + (", ..." if len(cut_off) > 5 else "")
+        sentence = f"{len(cut_off)} masks are cut off by their patch ({names}; see the column cut): the lesions may be"
+        remedy = "give a box or RECIST end points that hold them"
+        print(f"warning: {sentence} larger than measured; {remedy}", file=sys.stderr)
 
 
-def _predict_masks(
-    predictor: "Predictor", images: Iterable[LesionImage]
-) -> Iterator[tuple[LesionImage, list[np.ndarray]]]:
-    """Each image with the (H, W) uint8 0/1 masks of its lesions."""
+Look = tuple[np.ndarray, bool]  # the (H, W) uint8 0/1 mask of a lesion, and whether the patch's border cuts it off
+
+
+def _predict_masks(predictor: "Predictor", images: Iterable[LesionImage]) -> Iterator[tuple[LesionImage, list[Look]]]:
     images = iter(images)
     while group := list(islice(images, _IMAGES_IN_MEMORY)):
         predictions = iter(predictor.probabilities([patch.image for image in group for patch in image.patches]))
         for image in group:
-            yield image, [(patch.paste(next(predictions)) > 0.5).astype(np.uint8) for patch in image.patches]
+            yield image, [_paste(predictor, patch, next(predictions)) for patch in image.patches]
+
+
+def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
+    """The mask of a patch, or, where it is cut off and a larger patch shows anything, of that one."""
+    mask = (patch.paste(probability) > 0.5).astype(np.uint8)
+    cut = patch.cuts(mask)
+    if cut and patch.larger:
+        larger = patch.larger()
+        look = _paste(predictor, larger, predictor.probabilities([larger.image])[0])
+        if look[0].any():
+            return look
+    return mask, cut

@@ -24,8 +24,7 @@ from common.training.device import (
 )
 from common.utils.errors import UserError
 
-BATCH_SIZE = 8
-"""Default number of patches in a batch."""
+BATCH_SIZE = 8  # default number of patches in a batch
 
 
 class Predictor:
@@ -33,8 +32,7 @@ class Predictor:
 
     def __init__(self, model: TrainedModel, device: torch.device, precision: str) -> None:
         """``precision`` is "fp32", "bf16" or "auto"."""
-        self.model = model
-        self.device = device
+        self.model, self.device = model, device
         self.precision = pick_precision(precision, device)
         set_math_flags(device, self.precision)
         self._network = PatchNet(model.network, model.canvas).to(device).to(memory_format=torch.channels_last).eval()
@@ -66,20 +64,23 @@ class Predictor:
         return cls(model, where, precision)
 
     @torch.inference_mode()
-    def logits(self, patches: Tensor) -> dict[str, Tensor]:
-        """Map (B, 120, 120, 3) patches of 0..255, on the device, to named logits; see `PatchNet`."""
-        with explain_out_of_memory(len(patches), self.model.canvas), autocast(self.device, self.precision):
+    def logits(self, patches: Tensor, batch_size: int | None = None) -> dict[str, Tensor]:
+        """Map (B, 120, 120, 3) patches of 0..255, on the device, to named logits; see `PatchNet`.
+
+        ``batch_size`` is that of the flag --batch-size, for the advice where memory is short; None without the flag.
+        """
+        with explain_out_of_memory(batch_size, self.model.canvas), autocast(self.device, self.precision):
             return self._network(patches)
 
-    def masks(self, loader: LesionLoader, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1.
+    def masks(self, loader: LesionLoader, batch_size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1; for ``batch_size`` see `logits`.
 
         A batch is yielded once the next one is queued on the device, which so never waits for the caller.
         """
         pending: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
-        for patches, rows in loader.patches(batch_size):
+        for patches, rows in loader.patches(batch_size or BATCH_SIZE):
             # Probability 0.5 is logit 0.
-            pending.append((rows, copy_to_host((self.logits(patches)["mask"] > 0).to(torch.uint8))))
+            pending.append((rows, copy_to_host((self.logits(patches, batch_size)["mask"] > 0).to(torch.uint8))))
             if len(pending) > 1:
                 done, masks = pending.popleft()
                 yield done, masks().numpy()
@@ -90,7 +91,7 @@ class Predictor:
         """(N, 120, 120) uint8 masks for rows of a prepared folder."""
         order = np.argsort(rows, kind="stable")
         loader = LesionLoader(dataset, rows[order], "ellipse", self.model.canvas, self.device)
-        masks = np.concatenate([masks for _, masks in self.masks(loader, BATCH_SIZE)])
+        masks = np.concatenate([masks for _, masks in self.masks(loader)])
         return masks[np.argsort(order, kind="stable")]
 
     def probabilities(self, patches: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,9 +10,9 @@ from common.utils.files import read_csv
 
 BOX = ("left", "top", "right", "bottom")
 POINT = ("x", "y")
+VOXEL = ("i", "j", "k")
 ENDS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
-POINT_SIDE = 28
-"""Side in px of the box that stands for a point: the size of the median tumour in five LiTS volumes."""
+POINT_SIDE = 28  # px of the box that stands for a point: the size of the median tumour in five LiTS volumes
 
 HELP = f"""\
 The lesions CSV has a header and a row per lesion. Pixels are counted from 0; x is the column, y the row. A row says
@@ -23,9 +23,13 @@ where the lesion is in one of three ways; cells of the other two stay empty, or 
 An optional column, lesion, names the lesion (default: the row's number).
 """
 VOLUME_HELP = f"""{HELP}
-With a volume, x runs along the second axis of the array as stored and y along the first, and the column slice counts
-along the third, from 0. Rows with the same lesion on several slices are one lesion: its volume is their sum, its area
-and diameters those of the slice where it is longest.
+With a volume, the column slice counts from 0, and x runs along the second axis of the file, y along the first, slices
+along the third; where the affine calls another axis superior-inferior, slices run along that one, x along
+anterior-posterior, y along left-right, and a line says so. In place of x,y,slice a row may give
+  i,j,k                       the voxel's indices in the file from 0, as 3D Slicer shows them; ITK-SNAP's are 1 more
+so that ordinarily i is y, j is x and k is the slice.
+Rows with the same lesion on several slices are one lesion: its volume is their sum, its area and diameters those of the
+slice where it is longest.
 """
 
 
@@ -38,26 +42,31 @@ class LesionPrompt(NamedTuple):
     top: float
     right: float
     bottom: float
+    is_point: bool = False  # the box says nothing of the lesion's size
 
 
-def read_prompts(path: Path, shape: Sequence[int]) -> list[LesionPrompt]:
+def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
     """Read a lesions CSV (see `HELP`), in the order of its rows.
 
     Args:
         path: the CSV file.
         shape: rows and columns of an image, or rows, columns and slices of a volume.
+        axes: a volume's axes, of i, j and k, that are its rows, columns and slices.
 
     Raises:
         UserError: the file is unreadable, has no rows, or has an invalid row, which the message names.
     """
     rows = [
-        {(name or "").strip().lower(): str(cell or "").strip() for name, cell in row.items()} for row in read_csv(path)
+        {(name or "").strip().lower(): str(cell or "").strip() for name, cell in row.items() if name is None or name}
+        for row in read_csv(path)  # without columns that have no name, such as the index that pandas writes
     ]
     if not rows:
         raise UserError(f"{path} names no lesion; it needs a header and a row per lesion (see --help)")
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     for number, row in enumerate(rows, 1):
         try:
+            if len(shape) > 2 and any(row.get(column) for column in VOXEL):
+                row = _from_voxel(row, axes)
             prompt = _parse_row(row, str(number), shape)
             if (prompt.lesion, prompt.slice) in prompts:
                 where = f" on slice {prompt.slice}" if len(shape) > 2 else ""
@@ -68,12 +77,21 @@ def read_prompts(path: Path, shape: Sequence[int]) -> list[LesionPrompt]:
     return list(prompts.values())
 
 
+def _from_voxel(row: Mapping[str, str], axes: Sequence[int]) -> dict[str, str]:
+    """A row with i,j,k as one with x,y,slice."""
+    if any(row.get(column) for column in (*POINT, "slice")):
+        raise ValueError("it fills both i,j,k and x,y,slice; keep one of them")
+    y, x, index = (f"{_parse_number(row, VOXEL[axis])!r}" for axis in axes)
+    return {**row, "x": x, "y": y, "slice": index}
+
+
 def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) -> LesionPrompt:
     if "" in row:
         raise ValueError("it has more cells than the header")
     kinds = [kind for kind in (BOX, POINT, ENDS) if any(row.get(column) for column in kind)]
     if len(kinds) != 1:
-        raise ValueError(f"it must fill {','.join(BOX)} or {','.join(POINT)} or x1,y1 to x4,y4, and only one of them")
+        voxel = f"{','.join(VOXEL)} or " if len(shape) > 2 else ""
+        raise ValueError(f"it must fill {','.join(BOX)} or {voxel}x,y or x1,y1 to x4,y4, and only one of them")
     values = [_parse_number(row, column) for column in kinds[0]]
     xs, ys = values[::2], values[1::2]
     if not (0 <= min(xs) <= max(xs) <= shape[1] - 1 and 0 <= min(ys) <= max(ys) <= shape[0] - 1):
@@ -86,7 +104,7 @@ def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) 
     margin = (POINT_SIDE - 1) / 2 if kinds[0] == POINT else 0
     left, top = max(min(xs) - margin, 0), max(min(ys) - margin, 0)
     right, bottom = min(max(xs) + margin, shape[1] - 1), min(max(ys) + margin, shape[0] - 1)
-    return LesionPrompt(row.get("lesion") or default_name, int(index), left, top, right, bottom)
+    return LesionPrompt(row.get("lesion") or default_name, int(index), left, top, right, bottom, kinds[0] == POINT)
 
 
 def _parse_number(row: Mapping[str, str], column: str) -> float:

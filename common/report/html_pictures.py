@@ -11,36 +11,27 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, NAVY, ORANGE, SCALE, display_image, outline
+from common.data.images import BLUE, GREEN, NAVY, ORANGE, SCALE, outline
 from common.evaluation.results import read_lesion_metrics
 from common.recipe import history_path
+from common.report.figures.curves import draw_histories, read_history
+from common.report.figures.galleries import lesion_image
+from common.report.figures.page import rgb
 from common.report.runs import RunGroup
 from common.report.significance import lesion_table, mean_by_lesion
 from common.utils.provenance import sha256
 
-GAP = 4
-"""px of white between the panels of a strip."""
-INK, PALE = [channel / 255 for channel in NAVY], "#888888"
-"""For plots on white."""
+GAP = 4  # px of white between the panels of a strip
 _sha256 = cache(sha256)  # checkpoints are large, and each is looked for more than once
 
 
-def truth_masks(dataset: LesionDataset, truth: str) -> np.ndarray | None:
-    """(N, 120, 120) 0/1 masks that lesions were scored against; None where they are not among the arrays."""
-    return dataset.array(truth) if truth in dataset.metadata["arrays"] else None
-
-
-def lesion_sizes(dataset: LesionDataset, truth: str) -> pd.DataFrame:
-    """The "row" of each lesion by name, and the "diameter" in px of a disc with the area of its truth.
-
-    Where the truth is not at hand, the area is that of the ellipse.
-    """
-    masks = truth_masks(dataset, truth)
-    areas = (dataset.array("ellipse") if masks is None else masks).sum((1, 2), dtype=np.int64)
-    columns = {"row": np.arange(len(areas)), "diameter": 2 * np.sqrt(areas / np.pi)}
-    return pd.DataFrame(columns, [lesion["lesion"] for lesion in dataset.lesions])
+def find_dataset(run: Mapping[str, Any], datasets: Sequence[LesionDataset]) -> LesionDataset | None:
+    """The lesions that a run scored; None where they are not at hand, or were prepared in another way since."""
+    scored = [dataset for dataset in datasets if dataset.metadata["dataset"] == run["dataset"]]
+    return next((dataset for dataset in scored if run.get("prepared") in (None, dataset.identity)), None)
 
 
 def find_checkpoint(run: Mapping[str, Any], folders: Sequence[Path]) -> Path | None:
@@ -50,16 +41,21 @@ def find_checkpoint(run: Mapping[str, Any], folders: Sequence[Path]) -> Path | N
     return next((path for path in paths if path.is_file() and _sha256(path) == checkpoint.get("sha256")), None)
 
 
+def lesion_sizes(dataset: LesionDataset, truth: str) -> pd.DataFrame:
+    """The "row" of each lesion by name, and the "diameter" in px of a disc with the area of its truth.
+
+    Where the truth is not among the arrays, the area is that of the ellipse.
+    """
+    masks = dataset.array(truth if truth in dataset.metadata["arrays"] else "ellipse")
+    diameters = 2 * np.sqrt(masks.sum((1, 2), dtype=np.int64) / np.pi)
+    names = [lesion["lesion"] for lesion in dataset.lesions]
+    return pd.DataFrame({"row": np.arange(len(names)), "diameter": diameters}, names)
+
+
 def lesion_strips(
     run: Mapping[str, Any], checkpoint: Path, dataset: LesionDataset, count: int
 ) -> list[tuple[str, str]]:
-    """Draw the lesions of a run with the worst and the best Dice, in turn: worst, best, second worst, ...
-
-    Args:
-        run: an evaluation.
-        checkpoint: the network that was evaluated.
-        dataset: the lesions that were scored.
-        count: how many of each; fewer where there are not so many lesions.
+    """Draw the ``count`` lesions of a run with the worst and the best Dice, in turn: worst, best, second worst, ...
 
     Returns:
         A caption and a picture (data: URI) for each: image, truth, approximate target and prediction side by side.
@@ -82,19 +78,16 @@ def lesion_strips(
 
 
 def _strip(dataset: LesionDataset, truth: str, row: int, prediction: np.ndarray) -> str:
-    image = display_image(dataset.array("images")[row], dataset.metadata["channels"])
-    nothing, truths = np.zeros(image.shape[:2], np.uint8), truth_masks(dataset, truth)
-    masks = (nothing, nothing if truths is None else truths[row], dataset.array("ellipse")[row], prediction)
-    panels = [outline(image, mask, colour) for mask, colour in zip(masks, (BLUE, GREEN, ORANGE, BLUE), strict=True)]
-    gap = np.full((image.shape[0] * SCALE, GAP, 3), 255, np.uint8)
-    strip = np.hstack([part for panel in panels for part in (panel, gap)][:-1])
+    image, nothing = lesion_image(dataset, row), np.zeros_like(prediction)
+    reference = dataset.array(truth)[row] if truth in dataset.metadata["arrays"] else nothing
+    masks = ((nothing, BLUE), (reference, GREEN), (dataset.array("ellipse")[row], ORANGE), (prediction, BLUE))
+    gap = np.full((len(image) * SCALE, GAP, 3), 255, np.uint8)
+    strip = np.hstack([part for mask, colour in masks for part in (gap, outline(image, mask, colour))][1:])
     return _uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
 
 
 def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
     """Dice against size, a panel for each network of a block; behind it the ellipse itself where it was scored."""
-    from matplotlib.figure import Figure
-
     sizes = lesion_sizes(dataset, block[0].runs[0]["truth"])
     networks = [group for group in block if group.target]
     ellipses = [group for group in block if not group.target and group.runs[0].get("method") == "ellipse"]
@@ -106,7 +99,7 @@ def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
         for group in (*ellipses[:1], network):
             dice = mean_by_lesion(lesion_table(dict(enumerate(group.runs)), "dice"))
             points = sizes.join(dice.rename("dice"), how="inner")
-            style = {"color": INK} if group is network else {"facecolor": "none", "edgecolor": PALE}
+            style = {"color": rgb(NAVY)} if group is network else {"facecolor": "none", "edgecolor": "#888888"}
             axis.scatter(points["diameter"], points["dice"], s=16, alpha=0.7, **style)
         axis.set_title(network.name, fontsize=10)
         axis.set_ylim(-0.02, 1.02)
@@ -122,15 +115,12 @@ def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
 
 def learning_curves(groups: Sequence[RunGroup], folders: Sequence[Path]) -> str | None:
     """The learning curves of the networks that were scored; None where no history lies beside their checkpoints."""
-    from common.report.figures.curves import draw_histories, read_history
-
     checkpoints = [path for group in groups for run in group.runs if (path := find_checkpoint(run, folders))]
-    histories = [path for path in map(history_path, checkpoints) if path.is_file()]
+    histories = [read_history(path) for path in map(history_path, checkpoints) if path.is_file()]
     if not histories:
         return None
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "curves.png"
-        draw_histories(path, [read_history(history) for history in histories])
+        draw_histories(path := Path(folder) / "curves.png", histories)
         return _uri(path.read_bytes())
 
 

@@ -7,33 +7,30 @@ the lesion's size, with the folders of checkpoints also learning curves, and wit
 each method with their outlines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from common.data.dataset import LesionDataset
 from common.evaluation.results import read_results
 from common.report import tables
-from common.report.html_pictures import find_checkpoint, learning_curves, lesion_strips, size_plot
 from common.report.runs import RunGroup, comparable_groups, full_name, group_runs
 from common.utils.arguments import Parser
 from common.utils.files import atomic_path
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-LESIONS = 3
-"""How many of the worst lesions, and of the best, are shown of each method."""
+LESIONS = 3  # how many of the worst lesions, and of the best, are shown of each method
 
 
-def render_page(groups: Sequence[RunGroup], datasets: Mapping[str, LesionDataset], checkpoints: Sequence[Path]) -> str:
+def render_page(groups: Sequence[RunGroup], datasets: Sequence[LesionDataset], checkpoints: Sequence[Path]) -> str:
     """Render the report as HTML.
 
-    Args:
-        groups: the groups of runs to report.
-        datasets: the lesions that were scored, by the dataset's name, as far as they are at hand.
-        checkpoints: folders of the checkpoints that were scored, and of their histories.
+    Lesions, and folders of checkpoints with their histories, are those that were scored, as far as they are at hand.
     """
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader  # this and the pictures are slow to import
+
+    from common.report.html_pictures import find_dataset, learning_curves, size_plot
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,  # names in files may hold anything
@@ -42,40 +39,39 @@ def render_page(groups: Sequence[RunGroup], datasets: Mapping[str, LesionDataset
         lstrip_blocks=True,
     )
     blocks = comparable_groups(groups)
-    ordered = [group for block in blocks for group in block]
+    scored = [(block, find_dataset(block[0].runs[0], datasets)) for block in blocks]
     return environment.get_template(TEMPLATE.name).render(
         title=f"Weakly supervised lesion segmentation: {', '.join(sorted({group.dataset for group in groups}))}",
         tables=tables,
         rows=tables.results_table(groups),
         settings=tables.shared_settings(groups),
         differences=tables.difference_table(groups),
-        size_plots=[_size_section(block, datasets.get(block[0].dataset)) for block in blocks],
+        size_plots=[(block[0].dataset, size_plot(block, dataset) if dataset else None) for block, dataset in scored],
         curves=learning_curves(groups, checkpoints),
         strips=[
-            _strip_section(group, full_name(group, groups), datasets.get(group.dataset), checkpoints)
-            for group in ordered
+            _strip_section(group, full_name(group, groups), datasets, checkpoints)
+            for block in blocks
+            for group in block
             if group.target
         ],
-        groups=ordered,
+        groups=[group for block in blocks for group in block],
     )
 
 
-def _size_section(block: Sequence[RunGroup], dataset: LesionDataset | None) -> dict[str, Any]:
-    return {"dataset": block[0].dataset, "picture": size_plot(block, dataset) if dataset else None}
-
-
 def _strip_section(
-    group: RunGroup, name: str, dataset: LesionDataset | None, checkpoints: Sequence[Path]
+    group: RunGroup, name: str, datasets: Sequence[LesionDataset], checkpoints: Sequence[Path]
 ) -> dict[str, Any]:
     """Strips of the worst and best lesions of a group's first seed, or what is missing to draw them."""
+    from common.report.html_pictures import find_checkpoint, find_dataset, lesion_strips
+
     run = min(group.runs, key=lambda run: str(run["settings"].get("seed")))
+    dataset, checkpoint = find_dataset(run, datasets), find_checkpoint(run, checkpoints)
     section = {"heading": f"{group.dataset}, {name}, seed {run['settings'].get('seed')}"}
-    if dataset is None:
-        return section | {"missing": "the prepared folder"}
-    checkpoint = find_checkpoint(run, checkpoints)
-    if checkpoint is None:
-        return section | {"missing": "its checkpoint, as it was scored,"}
-    return section | {"lesions": lesion_strips(run, checkpoint, dataset, LESIONS)}
+    if dataset and checkpoint:
+        return section | {"lesions": lesion_strips(run, checkpoint, dataset, LESIONS)}
+    return section | {
+        "missing": "its checkpoint, as it was scored," if dataset else "the prepared folder that was scored"
+    }
 
 
 def write_page(results: Sequence[Path], prepared: Sequence[Path], checkpoints: Sequence[Path], out: Path) -> None:
@@ -84,8 +80,7 @@ def write_page(results: Sequence[Path], prepared: Sequence[Path], checkpoints: S
     Raises:
         UserError: there are no results, a prepared folder is unfinished, or a CSV or checkpoint is damaged.
     """
-    datasets = {str(dataset.metadata["dataset"]): dataset for dataset in map(LesionDataset.open, prepared)}
-    page = render_page(group_runs(read_results(results)), datasets, checkpoints)
+    page = render_page(group_runs(read_results(results)), list(map(LesionDataset.open, prepared)), checkpoints)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 

@@ -5,18 +5,17 @@ Runs that differ in the seed only form a group. Groups are comparable when netwo
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from common.metrics import FRACTIONS, METRICS
+from common.metrics import FRACTIONS
 from common.recipe import A1, A1CLASS, ACOSEG, METHODS
+from common.utils.errors import UserError
 
-METHOD_ORDER = (A1.label, ACOSEG.label, A1CLASS.label)
-"""As in the paper's table."""
+METHOD_ORDER = (A1.label, ACOSEG.label, A1CLASS.label)  # as in the paper's table
 SHARED_SETTINGS = {
     "encoder": "{}",
     "encoder_weights": "encoder weights {}",
@@ -25,18 +24,21 @@ SHARED_SETTINGS = {
     "protocol": "{}",
     "precision": "{}",
     "limit": "limit {}",
+    "window": "window {}",
     "truth": "against {}",
     "split": "{} split",
-}
-"""Settings that comparable groups share, and how they are written."""
+    "seen_in_training": "{} lesions seen in training",
+    "prepared": "data {:.8}",
+    "trained": "trained with {}",
+}  # that comparable groups have in common, and how they are written
+SCORING_SETTINGS = ("protocol", "limit", "truth", "split", "prepared")  # in which a baseline must agree with networks
 METHOD_SETTINGS = {
     "lr": "lr {}",
     "batch_size": "batch {}",
     "patience": "patience {}",
     "loss_weights": "loss {}",
     "clusters": "K {}",
-}
-"""Settings in which comparable groups may differ, as the methods' recipes do."""
+}  # in which comparable groups may differ, as the methods' recipes do
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +47,10 @@ class RunGroup:
 
     dataset: str
     label: str
-    target: str | None
-    """The mask that the network was trained on; None for a baseline."""
-    lesions: int
-    """How many were scored."""
-    settings: Mapping[str, str]
-    """`SHARED_SETTINGS` and `METHOD_SETTINGS` as text; a baseline has those of the scoring only."""
-    runs: Sequence[Mapping[str, Any]]
-    """Evaluations, as `read_evaluation` returns them."""
+    target: str | None  # the mask that the network was trained on; None for a baseline
+    lesions: int  # how many were scored
+    settings: Mapping[str, str]  # `SHARED_SETTINGS` and `METHOD_SETTINGS` as text, as far as they are known
+    runs: Sequence[Mapping[str, Any]]  # evaluations, as `read_evaluation` returns them
 
     @property
     def name(self) -> str:
@@ -69,52 +67,79 @@ class RunGroup:
         """What comparable groups have in common: the dataset and the `SHARED_SETTINGS`."""
         return ("dataset", self.dataset), *(item for item in self.settings.items() if item[0] in SHARED_SETTINGS)
 
-    @cached_property
-    def metrics(self) -> pd.DataFrame:
-        """`METRICS` of each run as the paper prints them: per cent or px, NaN where undefined."""
-        metrics = pd.DataFrame(list(self.runs), columns=list(METRICS), dtype=float)
-        return metrics * [100 if name in FRACTIONS else 1 for name in METRICS]
+    @property
+    def sort_key(self) -> tuple[Any, ...]:
+        """Sorts methods as in the paper, then networks trained on other masks, the baselines and the upper bound."""
+        kind = 2 if self.target is None else {"ellipse": 0, "truth": 3}.get(self.target, 1)
+        order = METHOD_ORDER.index(self.label) if self.label in METHOD_ORDER else len(METHOD_ORDER)
+        own = [text for name, text in self.settings.items() if name in METHOD_SETTINGS]
+        return kind, order, self.label.lower(), own, self.lesions
+
+    def values(self, metric: str) -> np.ndarray:
+        """(runs,) values as the paper prints them: per cent or px, NaN where undefined."""
+        return np.array([run[metric] for run in self.runs], float) * (100 if metric in FRACTIONS else 1)
 
     def mean(self, metric: str) -> float:
         """Mean over runs; NaN where a run leaves the metric undefined."""
-        return float(self.metrics[metric].mean(skipna=False))
+        return float(self.values(metric).mean())
+
+    def spread(self, metric: str) -> float:
+        """Sample standard deviation over runs; NaN for a single run."""
+        return float(self.values(metric).std(ddof=1)) if len(self.runs) > 1 else np.nan
 
     def text(self, metric: str) -> str:
-        """Mean ± sample standard deviation over runs; the mean alone for a single run."""
-        mean, spread = self.mean(metric), self.metrics[metric].std(skipna=False)
-        return f"{mean:.2f}" if pd.isna(spread) else f"{mean:.2f}±{spread:.2f}"
+        """Mean ± spread; the mean alone where there is no spread."""
+        mean, spread = self.mean(metric), self.spread(metric)
+        return f"{mean:.2f}" if np.isnan(spread) else f"{mean:.2f}±{spread:.2f}"
 
 
 def group_runs(evaluations: Iterable[Mapping[str, Any]]) -> list[RunGroup]:
-    """Group evaluations by everything but the seed; copies of the same run count once."""
-    runs = pd.DataFrame(map(_describe, evaluations)).fillna("")
-    settings = [name for name in (*SHARED_SETTINGS, *METHOD_SETTINGS) if name in runs]
-    kind = ["dataset", "label", "target", "lesions", *settings]
-    groups = []
-    for values, members in runs.drop_duplicates([*kind, "identity"]).groupby(kind, sort=False):
-        dataset, label, target, lesions, *texts = values
-        known = {name: text for name, text in zip(settings, texts, strict=True) if text}
-        groups.append(RunGroup(dataset, label, target or None, lesions, known, list(members["evaluation"])))
-    return groups
+    """Group evaluations by everything but the seed; copies of the same run count once.
+
+    Raises:
+        UserError: two runs of a group have the same seed: they are no sample of the chance of training.
+    """
+    groups: dict[tuple[Any, ...], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    for evaluation in evaluations:
+        runs, seed = groups[_describe(evaluation)], evaluation["settings"].get("seed")
+        identity = evaluation.get("checkpoint", {}).get("sha256", seed)
+        twins = [run for run in runs.values() if run["settings"].get("seed") == seed is not None]
+        if twins and identity not in runs:
+            raise UserError(
+                f"{twins[0]['path']} and {evaluation['path']} are evaluations of different checkpoints with the same "
+                "settings and seed; remove one of them"
+            )
+        runs.setdefault(identity, evaluation)
+    return [
+        RunGroup(dataset, label, target, lesions, dict(settings), list(runs.values()))
+        for (dataset, label, target, lesions, settings, _), runs in groups.items()
+    ]
 
 
-def _describe(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation as a row of the table that `group_runs` groups."""
-    settings = {**evaluation.get("training", {}), **evaluation["settings"]}
-    settings |= {"truth": evaluation["truth"], "split": evaluation["split"]}
+def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the runs of a group have in common: a `RunGroup`'s fields, settings in pairs, and which lesions were scored.
+
+    Where the training's settings are not the scoring's, they are one more setting, "trained".
+    """
+    training = evaluation.get("training", {})
+    scoring = evaluation["settings"] | {name: evaluation.get(name) for name in ("truth", "split", "prepared")}
+    trained = {name: value for name, value in training.items() if name in SHARED_SETTINGS and name in scoring}
+    texts = [_text(name, value) for name, value in trained.items() if value != scoring[name]]
+    settings = training | scoring | {"trained": ", ".join(texts) or None}
+    if evaluation["split"] == "test":  # of the others that goes without saying
+        settings["seen_in_training"] = evaluation.get("seen_in_training") or None
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:
-        settings.pop("clusters", None)
-    formats = SHARED_SETTINGS | METHOD_SETTINGS
-    known = [name for name in formats if settings.get(name) is not None]
-    return {
-        "dataset": evaluation["dataset"],
-        "label": evaluation["label"],
-        "target": (settings.get("target") or "ellipse") if "encoder" in settings else None,
-        "lesions": evaluation["lesions"],
-        **{name: formats[name].format(setting_text(settings[name])) for name in known},
-        "identity": evaluation.get("checkpoint", {}).get("sha256", settings.get("seed")),
-        "evaluation": evaluation,
-    }
+        settings["clusters"] = None
+    names = [name for name in (*SHARED_SETTINGS, *METHOD_SETTINGS) if settings.get(name) is not None]
+    target = (settings.get("target") or "ellipse") if "encoder" in settings else None
+    pairs = tuple((name, _text(name, settings[name])) for name in names)
+    return evaluation["dataset"], evaluation["label"], target, evaluation["lesions"], pairs, evaluation.get("scored")
+
+
+def _text(name: str, value: Any) -> str:
+    format_ = SHARED_SETTINGS.get(name) or METHOD_SETTINGS[name]
+    text = setting_text(value).replace("x", ",") if name == "window" else setting_text(value)
+    return f"no {name}" if value is None else format_.format(text)
 
 
 def setting_text(value: Any) -> str:
@@ -126,52 +151,40 @@ def setting_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the settings that do not have the same value in all of ``settings``."""
-    names = dict.fromkeys(name for values in settings for name in values)
-    return [name for name in names if any(values.get(name) != settings[0].get(name) for values in settings)]
-
-
 def comparable_groups(groups: Sequence[RunGroup]) -> list[list[RunGroup]]:
     """Blocks of groups that can be compared: networks with the same `SHARED_SETTINGS`, and baselines scored alike.
 
     ACoseg may have scored a few lesions less than A1 and is compared all the same.
     """
+
+    def scoring(group: RunGroup) -> list[str | None]:
+        return [group.dataset, *(group.settings.get(name) for name in SCORING_SETTINGS)]
+
     blocks: dict[tuple[tuple[str, str], ...], list[RunGroup]] = defaultdict(list)
-    networks = [group for group in groups if group.target]
     for group in groups:
-        scored_alike = {network.kind for network in networks if set(group.kind) <= set(network.kind)}
+        scored_alike = {other.kind for other in groups if other.target and scoring(other) == scoring(group)}
         for kind in {group.kind} if group.target else scored_alike or {group.kind}:
             blocks[kind].append(group)
-    return [sorted(blocks[kind], key=_place) for kind in sorted(blocks)]
-
-
-def _place(group: RunGroup) -> tuple[Any, ...]:
-    """Sorts the methods as in the paper, then networks trained on other masks, the baselines and the upper bound."""
-    kind = 2 if group.target is None else {"ellipse": 0, "truth": 3}.get(group.target, 1)
-    order = METHOD_ORDER.index(group.label) if group.label in METHOD_ORDER else len(METHOD_ORDER)
-    own = [text for name, text in group.settings.items() if name in METHOD_SETTINGS]
-    return kind, order, group.label.lower(), own, group.lesions
+    return [sorted(blocks[kind], key=lambda group: group.sort_key) for kind in sorted(blocks)]
 
 
 def a1_reference(group: RunGroup, block: Sequence[RunGroup]) -> RunGroup | None:
     """The A1 that a group is compared with: of the same target, or on the ellipse for an A1 or a baseline.
 
+    Where there are several, it is the one that scored as many lesions, then the one with the same recipe.
+
     Returns:
         None for that A1 itself, and where several are equally near.
     """
+
+    def distance(a1: RunGroup) -> tuple[bool, bool]:
+        recipe = ("lr", "batch_size", "patience")
+        return a1.lesions != group.lesions, any(a1.settings.get(name) != group.settings.get(name) for name in recipe)
+
     target = "ellipse" if group.label == A1.label else group.target or "ellipse"
     candidates = [other for other in block if (other.label, other.target) == (A1.label, target)]
-    if group in candidates:
-        return None
-    traits: list[Callable[[RunGroup], Any]] = [
-        lambda other: other.lesions,
-        lambda other: [other.settings.get(name) for name in ("lr", "batch_size", "patience")],
-    ]
-    for trait in traits:
-        if len(candidates) > 1:
-            candidates = [a1 for a1 in candidates if trait(a1) == trait(group)]
-    return candidates[0] if len(candidates) == 1 else None
+    nearest = [a1 for a1 in candidates if distance(a1) == min(map(distance, candidates))]
+    return nearest[0] if len(nearest) == 1 and group not in candidates else None
 
 
 def common_settings(groups: Sequence[RunGroup]) -> dict[str, str]:
@@ -187,7 +200,11 @@ def common_settings(groups: Sequence[RunGroup]) -> dict[str, str]:
 def full_name(group: RunGroup, groups: Sequence[RunGroup]) -> str:
     """A group's name, and its settings where those of the dataset's other groups are different."""
     same_dataset = [other for other in groups if other.dataset == group.dataset]
-    same_method = [other.settings for other in same_dataset if other.label == group.label]
+    peers = [other for other in same_dataset if other.label == group.label]
     differing = SHARED_SETTINGS.keys() - common_settings(same_dataset).keys()
-    differing |= METHOD_SETTINGS.keys() & set(differing_settings(same_method))
-    return ", ".join([group.name, *(text for name, text in group.settings.items() if name in differing)])
+    differing |= {name for name in METHOD_SETTINGS if len({peer.settings.get(name) for peer in peers}) > 1}
+    texts = [text for name, text in group.settings.items() if name in differing]
+    as_many = [other for other in same_dataset if (other.kind, other.lesions) == (group.kind, group.lesions)]
+    if len({other.runs[0].get("scored") for other in as_many}) > 1:
+        texts.append(f"lesion set {group.runs[0].get('scored', 'unknown'):.8}")
+    return ", ".join([group.name, *texts])

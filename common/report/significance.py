@@ -1,16 +1,16 @@
 """Is the difference real? Paired differences between groups of runs, over the same lesions and over seeds."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from common.evaluation.results import read_lesion_metrics
 from common.metrics import bootstrap_interval
-from common.recipe import A1CLASS
-from common.report.runs import RunGroup, comparable_groups
+from common.report.runs import RunGroup
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Difference(NamedTuple):
@@ -19,34 +19,16 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    p: float
-    """Of Wilcoxon's signed-rank test over lesions, of Student's t-test over seeds; NaN where no two values differ."""
+    p: float  # of Wilcoxon's signed-rank test over lesions, of Student's t-test over seeds; NaN where nothing differs
     lesions: int
 
 
 class Comparison(NamedTuple):
-    """Ours minus theirs, two groups of runs, in one metric."""
+    """Paired differences between two groups of runs in one metric."""
 
-    ours: RunGroup
-    theirs: RunGroup
-    metric: str
-    by_seed: dict[str, Difference]
-    """Over lesions, for each seed that both groups have and that left lesions to compare."""
-    lesions: Difference | None
-    """Over lesions, whose metrics are averaged over those seeds."""
-    seeds: Difference | None
-    """Over seeds; None with fewer than two."""
-
-    def differences(self) -> list[tuple[str, Difference]]:
-        """The differences to report, each with what it is over.
-
-        With several seeds, a baseline or an upper bound is compared over all of them only, a method also by seed.
-        """
-        count = len(self.by_seed)
-        by_seed = [(f"lesions, seed {seed}", difference) for seed, difference in self.by_seed.items()]
-        overall = [(f"lesions, mean of {count} seeds", self.lesions), (f"{count} seeds", self.seeds)]
-        reported = by_seed if self.theirs.competes or count == 1 else []
-        return reported + [(over, difference) for over, difference in overall if count > 1 and difference]
+    by_seed: dict[str, Difference]  # over lesions, for each seed that both groups have and that left lesions to compare
+    lesions: Difference | None  # over lesions, whose metrics are averaged over those seeds
+    seeds: Difference | None  # over seeds; None with fewer than two
 
 
 def interval_text(difference: Difference | None) -> str:
@@ -54,16 +36,8 @@ def interval_text(difference: Difference | None) -> str:
     return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
 
 
-def paired_difference(ours: pd.Series, theirs: pd.Series) -> Difference | None:
-    """Ours minus theirs over the lesions that both have, with a bootstrap interval and Wilcoxon's p.
-
-    Args:
-        ours: a metric by the lesion's name.
-        theirs: the same metric by the lesion's name.
-
-    Returns:
-        The difference; None with fewer than two lesions in common.
-    """
+def paired_difference(ours: "pd.Series", theirs: "pd.Series") -> Difference | None:
+    """Ours minus theirs, values by lesion, over the lesions that both have; None with fewer than two of them."""
     from scipy.stats import wilcoxon  # slow to import
 
     differences = (ours - theirs).dropna().sort_index().to_numpy(float)
@@ -74,11 +48,7 @@ def paired_difference(ours: pd.Series, theirs: pd.Series) -> Difference | None:
 
 
 def seed_difference(by_seed: Sequence[Difference]) -> Difference | None:
-    """Mean of the seeds' differences with Student's interval and p, which show how much is the chance of training.
-
-    Returns:
-        The difference; None with fewer than two seeds.
-    """
+    """Mean of the seeds' differences, which shows how much is the chance of training; None with fewer than two."""
     from scipy.stats import ttest_1samp  # slow to import
 
     if len(by_seed) < 2:
@@ -92,22 +62,24 @@ def seed_difference(by_seed: Sequence[Difference]) -> Difference | None:
     return Difference(means.mean(), interval.low, interval.high, test.pvalue, lesions)
 
 
-def lesion_table(runs: Mapping[Any, Mapping[str, Any]], metric: str) -> pd.DataFrame:
+def lesion_table(runs: Mapping[Any, Mapping[str, Any]], metric: str) -> "pd.DataFrame":
     """A metric with a row per lesion and a column per run, NaN where a run leaves the lesion out.
 
     Raises:
         UserError: a run's CSV is damaged.
     """
+    import pandas as pd  # slow to import
+
     return pd.DataFrame({name: read_lesion_metrics(run, metric) for name, run in runs.items()})
 
 
-def mean_by_lesion(table: pd.DataFrame) -> pd.Series:
+def mean_by_lesion(table: "pd.DataFrame") -> "pd.Series":
     """Each lesion's mean over the runs of a `lesion_table`, for the lesions that every run has scored."""
     return table.dropna().mean(axis=1)
 
 
 def compare_groups(ours: RunGroup, theirs: RunGroup, metric: str) -> Comparison:
-    """Compare two groups seed by seed; a baseline, which has no seed, is compared with every seed."""
+    """Ours minus theirs, seed by seed; a baseline, which has no seed, is compared with every seed."""
     our_runs, their_runs = ({str(run["settings"].get("seed")): run for run in group.runs} for group in (ours, theirs))
     if theirs.target is None:
         their_runs = dict.fromkeys(our_runs, theirs.runs[0])
@@ -116,14 +88,4 @@ def compare_groups(ours: RunGroup, theirs: RunGroup, metric: str) -> Comparison:
     pairs = [(seed, paired_difference(first[seed], second[seed])) for seed in seeds]
     by_seed = {seed: difference for seed, difference in pairs if difference}
     lesions = paired_difference(mean_by_lesion(first), mean_by_lesion(second))
-    return Comparison(ours, theirs, metric, by_seed, lesions, seed_difference(list(by_seed.values())))
-
-
-def compare_with_others(groups: Sequence[RunGroup]) -> list[Comparison]:
-    """A1+L minus every group that is comparable with it, in Dice and IoU."""
-    return [
-        compare_groups(ours, theirs, metric)
-        for block in comparable_groups(groups)
-        for ours, theirs, metric in product(block, block, ("dice", "iou"))
-        if ours.label == A1CLASS.label and theirs is not ours
-    ]
+    return Comparison(by_seed, lesions, seed_difference(list(by_seed.values())))

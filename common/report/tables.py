@@ -8,16 +8,17 @@ table.md, table.csv and table.tex. Runs with different settings are never averag
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from common.evaluation.results import read_results
 from common.metrics import FRACTIONS, METRICS
+from common.recipe import A1CLASS
 from common.report.runs import RunGroup, a1_reference, common_settings, comparable_groups, full_name, group_runs
-from common.report.significance import compare_with_others, interval_text
+from common.report.significance import compare_groups, interval_text
 from common.utils.arguments import Parser
 from common.utils.files import ROOT, atomic_path, write_csv
 
@@ -40,19 +41,15 @@ class Cell(NamedTuple):
     """A cell of the results table."""
 
     text: str
-    best: bool = False
-    """Whether this is the best of the methods compared."""
-    change: str = ""
-    """Against A1, such as " (+12.3)"; empty where there is no A1 to compare with."""
+    best: bool = False  # of the methods compared
+    change: str = ""  # against A1, such as " (+12.3)"; empty where there is no A1 to compare with
 
 
 class Row(NamedTuple):
     """A row of the results table."""
 
-    cells: list[Cell]
-    """As `COLUMNS`."""
-    published: bool
-    """Whether these are the paper's values, not those of our runs."""
+    cells: list[Cell]  # as `COLUMNS`
+    published: bool  # the paper's values, not those of our runs
 
 
 def results_table(groups: Sequence[RunGroup]) -> list[Row]:
@@ -63,16 +60,15 @@ def results_table(groups: Sequence[RunGroup]) -> list[Row]:
     rows = []
     for block in comparable_groups(groups):
         for group in block:
-            head = [group.dataset, full_name(group, groups), str(len(group.runs)), str(group.lesions)]
-            reference = a1_reference(group, block)
-            cells = [
-                Cell(group.text(metric), group is best_group(block, metric), change_text(group, reference, metric))
-                for metric in METRICS
-            ]
-            rows.append(Row([*map(Cell, head), *cells], published=False))
+            head = (group.dataset, full_name(group, groups), str(len(group.runs)), str(group.lesions))
+            cells, reference = list(map(Cell, head)), a1_reference(group, block)
+            for metric in METRICS:
+                is_best = group is best_group(block, metric)
+                cells.append(Cell(group.text(metric), is_best, change_text(group, reference, metric)))
+            rows.append(Row(cells, published=False))
             if published := published_texts(group):
-                head = [group.dataset, f"{group.label} (paper)", "", ""]
-                rows.append(Row([*map(Cell, [*head, *published])], published=True))
+                texts = (group.dataset, f"{group.label} (paper)", "", "", *published)
+                rows.append(Row(list(map(Cell, texts)), published=True))
     return rows
 
 
@@ -101,24 +97,32 @@ def published_texts(group: RunGroup) -> list[str] | None:
 
 
 def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
-    """A1+L minus the other groups: rows of cells, as `DIFFERENCE_COLUMNS`."""
+    """A1+L minus every group that is comparable with it, in Dice and IoU: rows of cells, as `DIFFERENCE_COLUMNS`.
+
+    With several seeds, a baseline or an upper bound is compared over all of them only, a method also by seed.
+    """
     rows = []
-    for comparison in compare_with_others(groups):
-        ours, theirs = (full_name(group, groups) for group in (comparison.ours, comparison.theirs))
-        head = [comparison.ours.dataset, f"{ours} minus {theirs}", HEADINGS[comparison.metric]]
-        for over, difference in comparison.differences():
-            numbers = [f"{100 * difference.mean:+.2f}", interval_text(difference), f"{difference.p:.2g}"]
-            rows.append([*head, over, str(difference.lesions), *numbers])
+    pairs = [pair for block in comparable_groups(groups) for pair in permutations(block, 2)]
+    for (ours, theirs), metric in product(pairs, ("dice", "iou")):
+        if ours.label != A1CLASS.label:
+            continue
+        by_seed, lesions, seeds = compare_groups(ours, theirs, metric)
+        count = len(by_seed)
+        overall = {f"lesions, mean of {count} seeds": lesions, f"{count} seeds": seeds} if count > 1 else {}
+        single = {f"lesions, seed {seed}": by_seed[seed] for seed in by_seed if theirs.competes or count == 1}
+        names = f"{full_name(ours, groups)} minus {full_name(theirs, groups)}"
+        for over, difference in (*single.items(), *overall.items()):
+            if difference:
+                numbers = [f"{100 * difference.mean:+.2f}", interval_text(difference), f"{difference.p:.2g}"]
+                rows.append([ours.dataset, names, HEADINGS[metric], over, str(difference.lesions), *numbers])
     return rows
 
 
 def shared_settings(groups: Sequence[RunGroup]) -> list[str]:
     """A sentence for each dataset: the settings that all its groups share."""
-    sentences = []
-    for dataset in sorted({group.dataset for group in groups}):
-        settings = common_settings([group for group in groups if group.dataset == dataset])
-        sentences.append(f"{dataset}: {', '.join(settings.values())}.")
-    return sentences
+    datasets = sorted({group.dataset for group in groups})
+    shared = [common_settings([group for group in groups if group.dataset == dataset]) for dataset in datasets]
+    return [f"{dataset}: {', '.join(settings.values())}." for dataset, settings in zip(datasets, shared, strict=True)]
 
 
 def format_rows(rows: Iterable[Row], bold: str = "{}", escape: Callable[[str], str] = str) -> list[list[str]]:
@@ -150,14 +154,13 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_report(folders: Sequence[Path], out: Path) -> str:
-    """Write table.md, table.csv and table.tex (for booktabs) into a folder.
-
-    Returns:
-        The text of table.md.
+    """Write table.md, table.csv and table.tex (for booktabs) into a folder; returns the text of table.md.
 
     Raises:
         UserError: there are no results, or an evaluation's CSV is damaged.
     """
+    import pandas as pd  # slow to import
+
     groups = group_runs(read_results(folders))
     rows, settings = results_table(groups), shared_settings(groups)
     differences = [list(map(escape_markdown, row)) for row in difference_table(groups)]

@@ -33,31 +33,23 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
     parser = _DatasetParser(dataset, description)
     add = parser.add_argument
     add("--protocol", choices=PROTOCOLS, default="released", help="default released")
-    add("--clusters", type=positive, default=dataset.clusters, metavar="K",
-        help=f"shape clusters (default {dataset.clusters})")  # fmt: skip
+    add("--clusters", type=positive, default=dataset.clusters, metavar="K", help=f"default {dataset.clusters}")
     add("--seed", type=seed_number, default=0, help="of k-means (default 0, as published)")
     add("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
     add("--force", action="store_true", help="make the arrays again even if they are there")
+    add("--refresh", action="store_true", help="make arrays that are there again only if the input files have changed")
     add("--workers", type=positive, metavar="N", help="processes (default one a core)")
     return parser
 
 
 def _run_parser(recipe: Recipe, description: str | None, default: str) -> argparse.ArgumentParser:
-    """The parser with the flags that training and evaluation share.
-
-    Args:
-        recipe: gives the defaults.
-        description: what --help prints first.
-        default: the first words on the defaults of flags that a checkpoint's settings can answer too.
-    """
+    """The flags that training and evaluation share; ``default`` precedes what a checkpoint's settings can replace."""
     dataset = recipe.dataset
     parser = _DatasetParser(dataset, description)
     add = parser.add_argument
-    checkpoint, results = Path("checkpoints", recipe.checkpoint), "results"
-    add("--checkpoint", type=Path, default=dataset.folder / checkpoint, metavar="PATH",
-        help=f"default {dataset.folder.name}/{checkpoint}")  # fmt: skip
-    add("--results", type=Path, default=dataset.folder / results, metavar="DIR",
-        help=f"where evaluation writes metrics (default {dataset.folder.name}/{results})")  # fmt: skip
+    checkpoint, results = dataset.folder / "checkpoints" / recipe.checkpoint, dataset.folder / "results"
+    add("--checkpoint", type=Path, default=checkpoint, metavar="PATH", help=f"default {checkpoint}")
+    add("--results", type=Path, default=results, metavar="DIR", help=f"of evaluation (default {results})")
     sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
     add("--encoder", metavar="NAME", help=f"default {default}{ENCODER}")
     add("--canvas", type=parse_canvas, metavar="HxW", help=f"px that the network sees (default {default}{sizes})")
@@ -98,6 +90,7 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
     masks = "|".join([*TARGETS, "DIR"] if recipe.dataset.read_truth else TARGETS)
     add("--truth", default=recipe.dataset.truth, metavar=masks,
         help=f"masks to score against (default {recipe.dataset.truth})")  # fmt: skip
+    add("--allow-seen", action="store_true", help="score lesions seen in training as test data; every result says so")
     add("--export", choices=("onnx",), help="write the checkpoint as ONNX beside it, score nothing")
     return _config(EvalConfig, recipe, parser.parse_args(arguments))
 

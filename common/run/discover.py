@@ -16,14 +16,11 @@ from common.utils.files import ROOT
 class MethodScripts:
     """How a method is trained and scored on a dataset."""
 
-    name: str
-    """The middle of the scripts' names, such as A1class; for data of your own the method's."""
-    train: tuple[str, ...]
-    """The script, and the words that come before all flags."""
+    name: str  # the middle of the scripts' names, such as A1class; for data of your own the method's
+    train: tuple[str, ...]  # the script, and the words that come before all flags
     evaluate: tuple[str, ...]
     recipe: Recipe
-    flags: tuple[str, ...] = ()
-    """What the training assumes unless a flag says otherwise."""
+    flags: tuple[str, ...] = ()  # what the training assumes unless a flag says otherwise
 
 
 def find_folder(dataset: str) -> Path:

@@ -20,7 +20,8 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from common.data.dataset import read_metadata
-from common.evaluation import baselines
+from common.evaluation.baselines import BASELINES
+from common.evaluation.baselines import main as baselines_main
 from common.evaluation.results import read_evaluation
 from common.recipe import A1, TrainConfig, history_path, state_path
 from common.run.cli import parse_train
@@ -31,8 +32,7 @@ from common.utils.arguments import Parser
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import ROOT, read_csv
 
-UPPER_BOUND = "truth"
-"""The target of the A1 that shows how good the network itself could be."""
+UPPER_BOUND = "truth"  # the target of the A1 that shows how good the network itself can be
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -71,10 +71,8 @@ class Training(NamedTuple):
     """The training of one method on one target with one seed."""
 
     method: MethodScripts
-    flags: list[str]
-    """Of the training script, but for --resume."""
-    config: TrainConfig
-    """What the flags mean."""
+    flags: list[str]  # of the training script, without --resume
+    config: TrainConfig  # what the flags mean
 
 
 def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
@@ -110,42 +108,37 @@ def _data_flags(args: argparse.Namespace) -> list[str]:
     return [word for flag, path in paths.items() if path for word in (flag, str(path))]
 
 
-def prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[TrainConfig]) -> Task:
-    """Make the prepared arrays; with --prepare even where there are some, if its flags make a difference.
-
-    Raises:
-        UserError: the data script can't be run from here.
-    """
+def _prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[TrainConfig]) -> Task:
+    """Make the prepared arrays, again where the data have changed; those named by --prepared are used as they are."""
     config = next((config for config in configs if config.recipe.method.cluster_head), configs[0])
     name, *verb = shlex.split(config.recipe.dataset.prepare_script)
-    script = folder / name
-    main = import_name(script, "main")
+    main = import_name(folder / name, "main")
     if not callable(main):
-        raise UserError(f"{script} holds no main(arguments)")
+        raise UserError(f"{folder / name} holds no main(arguments)")
     flags = ["--protocol", config.protocol, "--clusters", str(config.clusters), *args.prepare]
-    done = not args.prepare and read_metadata(config.prepared) is not None
-    return Task("prepare", "prepare", [Command([str(script)], main, [*verb, *_data_flags(args), *flags])], done)
+    flags += [] if args.prepare else ["--refresh"]
+    command = Command([str(folder / name)], main, [*verb, *_data_flags(args), *flags])
+    done = bool(args.prepared and not args.prepare and read_metadata(config.prepared))
+    return Task("prepare", "prepare", [command], done)
 
 
-def baseline_task(results: Path, config: TrainConfig) -> Task:
-    """Score the weak masks themselves."""
+def _baseline_task(results: Path, config: TrainConfig) -> Task:
+    """Score the weak masks themselves; again where they, the truth or what is scored have changed."""
     truth, metadata = config.recipe.dataset.truth, read_metadata(config.prepared) or {}
-    wanted = (truth, config.protocol, metadata.get("splits", {}).get("test"))
-    done = True
-    for name in baselines.BASELINES:
-        result = _read_result(results / f"baseline_{name}.json")
-        scored = result and (result["truth"], result["settings"].get("protocol"), result["lesions"])
-        done &= scored == wanted or name == truth or name not in metadata.get("arrays", [name])
+    names = [name for name in BASELINES if name != truth and name in metadata.get("arrays", BASELINES)]
+    made = [_read_result(results / f"baseline_{name}.json") for name in names]
+    expected = (truth, config.limit, metadata.get("identity"))
+    done = all(
+        result and (result["truth"], result["settings"].get("limit"), result.get("prepared")) == expected
+        for result in made
+    )
     flags = [str(config.prepared), "--results", str(results), "--truth", truth]
-    return Task("baselines", "baselines", [Command([str(ROOT / "common"), "baselines"], baselines.main, flags)], done)
+    flags += ["--limit", str(config.limit)] if config.limit else []
+    return Task("baselines", "baselines", [Command([str(ROOT / "common"), "baselines"], baselines_main, flags)], done)
 
 
-def training_task(args: argparse.Namespace, training: Training) -> Task:
-    """Train a network and score it.
-
-    Raises:
-        UserError: the checkpoint or the result that is there was made with other settings.
-    """
+def _training_task(args: argparse.Namespace, training: Training) -> Task:
+    """Train a network and score it; refused where a checkpoint or a result of other settings is in the way."""
     method, config = training.method, training.config
     results, checkpoint = args.out / "results", config.checkpoint
     flags = [*_data_flags(args), "--checkpoint", str(checkpoint), "--results", str(results)]
@@ -155,15 +148,15 @@ def training_task(args: argparse.Namespace, training: Training) -> Task:
         Command(method.train, partial(train_main, method.recipe, None), [*training.flags, "--resume"]),
         Command(method.evaluate, partial(eval_main, method.recipe, None), flags),
     ]
-    interrupted, result = state_path(checkpoint).is_file(), _read_result(results / f"{checkpoint.stem}.json")
+    interrupted = state_path(checkpoint).is_file()
+    result = _read_result(results / f"{checkpoint.stem}.json")
     if result:
         _check_settings(result["path"], result.get("training", {}), config)
     elif checkpoint.is_file() and not interrupted:
         from common.training.checkpoint import load_checkpoint  # imports torch
 
         _check_settings(checkpoint, load_checkpoint(checkpoint).settings, config)
-    done = result is not None and not interrupted
-    history = history_path(checkpoint)
+    done, history = result is not None and not interrupted, history_path(checkpoint)
     seconds = sum(float(row["seconds"]) for row in read_csv(history)) if done and history.is_file() else None
     return Task(checkpoint.stem, method.name, commands, done, seconds)
 
@@ -177,7 +170,13 @@ def _read_result(path: Path) -> dict[str, Any] | None:
 
 
 def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig) -> None:
-    """Refuse to take for done, or to overwrite, what was trained with other settings."""
+    """Refuse to take for done, or to overwrite, what was trained with other settings or on other lesions."""
+    metadata = read_metadata(config.prepared)
+    if metadata and recorded.get("prepared", metadata.get("identity")) != metadata.get("identity"):
+        raise UserError(
+            f"{path} was made from other lesions or masks than those in {config.prepared}; pass another --out, or "
+            "delete it with its checkpoint"
+        )
     settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
     if not config.recipe.method.cluster_head:
         del settings["clusters"]  # K makes no difference
@@ -196,15 +195,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.out = args.out or ROOT / "experiments" / folder.name.removeprefix("code_")
     trainings = find_trainings(args, folder)
     configs, results = [training.config for training in trainings], args.out / "results"
-    baseline_tasks = [baseline_task(results, configs[0])] if args.baselines else []
-    training_tasks = [training_task(args, training) for training in trainings]
-    tasks = [prepare_task(args, folder, configs), *baseline_tasks, *training_tasks]
+
+    def plan() -> list[Task]:
+        baselines = [_baseline_task(results, configs[0])] if args.baselines else []
+        return [*baselines, *(_training_task(args, training) for training in trainings)]
+
+    prepare, tasks = _prepare_task(args, folder, configs), plan()
     if args.dry_run:
-        lines = [f"{command}{'   # done' if task.done else ''}" for task in tasks for command in task.commands]
+        lines = [
+            f"{command}{'   # done' if task.done else ''}" for task in (prepare, *tasks) for command in task.commands
+        ]
         print(*lines, sep="\n")
         return
     signal.signal(signal.SIGTERM, _interrupt)
-    run_tasks(tasks, args.out / "logs")
+    run_tasks([prepare, *tasks], args.out / "logs", stop=1)
+    run_tasks([replace(prepare, done=True), *plan()], args.out / "logs", start=1)  # the data may be others now
     from common.report.html_report import write_page
     from common.report.tables import write_report
 

@@ -4,15 +4,17 @@ README.md, "Your own data", shows the layout of the files and the script of a fe
 """
 
 import sys
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import read_image
+from common.data.images import Photo, read_photo
+from common.data.masks import mask_fault, read_mask
 from common.data.preprocess import PreprocessConfig, preprocess
 from common.data.splits import split_groups
 from common.inference.prompts import ENDS
@@ -26,8 +28,10 @@ from common.utils.errors import UserError
 from common.utils.files import read_csv
 from common.weak_masks import ellipse_mask, grabcut_mask
 
-FLAGS = ("--protocol", "corrected")
-"""Before all other flags of preparing and training: there are no published metrics to reproduce."""
+NO_ROW = "recist.csv has no row for it; its ellipse comes from its outline"
+TURNED_ENDS = "its EXIF orientation turns it; its end points are taken as on the picture that viewers show"
+APART = "its end points and its outline lie apart; look at the order of x and y, and at both files"
+FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
 # Checkpoint, loss weights, learning rate and batch size: HAM10000's (FACTS.md section 2).
 _VALUES: dict[Method, tuple[str, dict[str, float], float, int]] = {
     A1: ("a1", {"mask": 100.0}, 1e-3, 10),
@@ -68,34 +72,59 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
         grabcut: make the GrabCut mask too.
 
     Raises:
-        UserError: the image or its outline is unreadable, or they differ in size.
+        UserError: the image or its outline is unreadable, they differ in size, or end points lie outside the image.
     """
-    image = read_image(path, cv2.IMREAD_COLOR_RGB)
-    outline = read_outline(path, image.shape)
+    photo = read_photo(path)
+    outline, notes = read_outline(path, photo)
+    if outline is not None and (fault := mask_fault(outline)):
+        return [Dropped(path.name, fault)]
     if path.name in ends:
+        notes += check_ends(path, ends[path.name], photo)
         ellipse = ellipse_from_diameters(ends[path.name])
     else:
+        notes += [NO_ROW] if ends else []
         ellipse = None if outline is None else fit_ellipse(outline)
-    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, image.shape[:2]))
+    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, photo.pixels.shape[:2]))
     recist = None if mask is None else fit_ellipse(mask)
     if mask is None or recist is None:
         return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
-    patch = resize_image(image)
+    patch = np.ascontiguousarray(resize_image(photo.pixels)[..., ::-1])  # RGB
+    truth = None if outline is None else resize_mask(outline)
+    if truth is not None and not (mask & truth).any():
+        notes.append(APART)
     lesion = Lesion(
         name=path.name,
+        group=path.name,
         image=patch,
         ellipse=mask,
         recist=recist,
         grabcut=grabcut_mask(patch, mask) if grabcut else None,
-        truth=None if outline is None else resize_mask(outline),
+        truth=truth,
         info={"source": path.name},
+        notes=(*photo.notes, *notes),
     )
     return [lesion]
 
 
-def split_by_image(rows: list[dict[str, str]]) -> list[str]:
-    """Split rows of `lesions.csv` 70/20/10 by image."""
-    return split_groups([row["lesion"] for row in rows], seed=1)
+def check_ends(path: Path, ends: np.ndarray, photo: Photo) -> list[str]:
+    """Check that an image's (4, 2) end points lie in it and are in px; sentences for the user.
+
+    Raises:
+        UserError: they are normalised, or outside the image.
+    """
+    rows, columns = photo.pixels.shape[:2]
+    if ends.min() >= 0 and ends.max() <= 1:
+        raise UserError(
+            f"the end points of {path.name} lie between 0 and 1; multiply them by its width and height in px"
+        )
+    if ends.min() < -1 or (ends > (columns, rows)).any():  # px borders or centres, counted from 0 or from 1
+        raise UserError(f"end points of {path.name} lie outside the image of {columns} columns and {rows} rows")
+    return [TURNED_ENDS] if photo.orientation != 1 else []
+
+
+def split_by_group(rows: list[dict[str, str]]) -> list[str]:
+    """Split rows of `lesions.csv` 70/20/10, with no group in two splits."""
+    return split_groups([row["group"] for row in rows], seed=1)
 
 
 def own_data_main(
@@ -104,7 +133,7 @@ def own_data_main(
     arguments: Sequence[str] | None = None,
     *,
     make_lesion: Callable[..., list[Outcome]] = make_lesion,
-    split: Callable[[list[dict[str, str]]], list[str]] = split_by_image,
+    split: Callable[[list[dict[str, str]]], list[str]] = split_by_group,
 ) -> None:
     """Run the command line ``prepare``, ``train METHOD`` or ``eval METHOD``, with the flags that all scripts take.
 
@@ -115,7 +144,7 @@ def own_data_main(
         description: what --help prints first.
         arguments: None means those that the script was started with.
         make_lesion: takes the place of `make_lesion`; a function of your script, so that processes can share it.
-        split: takes the place of `split_by_image`, for example to keep a patient's images in one split.
+        split: takes the place of `split_by_group`, where each image is a group of its own.
 
     Raises:
         UserError: an unknown verb or method; or as the verb's work.
@@ -128,11 +157,30 @@ def own_data_main(
             print(description, "", *usage, "", f"METHOD is {', '.join(METHODS)}; each takes --help.", sep="\n")
         case ["prepare", *flags]:
             args = prepare_parser(dataset, description).parse_args([*FLAGS, *flags])
-            images = sorted((args.data / "images").iterdir())
-            inputs = [*images, *args.data.glob("masks/*"), *args.data.glob("recist.csv")]
-            config = PreprocessConfig.from_args(dataset, args, inputs, channels="rgb")
-            work = partial(make_lesion, ends=read_ends(args.data / "recist.csv"), grabcut=args.grabcut)
-            preprocess(config, args.prepared, images, work, split, force=args.force, workers=args.workers)
+            images = sorted(path for path in (args.data / "images").iterdir() if not path.name.startswith("."))
+            stems = Counter(path.stem for path in images)
+            if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
+                raise UserError(f"{_some(twice)} would share a mask; give each image a name of its own")
+            inputs = [*images, *args.data.glob("masks/*"), *args.data.glob("*.[cC][sS][vV]")]
+            config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
+            ends, patients = read_ends(args.data, images), read_patients(args.data, images)
+
+            def split_patients(rows: list[dict[str, str]]) -> list[str]:
+                for row in rows:
+                    row["group"] = patients.get(row["lesion"], row["group"])
+                return split(rows)
+
+            work = partial(make_lesion, ends=ends, grabcut=args.grabcut)
+            preprocess(
+                config,
+                args.prepared,
+                images,
+                work,
+                split_patients,
+                force=args.force,
+                refresh=args.refresh,
+                workers=args.workers,
+            )
         case ["train", method, *flags] if method in own:
             train_main(own[method], description, [*FLAGS, *flags])
         case ["eval", method, *flags] if method in own:
@@ -143,47 +191,100 @@ def own_data_main(
             )
 
 
-def read_outline(image: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Read the outline of an image: `masks/STEM.png` beside the image's folder, 0 outside the lesion.
-
-    Args:
-        image: the image's path.
-        shape: of the image, (rows, columns[, channels]).
+def read_outline(image: Path, photo: Photo) -> tuple[np.ndarray | None, list[str]]:
+    """Read the outline of an image, `masks/STEM.png` beside the image's folder, as `read_mask` does.
 
     Returns:
-        (rows, columns) uint8; None where there is no folder of masks at all.
-
-    Raises:
-        UserError: this image has no outline, or one of another size.
+        (rows, columns) uint8 0/1, None where there is no folder of masks at all; and sentences for the user.
     """
     path = image.parent.with_name("masks") / f"{image.stem}.png"
-    if not path.parent.is_dir():
-        return None
-    mask = read_image(path, cv2.IMREAD_GRAYSCALE)
-    (rows, columns), (image_rows, image_columns) = mask.shape, shape[:2]
-    if (rows, columns) != (image_rows, image_columns):
-        raise UserError(f"{path} must have its image's size, {image_columns}x{image_rows} px, not {columns}x{rows}")
-    return mask
+    return read_mask(path, photo) if path.parent.is_dir() else (None, [])
 
 
-def read_ends(path: Path) -> dict[str, np.ndarray]:
-    """Read RECIST end points from a CSV file with the columns ``image``, a file's name, and `prompts.ENDS`.
+def read_table(
+    data: Path, name: str, images: Sequence[Path], columns: Sequence[str], *, complete: bool
+) -> dict[str, dict[str, str]]:
+    """Read a CSV file with a row an image, its cells stripped and its header in lower case; {} where there is none.
+
+    Args:
+        data: the folder that holds it.
+        name: of the file, which may be in upper case too.
+        images: what the column ``image`` may name: with or without folder and suffix, in upper or lower case.
+        columns: those that it must have, the first being ``image``.
+        complete: each image must have a row.
+
+    Returns:
+        Rows by the images' file names; "line" is the row's in the file.
+
+    Raises:
+        UserError: the folder holds several such files, or one that is only named alike; a column is missing; a row
+            names none or several of the images; an image has no row though it must, or two.
+    """
+    files = [path for path in sorted(data.iterdir()) if Path(name).stem in path.name.casefold() and path.is_file()]
+    exact = [path for path in files if path.name.casefold() == name]
+    if files and len(exact) != 1:
+        raise UserError(
+            f"{data} holds {_some([path.name for path in files])}; name the one to read {name}, keep no other"
+        )
+    by_name: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        by_name[_plain(image.name)].append(image.name)
+        by_stem[_plain(image.stem)].append(image.name)
+    table: dict[str, dict[str, str]] = {}
+    for path in exact:
+        for line, cells in enumerate(read_csv(path), 2):
+            row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
+            if missing := [column for column in columns if column not in row]:
+                raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
+            cell = _plain(row["image"].replace("\\", "/").rpartition("/")[2])
+            matches = by_name.get(cell) or by_stem.get(cell, [])
+            if len(matches) != 1:
+                why = f"may be {' or '.join(matches)}" if matches else "is none of the images"
+                raise UserError(f"{path} line {line}: {row['image']!r} {why}; write a file's name in full")
+            if matches[0] in table:
+                raise UserError(f"{path} line {line} names {matches[0]} again; an image shows one lesion")
+            table[matches[0]] = {**row, "line": str(line)}
+        if (complete or not table) and (without := [image.name for image in images if image.name not in table]):
+            raise UserError(f"{path} has no row for {_some(without)}; add what is missing, or move the images away")
+    return table
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def read_ends(data: Path, images: Sequence[Path]) -> dict[str, np.ndarray]:
+    """Read RECIST end points from `recist.csv`, with the columns ``image`` and `prompts.ENDS`, if it is there.
 
     Returns:
         By image, (4, 2) points (x, y) in px of the image: both ends of the long diameter, then of the short one, as
-        `recist.ellipse_from_diameters` takes them. Empty where there is no such file.
+        `recist.ellipse_from_diameters` takes them.
 
     Raises:
-        UserError: a column or a number is missing, or an image is named twice.
+        UserError: as `read_table`; or a number is missing. Each image needs a row unless there are masks.
     """
     ends: dict[str, np.ndarray] = {}
-    for line, row in enumerate(read_csv(path) if path.is_file() else [], 2):
-        if missing := [name for name in ("image", *ENDS) if name not in row]:
-            raise UserError(f"{path} lacks the column {missing[0]}; its first line must be image,{','.join(ENDS)}")
-        points = number_list(",".join(row[name] or "" for name in ENDS), len(ENDS))
+    table = read_table(data, "recist.csv", images, ("image", *ENDS), complete=not (data / "masks").is_dir())
+    for name, row in table.items():
+        points = number_list(",".join(row[column] for column in ENDS), len(ENDS))
         if points is None:
-            raise UserError(f"{path} line {line} must have a number in each of {', '.join(ENDS)}")
-        if row["image"] in ends:
-            raise UserError(f"{path} line {line} names {row['image']} again; an image shows one lesion")
-        ends[row["image"]] = np.array(points).reshape(4, 2)
+            raise UserError(f"recist.csv line {row['line']} must have a number in each of {', '.join(ENDS)}")
+        ends[name] = np.array(points).reshape(4, 2)
     return ends
+
+
+def read_patients(data: Path, images: Sequence[Path]) -> dict[str, str]:
+    """Read the patient of each image from `patients.csv`, with the columns ``image`` and ``patient``, if it is there.
+
+    Raises:
+        UserError: as `read_table`; or a patient is missing.
+    """
+    table = read_table(data, "patients.csv", images, ("image", "patient"), complete=True)
+    if without := [name for name, row in table.items() if not row["patient"]]:
+        raise UserError(f"patients.csv names no patient for {_some(without)}; fill the column")
+    return {name: row["patient"] for name, row in table.items()}

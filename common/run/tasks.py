@@ -20,8 +20,7 @@ from common.utils.errors import Interrupted, UserError, explain
 class Command(NamedTuple):
     """A ``main`` and its arguments; as text, the command line that one would type."""
 
-    script: Sequence[str]
-    """What is typed between "python" and the arguments."""
+    script: Sequence[str]  # what is typed between "python" and the arguments
     main: Callable[[Sequence[str]], None]
     arguments: Sequence[str]
 
@@ -34,13 +33,10 @@ class Task:
     """Commands that belong together."""
 
     name: str
-    kind: str
-    """Tasks of a kind take about as long as each other."""
+    kind: str  # tasks of a kind take about as long as each other
     commands: Sequence[Command]
-    done: bool
-    """Whether an earlier run has done it."""
-    seconds: float | None = None
-    """How long that took, where it is known."""
+    done: bool  # by an earlier run
+    seconds: float | None = None  # how long that took, where it is known
 
 
 @dataclass
@@ -48,10 +44,8 @@ class Display:
     """The task under way: a line that redraws itself on a terminal, plain lines elsewhere."""
 
     stream: TextIO
-    task: str = ""
-    """Its number of how many, and its name."""
-    end: float | None = None
-    """When all tasks are expected to be over."""
+    task: str = ""  # its number of how many, and its name
+    end: float | None = None  # when all tasks are expected to be over
     start: float = field(default_factory=time.monotonic)
 
     def update(self, output: str = "") -> None:
@@ -88,25 +82,25 @@ class _Log(io.TextIOBase):
         return len(text)
 
 
-def run_tasks(tasks: Sequence[Task], logs: Path) -> None:
-    """Run the tasks that are not done, one after the other; what each prints is appended to `<name>.log` in ``logs``.
+def run_tasks(tasks: Sequence[Task], logs: Path, start: int = 0, stop: int | None = None) -> None:
+    """Run those of ``tasks[start:stop]`` that are not done; what each prints is appended to `<name>.log` in ``logs``.
 
     Raises:
         UserError: a task failed; holds the task's own sentence.
         Interrupted: by a signal; a training has saved its state.
     """
     display, durations = Display(sys.stderr), [(task.kind, task.seconds) for task in tasks if task.seconds]
-    for number, task in enumerate(tasks, 1):
+    for number, task in list(enumerate(tasks, 1))[start:stop]:
         display.task = f"[{number}/{len(tasks)}] {task.name}"
         if task.done:
             display.finish("done before")
             continue
-        start = time.monotonic()
+        began = time.monotonic()
         left = time_left([other.kind for other in tasks[number - 1 :] if not other.done], durations)
-        display.end = start + left if left else None
+        display.end = began + left if left else None
         display.update()
         _run_task(task, f"{number} of {len(tasks)}, {task.name}", logs / f"{task.name}.log", display)
-        durations.append((task.kind, time.monotonic() - start))
+        durations.append((task.kind, time.monotonic() - began))
         display.finish(f"done in {duration(durations[-1][1])}")
         _free_memory()
 

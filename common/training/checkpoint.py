@@ -6,6 +6,7 @@ same names (FACTS.md section 2).
 
 import io
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from common.model import build_network
 from common.patches import CANVAS, check_canvas
-from common.recipe import ENCODER, METHODS, PROTOCOLS, EvalConfig, Method, Protocol
+from common.recipe import ENCODER, METHODS, PROTOCOLS, EvalConfig, Method, Protocol, state_path
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
 from common.utils.files import atomic_path
@@ -54,8 +55,7 @@ class Checkpoint:
     """A checkpoint file's content, checked."""
 
     state: dict[str, Tensor]
-    settings: dict[str, Any]
-    """Of its training, as JSON has them; empty for a released checkpoint."""
+    settings: dict[str, Any]  # of its training, as JSON has them; empty for a released checkpoint
 
     @property
     def method(self) -> str:
@@ -106,11 +106,9 @@ class TrainedModel:
     method: Method
     encoder: str
     canvas: tuple[int, int]
-    clusters: int | None
-    """K of the cluster head; None without one."""
+    clusters: int | None  # K of the cluster head; None without one
     protocol: Protocol
-    settings: dict[str, Any]
-    """Of the training; empty for a released checkpoint."""
+    settings: dict[str, Any]  # of the training; empty for a released checkpoint
 
 
 def load_model(
@@ -132,9 +130,14 @@ def load_model(
         checkpoint: the file's content where it has been read already.
 
     Raises:
-        UserError: as `load_checkpoint`; a setting in the file is invalid; the tensors are not those of the encoder, or
-            not finite.
+        UserError: as `load_checkpoint`; its training is not complete; a setting in the file is invalid; the tensors are
+            not those of the encoder, or not finite.
     """
+    if state_path(path).exists():
+        raise UserError(
+            f"the training that makes {path} is not complete, and what stands there may be older; "
+            f"resume it, or delete {state_path(path)} to use the checkpoint as it is"
+        )
     checkpoint = checkpoint or load_checkpoint(path)
     own, method = checkpoint.settings, METHODS[checkpoint.method]
     encoder = encoder or own.get("encoder", ENCODER)
@@ -173,5 +176,12 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
     if config.clusters and checkpoint.clusters not in (None, config.clusters):
         raise UserError(
             f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; pass --clusters {checkpoint.clusters}"
+        )
+    published = config.recipe.dataset.clusters
+    if not checkpoint.settings and checkpoint.clusters not in (None, published):
+        print(
+            f"warning: {path} has {checkpoint.clusters} clusters, but {config.recipe.dataset.name}'s published one "
+            f"has {published}; make sure that it is not another dataset's",
+            file=sys.stderr,
         )
     return load_model(path, config.encoder, config.canvas, config.protocol, checkpoint)

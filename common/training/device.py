@@ -73,8 +73,8 @@ def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 
 @contextmanager
-def explain_out_of_memory(batch_size: int, canvas: tuple[int, int]) -> Iterator[None]:
-    """Where the network does not fit into memory, say what to try instead.
+def explain_out_of_memory(batch_size: int | None, canvas: tuple[int, int]) -> Iterator[None]:
+    """Where the network does not fit into memory, say what to try instead; None for a script without --batch-size.
 
     Raises:
         UserError: out of memory, on the GPU or off it.
@@ -84,6 +84,11 @@ def explain_out_of_memory(batch_size: int, canvas: tuple[int, int]) -> Iterator[
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
+        if batch_size is None:
+            size = f"{canvas[0]}x{canvas[1]}"
+            raise UserError(
+                f"out of memory at a canvas of {size} px; close other programs, or pass --device cpu"
+            ) from error
         smaller = f"--batch-size {batch_size // 2}" if batch_size > 3 else "a smaller --encoder"
         if min(canvas) > min(SMALL_CANVAS):
             smaller += f" or --canvas {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"

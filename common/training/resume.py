@@ -60,6 +60,11 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
     for name, value in settings.items():
         if name != "epochs" and content["settings"].get(name) != value:
+            if name in ("prepared", "preprocessing", "groups"):
+                raise UserError(
+                    f"{path} was saved by a training on other lesions or masks than those prepared now; "
+                    "train anew without --resume, or pass the old --prepared"
+                )
             raise UserError(
                 f"{path} was saved with {name} {content['settings'].get(name)}, not {value}; "
                 "pass the same flags, or train anew without --resume"

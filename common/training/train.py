@@ -79,12 +79,18 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     )
 
 
-def describe_training(config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
-    """The settings that a checkpoint carries: plain values only."""
+def describe_training(
+    config: TrainConfig, trainer: Trainer, train_loader: LesionLoader, val_loader: LesionLoader
+) -> dict[str, Any]:
+    """The settings that a checkpoint carries, with the lesions it was trained and validated on: plain values only."""
+    dataset = train_loader.dataset
     return config.describe() | {
         "precision": trainer.precision,
         "processes": trainer.world.size,
         "versions": package_versions("torch"),
+        "prepared": dataset.identity,
+        "preprocessing": dataset.metadata["preprocessing"],
+        "groups": {"train": dataset.groups(train_loader.rows), "val": dataset.groups(val_loader.rows)},
     }
 
 
@@ -93,7 +99,7 @@ def _fit(
 ) -> None:
     """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
     recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
-    settings = describe_training(config, trainer)
+    settings = describe_training(config, trainer, train_loader, val_loader)
     if config.resume and checkpoint.exists() and not state_path(checkpoint).exists():
         print(f"{checkpoint} is complete; there is nothing to resume")
         return

@@ -23,21 +23,14 @@ from common.training.distributed import SINGLE_PROCESS, World
 class TrainState:
     """How far a training has come: everything but the network and the optimizer. Plain values only."""
 
-    epoch: int = 1
-    """The epoch under way, counted from 1."""
-    batches: int = 0
-    """Batches of it that are done."""
-    steps: int = 0
-    """Optimizer steps in it so far."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Sums of its losses over these steps."""
-    seconds: float = 0.0
-    """Time it has taken so far."""
-    best: float | None = None
-    """Best value so far of the validation metric that is watched."""
+    epoch: int = 1  # the epoch under way, counted from 1
+    batches: int = 0  # batches of it that are done
+    steps: int = 0  # optimizer steps in it so far
+    sums: dict[str, float] = field(default_factory=dict)  # sums of its losses over these steps
+    seconds: float = 0.0  # time it has taken so far
+    best: float | None = None  # best value so far of the validation metric that is watched
     epochs_without_improvement: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One row per finished epoch."""
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row per finished epoch
 
     def finish_epoch(self, validation: dict[str, float], recipe: Recipe, lesions: int) -> dict[str, Any]:
         """Add the epoch under way to the history and begin the next; early stopping is counted here.

@@ -53,7 +53,10 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory; close other programs, or take smaller files, fewer --workers or a smaller --batch-size"
+        return (
+            "out of memory; close other programs, or take smaller files, fewer --workers or a smaller "
+            "--batch-size (where the script has these flags)"
+        )
     if not isinstance(error, OSError) or error.errno is None:
         return None
     where = f" {error.filename}" if error.filename else ""

@@ -16,8 +16,7 @@ import numpy as np
 
 from common.utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder."""
+ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 
 # Text that a spreadsheet would take for a formula, with or without the apostrophe that keeps it from doing so.
 _FORMULA = re.compile(r"('*)[=+\-@\t\r]")

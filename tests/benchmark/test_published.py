@@ -11,7 +11,7 @@ import torch
 import HAM_A1class_train
 import HAM_data
 from common.benchmark import ours, published
-from common.benchmark.published import LesionFiles, draw_ellipse, find_pairs, make_loader, train_step
+from common.benchmark.published import draw_ellipse, find_pairs, make_loader, train_step
 from common.benchmark.runner import BenchmarkConfig, make_config
 from common.data.dataset import LesionDataset
 from common.data.images import read_image
@@ -79,8 +79,8 @@ def test_ellipses_are_those_of_the_release(shared, tmp_path):
     names = np.load(shared / "golden" / "ham10000.npz")["names"][:20]
     drawn = []
     for name in names:
-        pair = find_pairs(shared / "data" / "ham10000", [{"source": f"{name}.jpg"}])[0]
-        mask = read_image(pair.mask, cv2.IMREAD_GRAYSCALE)
+        ((_, mask_path),) = find_pairs(shared / "data" / "ham10000", [{"source": f"{name}.jpg"}])
+        mask = read_image(mask_path, cv2.IMREAD_GRAYSCALE)
         picture = draw_ellipse(published.fit_ellipse(mask), mask.shape, tmp_path / "ellipse.png")
         drawn.append(resize_mask(picture > 127))
     alike = iou(np.stack(drawn), golden[:20])
@@ -127,14 +127,13 @@ def test_batches_are_the_projects(config, dataset, canvas):
 def test_samples_are_repeated(config):
     shapes = [len(images) for images, _, _ in make_loader(config, 25)]
     assert shapes == [10, 10, 5]
-    files = make_loader(config, 25).dataset
-    assert isinstance(files, LesionFiles)
-    assert files.pairs[0] == files.pairs[12] == files.pairs[24] != files.pairs[1]
+    samples = make_loader(config, 25).dataset
+    assert samples[0] == samples[12] == samples[24] != samples[1]
 
 
 def test_the_first_step_and_the_second_have_the_projects_losses(config):
     trainer = ours.make_trainer(config)
-    network = ours.random_network(config).train()
+    network = ours.untrained_model(config).network.train()
     for module in (*trainer.network.modules(), *network.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0  # its numbers depend on the layout in memory
@@ -149,9 +148,11 @@ def test_the_first_step_and_the_second_have_the_projects_losses(config):
 
 def test_evaluation_gives_the_projects_metrics(config, dataset):
     config = replace(config, lesions=4)
-    network = ours.segment_dark(ours.random_network(config)).eval()
-    metrics = published.predict_and_score(network, CPU, make_loader(config, 4, truth=True))
-    predictor = Predictor(ours.untrained_model(config), CPU, "fp32")
+    network = ours.segment_dark(ours.untrained_model(config).network).eval()
+    metrics = published.predict_and_score(network, make_loader(config, 4, truth=True))
+    model = ours.untrained_model(config)
+    ours.segment_dark(model.network)
+    predictor = Predictor(model, CPU, "fp32")
     ((rows, masks),) = predictor.masks(ours.make_loader(config), 4)
     truth = dataset.array("truth")
     assert np.mean([values["dice"] for values in metrics]) > 0.3  # the masks are not empty

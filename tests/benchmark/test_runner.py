@@ -11,7 +11,6 @@ from common.benchmark import published, runner
 from common.benchmark.runner import (
     Measurement,
     TimedRun,
-    compare,
     interleave,
     make_config,
     resident_memory,
@@ -70,15 +69,6 @@ def test_the_configuration_is_a_training_with_the_folders_protocol(phantom_ham, 
     assert (config.encoder, config.encoder_weights, config.clusters, config.compile) == ("resnet101", "none", 45, True)
     opened, rows = config.open_lesions()
     assert len(opened.lesions) == 40 and rows.tolist() == list(range(30))
-
-
-def test_medians_are_compared_round_by_round():
-    # Medians 20 and 5; round by round 4, 6 and 1.
-    assert compare([20.0, 30.0, 10.0], [5.0, 5.0, 10.0]) == (20.0, 5.0, 4.0, 1.0, 6.0)
-    # Of rates, where more is better, the ratio is the other way round: 1/4, 1/6 and 1.
-    rates = compare([20.0, 30.0, 10.0], [5.0, 5.0, 10.0], higher_is_better=True)
-    assert rates == pytest.approx((20.0, 5.0, 1 / 4, 1 / 6, 1.0))
-    assert compare([20.0, 0.0], [5.0, 5.0]) is None
 
 
 def test_functions_run_in_turn(monkeypatch, capsys):

@@ -37,8 +37,22 @@ def test_what_was_not_measured_has_no_ratio():
     assert comparison.ratio({published.train: _runs(1.0), ours.train: _runs(1.0)}) is None
     assert table([], "published way") == ""
     runs = {work: _runs(1.0, gpu_memory=2**20) for work in (published.train, ours.train)}
-    assert comparison.ratio(runs) == (1, 1, 1, 1, 1)
+    assert comparison.ratio(runs) == {"peer": 1, "ours": 1, "ratio": 1, "lowest": 1, "highest": 1}
     assert "| 1 MiB | 1 MiB |" in table([(comparison, comparison.ratio(runs))], "published way")
+
+
+def test_medians_are_compared_round_by_round():
+    # Medians 20 and 5 s for 10 lesions; round by round 4, 6 and 1.
+    runs = {published.train: _runs(20, 30, 10), ours.train: _runs(5, 5, 10)}
+    times = {"peer": 2000, "ours": 500, "ratio": 4, "lowest": 1, "highest": 6}
+    assert TRAINING._replace(metric=TIME).ratio(runs) == times
+    # Of rates, where more is better, the ratio is the same: 10 images in 20 s against 10 in 5 s.
+    assert TRAINING.ratio(runs) == pytest.approx(times | {"peer": 0.5, "ours": 2})
+    # Where the project is slower, both are below 1.
+    swapped = {published.train: runs[ours.train], ours.train: runs[published.train]}
+    slower = {"peer": 2, "ours": 0.5, "ratio": 1 / 4, "lowest": 1 / 6, "highest": 1}
+    assert TRAINING.ratio(swapped) == pytest.approx(slower)
+    assert TRAINING._replace(metric=TIME._replace(higher_is_better=True)).ratio(runs)["ratio"] == 1 / 4
 
 
 def test_metrics_are_shown_in_their_units():

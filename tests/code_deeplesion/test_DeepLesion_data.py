@@ -283,6 +283,51 @@ def test_eight_bit_slice(tmp_path):
         lesion_of(tmp_path, mark())
 
 
+@pytest.mark.parametrize(
+    ("what", "stored"),
+    [
+        ("HU + 1024", lambda hu: hu + 1024),
+        ("HU + 1000", lambda hu: hu + 1000),
+        ("HU, negative ones wrapped", lambda hu: np.where(hu < 0, hu + 65_536, hu)),
+        ("HU, negative ones cut off", lambda hu: hu.clip(0)),
+        ("HU + 1024 + 32768", lambda hu: hu + 1024 + 32_768),
+        ("all 0", lambda hu: hu * 0),
+        ("all 65535", lambda hu: hu * 0 + 65_535),
+    ],
+)
+def test_a_slice_that_is_not_hu_plus_32768_is_told(real_slice, tmp_path, what, stored):
+    path = tmp_path / "010.png"
+    assert np.array_equal(np.rint(deep.read_slice(real_slice)), cv2.imread(str(real_slice), -1) - 32_768.0)
+    values = stored(cv2.imread(str(real_slice), -1).astype(int) - 32_768)
+    cv2.imwrite(str(path), values.clip(0, 65_535).astype(np.uint16))
+    with pytest.raises(UserError, match=r"010.png holds \d+ to \d+, which as HU \+ 32768 can't be .* add 31744"):
+        deep.read_slice(path)
+
+
+@pytest.fixture
+def real_slice(shared) -> Path:
+    return next((shared / "data" / "deeplesion" / deep.IMAGES).rglob("109.png"))
+
+
+def test_every_real_slice_is_read(shared):
+    slices = list((shared / "data" / "deeplesion" / deep.IMAGES).rglob("*.png"))
+    assert len(slices) == 76 and all(deep.read_slice(path).shape == (512, 512) for path in slices)
+
+
+@pytest.mark.parametrize(("window", "colour"), [((300, 700), "black"), ((-700, 100), "white")])
+def test_a_patch_of_one_colour_is_dropped(tmp_path, window, colour):
+    write_slice(tmp_path, 10, flat(200))
+    reason = lesion_of(tmp_path, mark(window=window)).reason
+    assert reason == f"the patch is all {colour} in its window (are its px HU + 32768?)"
+
+
+def test_preparing_says_so_where_all_patches_are_of_one_colour(tmp_path, monkeypatch):
+    write_slice(tmp_path, 10, flat(0))
+    write_table(tmp_path, {}, {})
+    with pytest.raises(UserError, match=r"no usable DeepLesion lesion: 2 the patch is all black .*HU \+ 32768"):
+        run(monkeypatch, tmp_path)
+
+
 def test_unreadable_slice(tmp_path):
     write_slice(tmp_path, 10, flat(0))
     path = tmp_path / deep.IMAGES / SERIES / "010.png"
@@ -338,6 +383,7 @@ def test_prepare(tmp_path, monkeypatch, capsys):
     assert lesions[0] | {"cluster": ""} == {
         "lesion": f"{SERIES}_010",
         "split": "train",
+        "group": "000001",
         "cluster": "",
         "source": f"{SERIES}_010.png",
         "series": SERIES,
@@ -391,3 +437,74 @@ def test_human_masks_that_do_not_fit(tmp_path):
     cv2.imwrite(str(tmp_path / "a_001.png"), np.zeros((120, 120), np.uint8))
     with pytest.raises(UserError, match=r"a_001.png is 120x120 px but its slice is 512 px wide"):
         deep.human_truth(tmp_path, [lesion])
+
+
+def square(dtype=np.uint8, level=255, shape=(512, 512)) -> np.ndarray:
+    """The mask of rows and columns 60..69."""
+    mask = np.zeros(shape, dtype)
+    mask[60:70, 60:70] = level
+    return mask
+
+
+BLACK, OPAQUE = np.zeros((512, 512), np.uint8), np.full((512, 512), 255, np.uint8)
+JPEG = cv2.imdecode(cv2.imencode(".jpg", square(), [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_GRAYSCALE)
+SOFT = cv2.GaussianBlur(square(), None, 1)
+
+
+def truth_of(folder: Path, mask: np.ndarray) -> np.ndarray:
+    cv2.imwrite(str(folder / "a_001.png"), mask)
+    lesion = {"lesion": "a_001", "source": "a_001.png", "scale": "1.0", "left": "0", "top": "0"}
+    return deep.human_truth(folder, [lesion])[0]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        square(),
+        square(level=1),
+        square(level=2),
+        square(np.uint16),
+        square(np.uint16, 1),
+        square(np.uint16, 65_535),
+        np.dstack([square()] * 3),
+        np.dstack([BLACK, BLACK, square()]),
+        np.dstack([square()] * 3 + [OPAQUE]),
+        np.dstack([OPAQUE] * 3 + [square()]),
+        np.dstack([BLACK] * 3 + [square()]),
+        np.dstack([square(np.uint16, 65_535)] * 3 + [OPAQUE.astype(np.uint16) * 257]),
+    ],
+    ids="0/255 0/1 0/2 16-bit:0/255 16-bit:0/1 16-bit:0/65535 RGB red RGBA alpha:white alpha:black 16-bit:RGBA".split(),
+)
+def test_masks_of_any_depth_and_colour(mask, tmp_path, capsys):
+    np.testing.assert_array_equal(truth_of(tmp_path, mask), square(level=1)[:120, :120])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mask", [JPEG, SOFT, SOFT.astype(np.uint16) * 257], ids=["JPEG", "blurred", "16-bit blurred"])
+def test_soft_masks_are_cut_at_half_and_told(mask, tmp_path, capsys):
+    truth = truth_of(tmp_path, mask)
+    inside = square(level=1)[:120, :120]
+    assert (truth != inside).sum() <= 4  # the corners of a blurred square
+    assert ((mask > 0)[:120, :120] != inside).sum() > 40  # as above 0 would have it
+    assert "1 masks hold in-between grey levels, cut at half (such as a_001.png)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mask", "wrong"),
+    [
+        (np.maximum(square(level=1), 2 * np.roll(square(level=1), 90)), "holds the labels 1, 2; write a mask for each"),
+        (255 - square(), r"marks 100% of its slice; a mask is 0 outside the lesion \(inverted"),
+        (OPAQUE, "marks 100% of its slice"),
+        (np.tile(np.arange(256, dtype=np.uint8), (512, 2)), "is a picture, not a mask"),
+    ],
+    ids=["labels", "inverted", "full", "picture"],
+)
+def test_what_is_no_mask_is_one_sentence(mask, wrong, tmp_path):
+    with pytest.raises(UserError, match=f"a_001.png {wrong}"):
+        truth_of(tmp_path, mask)
+
+
+def test_an_empty_mask_is_told(tmp_path, capsys):
+    for mask in (BLACK, square(shape=(512, 512))[::-1]):  # empty, and elsewhere than the patch
+        assert not truth_of(tmp_path, mask).any()
+        assert "1 masks hold nothing in the patch of their lesion (such as a_001.png)" in capsys.readouterr().err

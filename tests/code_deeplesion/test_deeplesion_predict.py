@@ -1,5 +1,7 @@
 """Lesions of a slice get a mask of the slice's own size, through the patch that preprocessing makes."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -18,12 +20,12 @@ from DeepLesion_info import read_marks
 
 
 def write_slice(path, side, *lesions):
-    """A slice of -175 HU with discs (x, y, radius) of 275 HU: black and white in the default window."""
+    """A slice of -175 HU with discs (x, y, radius) of 270 HU: black and nearly white in the default window."""
     hu = np.full((side, side), -175, np.int32)
     for x, y, radius in lesions:
-        cv2.circle(hu, (x, y), radius, 275, -1)
+        cv2.circle(hu, (x, y), radius, 270, -1)
     write_image(path, (hu + 32_768).astype(np.uint16))
-    return hu == 275
+    return hu == 270
 
 
 def run(path, out, table, *words):
@@ -65,7 +67,7 @@ def test_the_window_is_the_given_one(tmp_path, monkeypatch):
     stub.use(monkeypatch)
     write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
     run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n100,100\n", "--dicom-window=-500,1500")
-    assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == "0"  # 275 HU are dark grey there
+    assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == "0"  # 270 HU are dark grey there
 
 
 def test_patches_are_those_of_preprocessing(phantom_deeplesion):
@@ -135,3 +137,87 @@ def test_bad_slices_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="row 1 after the header: it lies outside the image"):
         run(tmp_path / "a" / "010.png", tmp_path / "out", "x,y\n512,1\n")
     assert not (tmp_path / "out").exists()
+
+
+def ends_of(x, y, radius):
+    return f"x1,y1,x2,y2,x3,y3,x4,y4\n{x - radius},{y},{x + radius},{y},{x},{y - radius},{x},{y + radius}\n"
+
+
+def box_of(x, y, radius):
+    return f"left,top,right,bottom\n{x - radius},{y - radius},{x + radius},{y + radius}\n"
+
+
+def point_of(x, y, radius):
+    return f"x,y\n{x},{y}\n"
+
+
+@pytest.mark.parametrize("prompt", [box_of, ends_of, point_of], ids=["box", "RECIST", "point"])
+@pytest.mark.parametrize(("side", "radius"), [(512, 100), (512, 61), (1024, 200), (256, 50)])
+def test_a_lesion_larger_than_the_patch_is_measured_as_a_whole(prompt, side, radius, tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    place = (side // 2, side // 2 - 10, radius)
+    truth = write_slice(tmp_path / "a" / "1.png", side, place)
+    run(tmp_path / "a" / "1.png", tmp_path / "out", prompt(*place))
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert row["cut"] == "0" and "warning" not in capsys.readouterr().err
+    assert float(row["long_px"]) == pytest.approx(2 * radius, rel=0.02)
+    mask = cv2.imread(str(tmp_path / "out" / "1_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert dice(mask > 0, truth) > 0.98
+
+
+def test_a_mask_that_no_patch_holds_is_reported_as_cut(tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    # A box of 40 px in the middle of a disc of 200 px: the prompt gives the size, so that there is no second look.
+    write_slice(tmp_path / "a" / "1.png", 512, (200, 250, 100))
+    run(tmp_path / "a" / "1.png", tmp_path / "out", "lesion,left,top,right,bottom\nbig,180,230,220,270\n")
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert (row["cut"], row["area_px"]) == ("1", str(120 * 120))
+    error = capsys.readouterr().err
+    assert "1 masks are cut off by their patch (big; see the column cut)" in error and "larger than measured" in error
+
+
+def test_the_images_own_border_cuts_nothing_off(tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "1.png", 512, (0, 250, 30))
+    run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n8,250\n")
+    assert read_csv(tmp_path / "out" / "measurements.csv")[0]["cut"] == "0"
+
+
+def test_a_lesion_that_fits_is_cut_at_the_published_scale(tmp_path):
+    write_slice(tmp_path / "a" / "1.png", 512, (250, 250, 30))
+    read = partial(deeplesion_predict.read_slice, tmp_path / "a" / "1.png")
+    (fits,) = read([LesionPrompt("a", 0, 191, 191, 308, 308)]).patches  # 118 px
+    (point,) = read([LesionPrompt("a", 0, 236.5, 236.5, 263.5, 263.5, True)]).patches
+    np.testing.assert_array_equal(fits.image, point.image)
+    assert fits.larger is None and point.larger is not None
+    (scaled,) = read([LesionPrompt("a", 0, 190, 190, 309, 309)]).patches  # 120 px become 100
+    assert (scaled.image[60] > 0).sum() == pytest.approx(6 * 61 * 5 / 6 / 2, abs=6)  # 3 channels of 61 px, scaled
+
+
+@pytest.mark.parametrize(
+    ("offset", "wrong"), [(1024, r"1.png holds 849 to 1294, .* HU \+ 32768 can't be .* add 31744"), (0, "can't be")]
+)
+def test_a_slice_with_another_offset_is_one_sentence(offset, wrong, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
+    stored = cv2.imread(str(tmp_path / "a" / "1.png"), cv2.IMREAD_UNCHANGED).astype(int) - 32_768 + offset
+    write_image(tmp_path / "a" / "1.png", stored.astype(np.uint16))
+    with pytest.raises(UserError, match=wrong):
+        run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n100,100\n")
+    assert network.settings is None
+
+
+@pytest.mark.parametrize(("window", "colour"), [("300,500", "black"), ("-500,-300", "white")])
+def test_a_patch_of_one_colour_is_one_sentence(window, colour, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
+    wrong = rf"1.png is all {colour} about lesion 1 in the window {window}; check its place, .*--dicom-window"
+    with pytest.raises(UserError, match=wrong):
+        run(tmp_path / "a" / "1.png", tmp_path / "out", "x,y\n100,100\n", f"--dicom-window={window}")
+
+
+def test_a_table_with_an_index_column_without_a_name(tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    truth = write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
+    run(tmp_path / "a" / "1.png", tmp_path / "out", ",x,y\n0,100,100\n")  # as pandas writes it
+    assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == str(truth.sum())

@@ -5,8 +5,10 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import HAM_data
+from common.data import masks
 from common.data.dataset import LesionDataset
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -89,6 +91,8 @@ def test_unpaired_files_are_listed_and_the_rest_goes_on(data, capsys):
     [
         (lambda mask: mask[:] * 0, "the mask is empty"),
         (lambda mask: mask * 0 + 255, "the mask covers the whole image"),
+        (lambda mask: 255 - mask, masks.INVERTED),
+        (lambda mask: mask.astype(np.uint16) * 0, "the mask is empty"),
         (lambda mask: cv2.rectangle(mask * 0, (50, 50), (99, 80), 255, -1), "the mask's hull has under 5 points"),
     ],
 )
@@ -101,14 +105,79 @@ def test_unusable_masks_are_dropped_by_rule(data, draw, reason):
 
 def test_palette_masks_are_read_by_colour_not_by_index(data, shared, ham_prepared):
     # The shared data hold palette PNGs whose raw index is inverted; their truth is compared with golden above.
-    from PIL import Image
-
     grey = cv2.imread(str(_mask(data)), 0)
     palette = Image.fromarray((grey == 0).astype(np.uint8), mode="P")
     palette.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white: the lesion
     palette.save(_mask(data))
     pair = HAM_data.find_pairs(data)[0][0]
-    assert (HAM_data.read_image(pair.mask, cv2.IMREAD_GRAYSCALE) == grey).all()
+    assert (HAM_data.read_mask(pair.mask)[0] == (grey > 0)).all()
+
+
+@pytest.fixture
+def untouched(data):
+    """Arrays of the six phantoms as they are."""
+    _prepare(data)
+    arrays = {path.stem: np.load(path) for path in (data / "prepared").glob("*.npy")}
+    shutil.rmtree(data / "prepared")
+    return arrays
+
+
+def _same(data, arrays):
+    assert arrays
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(np.load(data / "prepared" / f"{name}.npy"), array, err_msg=name)
+
+
+@pytest.mark.parametrize(("depth", "white"), [(np.uint16, 1), (np.uint16, 255), (np.uint16, 65_535), (np.uint8, 1)])
+def test_masks_of_any_depth_are_masks(data, untouched, depth, white):
+    for number in range(6):
+        mask = cv2.imread(str(_mask(data, number)), 0)
+        cv2.imwrite(str(_mask(data, number)), (mask > 0).astype(depth) * depth(white))
+    _prepare(data)
+    _same(data, untouched)
+
+
+def test_soft_masks_are_cut_at_half_and_told_in_one_line(data, untouched, capsys):
+    for number in range(4):
+        mask = Image.open(_mask(data, number))
+        mask.save(_mask(data, number).with_suffix(".jpg"), quality=80)
+        _mask(data, number).with_suffix(".jpg").rename(_mask(data, number))  # known by its content
+    _prepare(data)
+    told = [line for line in capsys.readouterr().err.splitlines() if "grey levels" in line]
+    assert told == [f"ISIC_9000000, ISIC_9000001, ISIC_9000002 and 1 more: {masks.SOFT}"]
+    # Not a pixel of the masks is lost or won, where "above 0" grew them by 2 to 4 %.
+    truth = np.load(data / "prepared" / "truth.npy")
+    np.testing.assert_array_equal(truth, untouched["truth"])
+
+
+@pytest.mark.parametrize("drawn_on", ["stored", "displayed"])
+def test_a_photo_on_its_side_and_its_mask_are_seen_alike(data, untouched, drawn_on, capsys):
+    # Stored on its side with the orientation that turns it back, so that viewers show the original.
+    exif = Image.Exif()
+    exif[0x112] = 6
+    image = np.array(Image.open(_image(data)))
+    Image.fromarray(np.rot90(image).copy()).save(_image(data), exif=exif, quality=95)
+    if drawn_on == "stored":
+        cv2.imwrite(str(_mask(data)), np.rot90(cv2.imread(str(_mask(data)), 0)))
+    _prepare(data)
+    np.testing.assert_array_equal(np.load(data / "prepared" / "truth.npy"), untouched["truth"])
+    np.testing.assert_array_equal(np.load(data / "prepared" / "recist.npy"), untouched["recist"])
+    images = np.load(data / "prepared" / "images.npy")
+    assert np.abs(images[0].astype(float) - untouched["images"][0]).mean() < 3
+    assert (f"ISIC_9000000: {masks.TURNED}" in capsys.readouterr().err) == (drawn_on == "stored")
+
+
+def test_a_photo_upside_down_is_told(data, capsys):
+    exif = Image.Exif()
+    exif[0x112] = 3
+    Image.open(_image(data, 2)).save(_image(data, 2), exif=exif)
+    _prepare(data)
+    assert f"ISIC_9000002: {masks.EITHER_WAY}" in capsys.readouterr().err
+
+
+def test_original_data_are_prepared_without_a_word(data, capsys):
+    _prepare(data)
+    assert capsys.readouterr().err == ""
 
 
 def _truncate(path):
@@ -123,6 +192,14 @@ def _truncate(path):
         (
             lambda data: cv2.imwrite(str(_mask(data)), np.ones((30, 40), np.uint8)),
             "is 40x30 px but its image is 600x450",
+        ),
+        (
+            lambda data: cv2.imwrite(str(_mask(data)), np.tile(np.repeat([0, 100, 255], 200), (450, 1))),
+            r"ISIC_9000000_segmentation\.png has large grey areas",
+        ),
+        (
+            lambda data: Image.fromarray(np.full((450, 600), 4095, np.uint16)).save(_image(data), "png"),
+            r"ISIC_9000000\.jpg has uint16 levels, none above 4095; save it with 8 bits",
         ),
         (lambda data: shutil.rmtree(data / HAM_data.MASK_FOLDER), "_tschandl is missing; put HAM10000 there"),
         (lambda data: [shutil.rmtree(data / name) for name in HAM_data.IMAGE_FOLDERS], "images_part_1 is missing"),

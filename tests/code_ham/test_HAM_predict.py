@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import HAM_data
 import HAM_predict
@@ -76,6 +77,60 @@ def test_the_protocol_decides_the_order_of_the_channels(protocol, channel, tmp_p
     write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))  # OpenCV writes BGR
     run(tmp_path / "blue.png", "--out", tmp_path / "out")
     assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+@pytest.mark.parametrize(("channels", "channel"), [("bgr", 0), ("rgb", 2)])
+def test_the_checkpoints_own_order_comes_before_the_protocols(protocol, channels, channel, tmp_path, monkeypatch):
+    patches = []
+    network = stub.use(monkeypatch, protocol)
+    network.model.settings = {"preprocessing": {"channels": channels}}
+    monkeypatch.setattr(network, "probabilities", lambda batch: patches.extend(batch) or np.zeros((1, 120, 120)))
+    write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))
+    run(tmp_path / "blue.png", "--out", tmp_path / "out")
+    assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
+
+
+def test_a_protocol_that_contradicts_the_checkpoint_is_refused(tmp_path, monkeypatch):
+    stub.use(monkeypatch).model.settings = {"protocol": "released", "preprocessing": {"channels": "bgr"}}
+    write_image(tmp_path / "a.png", np.full((50, 50, 3), 9, np.uint8))
+    with pytest.raises(UserError, match="trained with another protocol, released; leave --protocol out"):
+        run(tmp_path / "a.png", "--protocol", "corrected", "--out", tmp_path / "out")
+    run(tmp_path / "a.png", "--protocol", "released", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_lies_over_the_image_as_viewers_show_it(orientation, image, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    shown = image[1]
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    stored = {1: shown, 2: shown[:, ::-1], 3: shown[::-1, ::-1], 4: shown[::-1], 5: shown.T, 6: np.rot90(shown),
+              7: shown[::-1, ::-1].T, 8: np.rot90(shown, -1)}[orientation]  # fmt: skip
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.ascontiguousarray(stored) * 255).convert("RGB").save(path, exif=exif, quality=95)
+    run(path, "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "photo_mask.png") as mask:
+        assert mask.getexif().get(0x112, 1) == 1
+        assert dice(np.array(mask) > 0, shown > 0) > 0.99
+
+
+def test_sixteen_bits_are_predicted_where_used_and_else_refused(image, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    path, shown = tmp_path / "a.png", image[1]
+    write_image(path, np.repeat(shown[..., None] * np.uint16(65_535), 3, axis=2))
+    run(path, "--out", tmp_path / "out")
+    assert dice(cv2.imread(str(tmp_path / "out" / "a_mask.png"), 0) > 0, shown > 0) > 0.99
+    write_image(path, np.repeat(shown[..., None] * np.uint16(4095), 3, axis=2))
+    with pytest.raises(UserError, match=r"a\.png has uint16 levels, none above 4095; save it with 8 bits"):
+        run(path, "--out", tmp_path / "out")
+
+
+def test_transparent_pixels_are_told(tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    write_image(tmp_path / "a.png", np.dstack([np.full((9, 9, 3), 255, np.uint8), np.eye(9, dtype=np.uint8) * 255]))
+    run(tmp_path / "a.png", "--out", tmp_path / "out")
+    assert "a.png: it has transparent pixels" in capsys.readouterr().err
 
 
 def test_what_cannot_be_predicted_is_one_sentence(image, tmp_path, monkeypatch):

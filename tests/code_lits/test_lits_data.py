@@ -72,7 +72,7 @@ def test_lesions_name_their_origin(real):
 
 
 def test_no_real_volume_is_in_two_splits(real):
-    assert_whole([row["volume"] for row in real.lesions], [row["split"] for row in real.lesions])
+    assert_whole([row["group"] for row in real.lesions], [row["split"] for row in real.lesions])
 
 
 def assert_whole(volumes: list[str], splits: list[str]) -> None:
@@ -87,13 +87,13 @@ def assert_whole(volumes: list[str], splits: list[str]) -> None:
     ("box", "rows", "columns"),
     [
         # 82..127 x 132..169 after both growths: side 46, centre (104.5, 150.5), halves to the even number
-        (lits_data.Box(100, 150, 109, 151), (81, 127), (127, 173)),
+        ((100, 150, 109, 151), (81, 127), (127, 173)),
         # the left border stops the growth at column 0: 82..128 x 0..28, side 47, centre (105, 14), cut at 0
-        (lits_data.Box(100, 5, 110, 10), (82, 128), (0, 37)),
+        ((100, 5, 110, 10), (82, 128), (0, 37)),
         # a single pixel in the far corner: 493..512 x 493..512, side 20, centre 502.5 -> 502
-        (lits_data.Box(511, 511, 511, 511), (492, 512), (492, 512)),
+        ((511, 511, 511, 511), (492, 512), (492, 512)),
         # the larger side decides, the smaller is cut by the slice: 0..512 rows, side 513 -> half 256
-        (lits_data.Box(0, 300, 511, 310), (0, 512), (49, 512)),
+        ((0, 300, 511, 310), (0, 512), (49, 512)),
     ],
 )
 def test_patch_box(box, rows, columns):
@@ -120,7 +120,7 @@ def disc(radius: float, centre: float = 30) -> np.ndarray:
 
 def test_lesion_from_a_component():
     patch = np.full((60, 60), 90, np.uint8)
-    lesion = lits_data.make_lesion("a", patch, disc(9), {"volume": "volume-7"}, grabcut=False)
+    lesion = lits_data.make_lesion("a", "volume-7", patch, disc(9), {"source": "b"}, grabcut=False)
     assert lesion.truth.sum() == 4 * disc(9).sum()  # twice the size
     assert (lesion.image == 90).all()
     assert lesion.image.shape == (120, 120, 3)
@@ -128,7 +128,7 @@ def test_lesion_from_a_component():
     # the pixels that are covered partly, before and after resizing.
     assert lesion.recist[:4] == pytest.approx((60.5, 60.5, 31.5, 31.5), abs=0.6)
     assert lesion.grabcut is None
-    assert lesion.info == {"volume": "volume-7"}
+    assert (lesion.group, lesion.info) == ("volume-7", {"source": "b"})
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_lesion_from_a_component():
 )
 def test_lesions_are_dropped_with_a_reason(component, reason):
     patch = np.zeros((60, 60), np.uint8)
-    assert lits_data.make_lesion("a", patch, component, {}, grabcut=False) == Dropped("a", reason)
+    assert lits_data.make_lesion("a", "b", patch, component, {}, grabcut=False) == Dropped("a", reason)
 
 
 # --- whole folders, small ----------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_split_file_is_part_of_the_settings(data, capsys):
     (data / "a.csv").write_text("volume,split\n1,test\n2,train\n")
     prepare(data, "--split-file", str(data / "a.csv"))
     with (data / "prepared" / "lesions.csv").open() as file:
-        assert {(row["volume"], row["split"]) for row in csv.DictReader(file)} == {
+        assert {(row["group"], row["split"]) for row in csv.DictReader(file)} == {
             ("volume-1", "test"),
             ("volume-2", "train"),
         }
@@ -221,11 +221,11 @@ def test_unpaired_files_and_volumes_without_tumour_are_listed(data, capsys):
     assert {(row["lesion"], row["reason"]) for row in read_csv(data / "prepared" / "dropped.csv")} >= {
         ("volume-3", "volume without segmentation"),
         ("segmentation-4", "segmentation without volume"),
-        ("volume-5", "volume without tumour"),
+        ("volume-5", lits_data.NO_TUMOUR),
     }
     output = capsys.readouterr()
     assert "volume-3: volume without segmentation, left out" in output.err
-    assert "1 (volume without tumour)" in output.out
+    assert "1 (volume without tumour (label 2;" in output.out
 
 
 def damage_shape(data: Path) -> None:
@@ -279,7 +279,7 @@ def damage_gz_text(data: Path) -> None:
 
 
 def damage_4d(data: Path) -> None:
-    write(data, 1, scan()[0][..., None], None)
+    write(data, 1, np.stack([scan()[0]] * 2, axis=3), None)
 
 
 def damage_nan(data: Path) -> None:

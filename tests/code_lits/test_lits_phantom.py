@@ -24,6 +24,7 @@ def test_layout(phantom):
     assert segmentations == [f"segmentation-{n}.nii" + ".gz" * (n % 2) for n in range(6)]
     volume = nib.load(phantom / "volume" / "volume-0.nii")
     assert volume.get_data_dtype() == np.int16
+    assert nib.aff2axcodes(volume.affine) == ("P", "L", "S")  # rows and columns as radiologists see them
     assert np.asarray(volume.dataobj).min() < -900
     labels = np.asarray(nib.load(phantom / "segmentations" / "segmentation-0.nii").dataobj)
     assert labels.shape == volume.shape

@@ -1,8 +1,10 @@
 """Lesions of a volume get a mask with the volume's own shape and affine, through the patch that preprocessing makes."""
 
+import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 from scipy import ndimage
 
 import lits_data
@@ -12,7 +14,7 @@ from common.data.dataset import LesionDataset
 from common.inference.prompts import LesionPrompt
 from common.utils.errors import UserError
 from common.utils.files import read_csv
-from lits_files import Scan
+from lits_scan import Scan
 
 AFFINE = np.array([[-0.7, 0, 0, 30], [0, 0.8, 0, -20], [0, 0, 2.5, 7], [0, 0, 0, 1]])
 
@@ -90,10 +92,162 @@ def test_the_same_command_gives_the_same_bytes(volume, tmp_path, monkeypatch):
 
 def test_the_window_is_the_given_one(volume, tmp_path, monkeypatch):
     stub.use(monkeypatch)
-    # At 1255 to 2255 HU everything is black.
-    run(volume[0], tmp_path / "out", TABLE, "--window", "1755,1000")
+    # At 155 to 1155 HU the lesions of 255 HU are at a tenth of the range.
+    run(volume[0], tmp_path / "out", TABLE, "--window", "655,1000")
     assert {row["area_px"] for row in read_csv(tmp_path / "out" / "measurements.csv")} == {"0"}
     assert not np.asarray(nib.load(tmp_path / "out" / "Leber_mask.nii.gz").dataobj).any()
+    with pytest.raises(UserError, match=r"Leber.nii.gz: the patches of its lesions are all black"):
+        run(volume[0], tmp_path / "out", TABLE, "--window", "1755,1000")
+
+
+@pytest.mark.parametrize(
+    ("prepared", "flag", "window"),
+    [
+        ({"window": [655.0, 1000.0]}, None, (655, 1000)),
+        ({"window": [655.0, 1000.0]}, (655, 1000), (655, 1000)),
+        ({"window": None}, None, None),
+        (None, None, None),  # a released checkpoint
+        (None, (655, 1000), (655, 1000)),
+    ],
+)
+def test_the_window_is_the_checkpoints(prepared, flag, window):
+    settings = {"preprocessing": prepared} if prepared else {}
+    assert lits_predict.choose_window(flag, settings, "a.pt") == window
+
+
+@pytest.mark.parametrize(
+    ("prepared", "sentence"),
+    [
+        ({"window": [50.0, 400.0]}, "a.pt was trained with --window 50,400, not with 100,400; leave --window out"),
+        ({"window": None}, "a.pt was trained with no --window, not with 100,400; leave --window out"),
+    ],
+)
+def test_another_window_than_the_checkpoints_is_refused(volume, tmp_path, monkeypatch, prepared, sentence):
+    stub.use(monkeypatch).model.settings["preprocessing"] = prepared
+    with pytest.raises(UserError, match=sentence):
+        run(volume[0], tmp_path / "out", TABLE, "--window", "100,400")
+
+
+@pytest.mark.parametrize(
+    ("change", "look"),
+    [(lambda hu: (hu + 160) / 400, "of one grey"), (lambda hu: hu + 1024, "white"), (lambda hu: hu - 1400, "black")],
+)
+def test_intensities_that_are_not_hu_are_refused(volume, tmp_path, monkeypatch, change, look):
+    stub.use(monkeypatch)
+    path, _ = volume
+    hounsfield = np.asarray(nib.load(path).dataobj).astype(np.float32)
+    nib.save(nib.Nifti1Image(change(hounsfield), AFFINE), path)
+    with pytest.raises(UserError, match=f"Leber.nii.gz: the patches of its lesions are all {look}, so that its inte"):
+        run(path, tmp_path / "out", TABLE)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_point_on_a_large_lesion_gets_a_larger_patch(tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    rows, columns, _ = np.mgrid[:200, :220, :3]
+    disc = (rows - 95) ** 2 + (columns - 110) ** 2 <= 45**2
+    hounsfield = np.where(disc, 200, -50) + np.random.default_rng(0).normal(0, 5, disc.shape)
+    nib.save(nib.Nifti1Image(hounsfield.astype(np.int16), AFFINE), tmp_path / "a.nii")
+    run(tmp_path / "a.nii", tmp_path / "out", "x,y,slice\n110,95,1\n")
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert float(row["long_px"]) == pytest.approx(91, abs=2)  # the patch about 28 px is 64 px wide, the third 148
+    assert row["cut"] == "0"
+    assert "cut off" not in capsys.readouterr().err
+
+
+# --- orientation and units ---------------------------------------------------------------------------------------
+
+
+def store(path, voxels, codes, spacing=(0.7, 0.8, 2.5)):
+    """Save voxels that lie in the order left, anterior, superior in the order of these codes."""
+    affine = np.diag([-spacing[0], spacing[1], spacing[2], 1])
+    turn = ornt_transform(axcodes2ornt("LAS"), axcodes2ornt(codes))
+    nib.save(nib.Nifti1Image(voxels, affine).as_reoriented(turn), path)
+    return turn
+
+
+@pytest.mark.parametrize(("codes", "axis"), [("LAS", None), ("SAL", "first"), ("ASL", "second"), ("SLA", "first")])
+def test_a_mask_is_written_in_the_files_own_order(volume, tmp_path, monkeypatch, capsys, codes, axis):
+    stub.use(monkeypatch)
+    path, truth = volume
+    turn = store(path, np.asarray(nib.load(path).dataobj), codes)
+    run(path, tmp_path / "out", TABLE)
+    assert (f"slices are taken along the {axis} axis" in capsys.readouterr().err) == (axis is not None)
+    mask, stored = nib.load(tmp_path / "out" / "Leber_mask.nii.gz"), nib.load(path)
+    assert mask.shape == stored.shape
+    np.testing.assert_allclose(mask.affine, stored.affine, atol=1e-6)
+    voxels = np.asarray(mask.dataobj)
+    right = apply_orientation(truth, turn)
+    assert 2 * (voxels & right).sum() / (voxels.sum() + right.sum()) > 0.97
+    (lesion,) = (row for row in read_csv(tmp_path / "out" / "measurements.csv") if row["lesion"] == "round")
+    assert (lesion["slice"], float(lesion["long_mm"])) == ("3", pytest.approx(0.8 * 25, abs=1))
+    assert float(lesion["short_mm"]) == pytest.approx(0.7 * 25, abs=1)
+
+
+@pytest.mark.parametrize("codes", ["LAS", "SAL", "ASL", "RAS", "LPI"])
+def test_i_j_k_are_the_files_own_indices(volume, tmp_path, monkeypatch, codes):
+    stub.use(monkeypatch)
+    path, truth = volume
+    voxels = np.asarray(nib.load(path).dataobj)
+    voxels[..., 4:] = voxels[..., :2] = -50  # the round lesion alone
+    turn = store(path, voxels, codes)
+    centre = np.zeros(voxels.shape, bool)
+    centre[40, 70, 2] = True
+    i, j, k = np.argwhere(apply_orientation(centre, turn))[0]
+    run(path, tmp_path / "out", f"i,j,k\n{i},{j},{k}\n")
+    voxels = np.asarray(nib.load(tmp_path / "out" / "Leber_mask.nii.gz").dataobj)
+    assert voxels[i, j, k] == 1
+    assert voxels.sum() == pytest.approx(truth[..., 2].sum(), rel=0.1)
+
+
+@pytest.mark.parametrize("codes", ["LAS", "RAS", "LPS", "PLS", "ARI", "SAL"])
+def test_overlays_show_the_right_on_the_left_and_anterior_up(volume, tmp_path, monkeypatch, codes):
+    stub.use(monkeypatch)
+    voxels = np.full((60, 80, 6), -50, np.int16)
+    voxels[5:20, 60:75, 3] = 255  # the first rows lie on the patient's right, the last columns are anterior
+    turn = store(volume[0], voxels, codes)
+    centre = np.zeros(voxels.shape, bool)
+    centre[12, 67, 3] = True
+    i, j, k = np.argwhere(apply_orientation(centre, turn))[0]
+    run(volume[0], tmp_path / "out", f"i,j,k\n{i},{j},{k}\n")
+    (path,) = (tmp_path / "out").glob("*_overlay.png")
+    overlay = cv2.imread(str(path))
+    assert overlay.shape == (160, 120, 3)  # twice 80 rows from anterior to posterior, 60 columns from right to left
+    rows, columns = np.nonzero((overlay == 255).all(axis=2))
+    assert (rows.min() // 2, rows.max() // 2) == pytest.approx((79 - 74, 79 - 60), abs=1)
+    assert (columns.min() // 2, columns.max() // 2) == pytest.approx((5, 19), abs=1)
+
+
+def test_without_an_orientation_overlays_are_as_stored(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    image = nib.load(volume[0])
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), volume[0])
+    run(volume[0], tmp_path / "out", TABLE)
+    assert cv2.imread(str(tmp_path / "out" / "Leber_3_overlay.png")).shape == (180, 240, 3)
+
+
+def test_mm_come_from_the_affine_that_the_mask_shares(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    image = nib.Nifti1Image(np.asarray(nib.load(volume[0]).dataobj), AFFINE)
+    image.header["pixdim"][1:4] = 1
+    nib.save(image, volume[0])
+    assert nib.load(volume[0]).header.get_zooms() == (1, 1, 1)
+    run(volume[0], tmp_path / "out", TABLE)
+    (row,) = (row for row in read_csv(tmp_path / "out" / "measurements.csv") if row["lesion"] == "round")
+    assert float(row["area_mm2"]) == pytest.approx(int(row["area_px"]) * 0.7 * 0.8, abs=0.01)
+    mask = nib.load(tmp_path / "out" / "Leber_mask.nii.gz")
+    np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-6)
+    np.testing.assert_allclose(mask.header.get_zooms(), (0.7, 0.8, 2.5), atol=1e-6)
+
+
+def test_a_placeholder_leaves_mm_empty(volume, tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(volume[0]).dataobj), np.eye(4)), volume[0])
+    run(volume[0], tmp_path / "out", TABLE)
+    assert "mm stay empty" in capsys.readouterr().err
+    for row in read_csv(tmp_path / "out" / "measurements.csv"):
+        assert [row[name] for name in ("area_mm2", "long_mm", "short_mm", "volume_ml")] == [""] * 4
 
 
 def test_patches_are_those_of_preprocessing(phantom_lits):

@@ -22,14 +22,14 @@ def test_published_runs_add_up():
 def published_rows() -> list[dict[str, str]]:
     """As many patches as published; a volume for each run."""
     runs = [int(run[1:]) for run in lits_split.PUBLISHED_RUNS.split()]
-    return [{"volume": f"volume-{number}"} for number, length in enumerate(runs) for _ in range(length)]
+    return [{"group": f"volume-{number}"} for number, length in enumerate(runs) for _ in range(length)]
 
 
 def test_the_published_patches_get_the_published_split(capsys):
     rows = published_rows()
     assert lits_split.split_by_volume(rows) == lits_split.published_split()
     assert "published" in capsys.readouterr().out
-    assert_whole([row["volume"] for row in rows], lits_split.published_split())
+    assert_whole([row["group"] for row in rows], lits_split.published_split())
 
 
 @pytest.mark.parametrize("change", ["one patch fewer", "runs across volumes"])
@@ -37,7 +37,7 @@ def test_other_patches_get_a_split_of_whole_volumes(change, capsys):
     rows = published_rows()
     rows = rows[1:] if change == "one patch fewer" else rows[7:] + rows[:7]
     splits = lits_split.split_by_volume(rows)
-    assert_whole([row["volume"] for row in rows], splits)
+    assert_whole([row["group"] for row in rows], splits)
     assert abs(splits.count("train") / len(rows) - 0.7) < 0.05
     assert capsys.readouterr().out.count("\n") == 1
 
@@ -50,7 +50,7 @@ def write_split(path: Path, *lines: str) -> Path:
 def test_split_file_decides(tmp_path):
     path = write_split(tmp_path / "split.csv", "volume,split", "volume-3,test", "12,train")
     chosen = lits_split.read_split_file(path, {"volume-3", "volume-12"})
-    assert lits_split.split_by_volume([{"volume": "volume-12"}, {"volume": "volume-3"}], chosen) == ["train", "test"]
+    assert lits_split.split_by_volume([{"group": "volume-12"}, {"group": "volume-3"}], chosen) == ["train", "test"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from common.data.images import BLUE, display_image, outline, read_image, write_image
+from common.data.images import BLUE, display_image, outline, read_image, read_orientation, read_photo, write_image
 from common.utils.errors import UserError
 
 
@@ -36,6 +37,71 @@ def test_a_png_named_jpg_is_read(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4), 7, np.uint8))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert read_image(tmp_path / "a.jpg", cv2.IMREAD_GRAYSCALE)[0, 0] == 7
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_as_viewers_turn_it(orientation, suffix, tmp_path):
+    exif = Image.Exif()
+    exif[0x10F], exif[0x112] = "a camera", orientation
+    pixels = cv2.resize(np.random.default_rng(0).integers(0, 255, (3, 4, 3), dtype=np.uint8), (64, 48))
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", exif=exif)
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert photo.orientation == orientation
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        shown = np.array(ImageOps.exif_transpose(image))
+    np.testing.assert_allclose(photo.pixels[..., ::-1], shown, atol=3 * (suffix == ".jpg"))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 274])
+def test_an_orientation_that_there_is_not_turns_nothing(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_orientation(tmp_path / "a.jpg") == 1
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[: content.find(b"Exif") + 12])
+    assert read_orientation(tmp_path / "a.jpg") == 1
+
+
+def test_a_photo_is_what_opencv_reads(shared, tmp_path):
+    for path in sorted((shared / "data" / "ham10000" / "HAM10000_images_part_1").iterdir())[::40]:
+        np.testing.assert_array_equal(read_photo(path).pixels, cv2.imread(str(path)))
+    grey = np.random.default_rng(0).integers(0, 255, (5, 7), dtype=np.uint8)
+    write_image(tmp_path / "a.png", grey)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, cv2.imread(str(tmp_path / "a.png")))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_are_shown_where_they_are_used_and_else_refused(channels, tmp_path):
+    bright = np.random.default_rng(0).integers(0, 65_535, (5, 7, channels), dtype=np.uint16)
+    bright[..., 3:] = 65_535  # opaque
+    write_image(tmp_path / "a.png", bright)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, cv2.imread(str(tmp_path / "a.png")))
+    for bits in (8, 10, 12, 14, 15):
+        dark = np.minimum(bright >> (16 - bits), (1 << bits) - 1)
+        dark[..., 3:] = 65_535
+        write_image(tmp_path / "b.png", dark)
+        with pytest.raises(UserError, match=rf"b\.png has uint16 levels, none above {dark[..., :3].max()}; save it"):
+            read_photo(tmp_path / "b.png")
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    write_image(tmp_path / "a.tiff", np.full((4, 5, 3), 0.5, np.float32))
+    with pytest.raises(UserError, match=r"float32 levels, none above 0\.5"):
+        read_photo(tmp_path / "a.tiff")
+
+
+def test_transparent_pixels_are_told_and_opaque_ones_are_not(tmp_path):
+    image = np.full((4, 5, 4), 255, np.uint8)
+    image[..., 1] = 7
+    write_image(tmp_path / "a.png", image)
+    assert read_photo(tmp_path / "a.png").notes == ()
+    image[0, 0, 3] = 0
+    write_image(tmp_path / "a.png", image)
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.notes == ("it has transparent pixels; the colours stored under them are used",)
+    assert photo.pixels[0, 0].tolist() == [255, 7, 255]
 
 
 def test_a_written_image_is_read_back(tmp_path):

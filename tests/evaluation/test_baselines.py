@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from common.data.dataset import LesionDataset
 from common.data.preprocess import preprocess
 from common.evaluation import baselines
 from common.metrics import METRICS
@@ -35,6 +36,20 @@ def test_a_perfect_mask_scores_perfectly_and_joins_the_table(tmp_path, capsys):
     tables.main([str(tmp_path / "results")])
     assert "| Toy | ellipse itself | 1 | 2 | 100.00 |" in capsys.readouterr().out
     assert not (tmp_path / "results" / "baseline_grabcut.json").exists()
+
+
+def test_a_baseline_says_which_lesions_it_is_of(folder, tmp_path):
+    scored = []
+    for name, limit in (("all", []), ("two", ["--limit", "2"])):
+        baselines.main([str(folder), "--results", str(tmp_path / name), *limit])
+        scored.append(read_json(tmp_path / name / "baseline_ellipse.json"))
+    everything, two = scored
+    assert (everything["lesions"], two["lesions"]) == (4, 2)
+    assert everything["scored"] != two["scored"]
+    assert everything["prepared"] == two["prepared"] == LesionDataset.open(folder).identity
+    assert [run["settings"] for run in scored] == [
+        {"protocol": "released", "limit": limit, "window": None} for limit in (None, 2)
+    ]
 
 
 def test_without_human_masks_there_is_no_baseline(phantom_deeplesion, tmp_path):

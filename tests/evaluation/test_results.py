@@ -46,6 +46,14 @@ def test_what_was_written_is_read_again(tmp_path):
     assert read_lesion_metrics(evaluation, "avd").to_dict() == {"a": 0.5}
 
 
+def test_which_lesions_were_scored_travels_with_the_result(tmp_path):
+    others = [*LESIONS[:1], {"lesion": "c", "split": "test"}]
+    digests = [
+        write_results(tmp_path, "a", rows, [FULL] * 2, "released", ABOUT)["scored"] for rows in (LESIONS, others)
+    ]
+    assert digests[0] == write_results(tmp_path, "b", LESIONS, [EMPTY] * 2, "corrected", ABOUT)["scored"] != digests[1]
+
+
 def test_all_predictions_empty_is_null(tmp_path):
     assert np.isnan(write_results(tmp_path, "a", LESIONS, [EMPTY, EMPTY], "released", ABOUT)["avd"])
     assert read_json(tmp_path / "a.json")["avd"] is None
@@ -60,6 +68,8 @@ def test_on_screen(tmp_path, capsys):
     assert lines[5] == "  avd                0.50 px  paper 12.30"
     print_metrics(summary | {"truth": "grabcut"}, "grabcut")
     assert "released, scored against grabcut, not against human masks" in capsys.readouterr().out
+    print_metrics(summary | {"seen_in_training": 1}, "truth")
+    assert "1 of these lesions were seen in training: no measure of unseen ones" in capsys.readouterr().out
     print_metrics(summary | {"truth": "folder"}, "masks")
     assert capsys.readouterr().out.splitlines()[0].endswith("released, scored against masks")
 
@@ -85,6 +95,8 @@ def test_what_is_no_evaluation_is_passed_over(content, tmp_path):
         json.dumps(result(published=dict.fromkeys(METRICS, (80, "x")))),
         json.dumps(result(checkpoint={"file": "a.pt", "sha256": 5})),
         json.dumps(result(seed=[1])),
+        json.dumps(result(prepared=5)),
+        json.dumps(result(scored=["a"])),
         json.dumps(result(settings={"target": {}})),
     ],
 )

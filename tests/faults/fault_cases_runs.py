@@ -64,7 +64,7 @@ DAMAGED = [
     ("unfinished folder", gone(f"{PREPARED}/prepared.json"), "is missing or unfinished"),
     ("truncated prepared.json", cut(f"{PREPARED}/prepared.json"), r"prepared\.json is damaged"),
     ("prepared.json holds a list", put(f"{PREPARED}/prepared.json", "[]"), "does not hold a JSON object"),
-    ("prepared.json is of a later version", json_cell(f"{PREPARED}/prepared.json", "format", value=2), "has format 2"),
+    ("prepared.json is of a later version", json_cell(f"{PREPARED}/prepared.json", "format", value=9), "has format 9"),
     ("prepared.json without clusters", json_cell(f"{PREPARED}/prepared.json", "clusters", value=None), "not tell clus"),
     ("folder in place of prepared.json", folder(f"{PREPARED}/prepared.json"), "is missing or unfinished"),
     ("link to itself in place of the folder", loop(PREPARED), "is missing or unfinished"),

@@ -137,15 +137,18 @@ def test_without_spacing_there_are_no_mm_and_an_empty_mask_measures_0():
 def test_the_slices_of_a_lesion_become_one_row():
     masks = [(1, "a", bar(1, 10)), (1, "b", bar(3, 1)), (2, "a", bar(1, 20)), (3, "a", bar(1, 5))]
     rows = [
-        {"input": "in.nii.gz", "lesion": lesion, "slice": index, **measure_lesion(mask, (1.0, 1.0, 2.0))[0]}
+        {"input": "in.nii.gz", "lesion": lesion, "slice": index, "cut": int(index > 1)}
+        | measure_lesion(mask, (1.0, 1.0, 2.0))[0]
         for index, lesion, mask in masks
     ]
     a, b = merge_slices(rows)
     assert (a["lesion"], a["slice"], a["slices"], a["area_px"], a["long_mm"]) == ("a", 2, 3, 20, 20)
     assert a["volume_ml"] == pytest.approx(0.07)  # (10 + 20 + 5) px of 2 mm3
-    assert (b["lesion"], b["slice"], b["slices"], b["volume_ml"]) == ("b", 1, 1, 0.006)
+    assert (b["lesion"], b["slice"], b["slices"], b["area_mm2"]) == ("b", 1, 1, 3)
+    assert "volume_ml" not in b  # one slice says nothing of the volume
+    assert (a["cut"], b["cut"]) == (2, 0)  # slices on which the mask is cut off
 
 
 def test_images_of_the_same_lesion_name_stay_apart():
-    rows = [{"input": name, "lesion": "a", "slice": None, "long_px": 1.23456} for name in ("x.png", "y.png")]
+    rows = [{"input": name, "lesion": "a", "slice": None, "long_px": 1.23456, "cut": 0} for name in ("x.png", "y.png")]
     assert merge_slices(rows) == [row | {"long_px": 1.235} for row in rows]

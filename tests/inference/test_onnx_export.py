@@ -2,15 +2,18 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import deeplesion_A1_train
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
+from common.inference.onnx_export import read_preprocessing
 from common.model import CanvasTransform, build_network
 from common.recipe import Recipe
 from common.run.scripts import eval_main
@@ -21,10 +24,10 @@ from common.utils.provenance import sha256
 CANVAS = (128, 144)
 
 
-def write_checkpoint(recipe: Recipe, folder: Path) -> Path:
+def write_checkpoint(recipe: Recipe, folder: Path, **more: object) -> Path:
     """An untrained ResNet-18, K=3."""
     torch.manual_seed(0)
-    settings = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"}
+    settings = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"} | more
     save_checkpoint(folder / "a.pt", build_network(recipe.method, "resnet18", 3), settings)
     return folder / "a.pt"
 
@@ -43,7 +46,7 @@ def test_onnxruntime_computes_what_torch_computes(recipe, phantom_ham, tmp_path)
     check_outputs(session, checkpoint, phantom_ham)
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["method"] == recipe.method.name
-    assert "channels" not in metadata  # only the prepared folder knows them
+    assert metadata["channels"] == "red,green,blue"
 
 
 def test_onnxruntime_computes_what_torch_computes_on_real_patches(ham_prepared, tmp_path):
@@ -51,8 +54,8 @@ def test_onnxruntime_computes_what_torch_computes_on_real_patches(ham_prepared, 
     check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
 
 
-def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data: Path) -> None:
-    """Compare with torch on lesions of a data folder, one at a time and three together."""
+def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data: Path, *, bgr: bool = True) -> None:
+    """Compare with torch on lesions of a data folder, one at a time and three together; ONNX gets RGB."""
     patches = np.load(data / "prepared" / "images.npy")[:3].astype(np.float32)
     patches[1] = patches[1] > 128  # of 0 and 1: not divided by 255
     network = load_model(checkpoint).network.eval()
@@ -63,12 +66,14 @@ def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data:
     names = [output.name for output in session.get_outputs()]
     assert sorted(names) == sorted(expected)
     for count in (1, 3):
-        for name, values in zip(names, session.run(None, {"patches": patches[:count]}), strict=True):
+        given = patches[:count, ..., ::-1] if bgr else patches[:count]
+        for name, values in zip(names, session.run(None, {"patches": given}), strict=True):
             np.testing.assert_allclose(values, expected[name][:count], atol=1e-4, err_msg=name)
 
 
 def test_inputs_outputs_and_metadata(phantom_ham, tmp_path):
-    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
+    settings = {"preprocessing": {"channels": "bgr", "window": [50, 400]}}
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path, **settings)
     session = export(HAM_A1class_train.RECIPE, checkpoint, phantom_ham)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.pt"]
     check_outputs(session, checkpoint, phantom_ham)
@@ -85,8 +90,44 @@ def test_inputs_outputs_and_metadata(phantom_ham, tmp_path):
         "canvas": "128x144",
         "protocol": "released",
         "checkpoint_sha256": sha256(checkpoint),
-        "channels": "bgr",
+        "layout": "lesions,120 rows,120 columns,channels",
+        "range": "0..255",
+        "channels": "red,green,blue",
+        "window": "[50, 400]",
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "channels"),
+    [
+        (HAM_A1_train.RECIPE, {"protocol": "corrected"}, "red,green,blue"),
+        (deeplesion_A1_train.RECIPE, {}, "previous,key,next slice"),
+    ],
+    ids=["rgb", "slices"],
+)
+def test_channels_are_not_swapped_for_a_network_that_was_not_trained_on_bgr(
+    recipe, settings, channels, phantom_ham, tmp_path
+):
+    checkpoint = write_checkpoint(recipe, tmp_path, **settings)
+    session = export(recipe, checkpoint, tmp_path)
+    check_outputs(session, checkpoint, phantom_ham, bgr=False)
+    assert session.get_modelmeta().custom_metadata_map["channels"] == channels
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "settings", "channels"),
+    [
+        (HAM_A1_train.RECIPE.dataset, "released", {}, "bgr"),
+        (HAM_A1_train.RECIPE.dataset, "corrected", {}, "rgb"),
+        (HAM_A1_train.RECIPE.dataset, "released", {"preprocessing": {"channels": "rgb"}}, "rgb"),
+        (HAM_A1_train.RECIPE.dataset, "corrected", {"preprocessing": {"channels": "bgr", "window": [50, 400]}}, "bgr"),
+        (deeplesion_A1_train.RECIPE.dataset, "corrected", {}, "slices"),
+    ],
+)
+def test_channels_and_window_are_the_checkpoints_else_the_published(dataset, protocol, settings, channels):
+    config = SimpleNamespace(recipe=SimpleNamespace(dataset=dataset))
+    preprocessing = read_preprocessing(config, SimpleNamespace(protocol=protocol, settings=settings))
+    assert preprocessing == settings.get("preprocessing", {}) | {"channels": channels}
 
 
 def test_errors_are_one_sentence(tmp_path, monkeypatch):

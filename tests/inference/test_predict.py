@@ -47,6 +47,22 @@ def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
         "protocol": "corrected", "device": "cpu", "precision": "fp32",
     }  # fmt: skip
     assert list((tmp_path / "new" / "out").iterdir()) == []
+    network.model.settings = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"}
+    assert load_predictor(arguments("--out", tmp_path / "new" / "out", *flags), dataset, []) is network
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"),
+    [
+        ("--encoder resnet34", "a.pt was trained with another encoder, resnet18; leave --encoder out"),
+        ("--canvas 384x480", r"another canvas, \[128, 144\]; leave --canvas out"),
+        ("--protocol released", "another protocol, corrected; leave --protocol out"),
+    ],
+)
+def test_a_flag_that_contradicts_the_checkpoint_is_refused(flag, wrong, dataset, tmp_path, monkeypatch):
+    stub.use(monkeypatch).model.settings = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"}
+    with pytest.raises(UserError, match=wrong):
+        load_predictor(arguments("--out", tmp_path / "out", *flag.split()), dataset, [])
 
 
 def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(dataset, tmp_path, monkeypatch):
@@ -104,6 +120,49 @@ def test_masks_overlays_and_measurements_are_written(tmp_path, capsys):
     assert float(full["long_px"]) == pytest.approx(np.hypot(40, 19), abs=1e-3)
     assert (empty["area_px"], empty["long_px"], empty["short_px"], empty["long_mm"]) == ("0", "0.0", "0.0", "")
     assert "4 lesions measured, 2 of them empty" in capsys.readouterr().out
+
+
+def bar_image(left, right, *, size=None):
+    """A bar from ``left`` to ``right`` of 400 columns; the patch starts at column 100 and is ``size`` px wide."""
+    size = size or 120
+    pixels = np.zeros((40, 400), np.float32)
+    pixels[10:20, left : right + 1] = 1
+
+    def paste(probability):
+        image = np.zeros(pixels.shape, np.float32)
+        image[:, 100 : 100 + size] = cv2.resize(probability, (size, size))[:40]
+        return image
+
+    patch = np.zeros((size, size, 3), np.float32)
+    patch[:40] = 255 * pixels[:, 100 : 100 + size, None]
+    return cv2.resize(patch, (120, 120)), paste
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "larger", "cut", "length"),
+    [
+        (150, 180, None, 0, 31),
+        (101, 218, None, 0, 118),  # a px of background on each side
+        (150, 219, None, 1, 70),  # to the patch's last column
+        (100, 180, None, 1, 81),  # from its first column
+        (150, 300, None, 1, 70),
+        (150, 300, 240, 0, 151),
+        (150, 399, 240, 1, 190),  # cut by the larger patch too, but less
+        (150, 300, 0, 1, 70),  # a larger patch that shows nothing is no better
+    ],
+)
+def test_a_mask_cut_off_by_its_patch_is_told_and_looked_at_again(left, right, larger, cut, length, tmp_path, capsys):
+    image, paste = bar_image(left, right)
+    again, paste_again = bar_image(left, right, size=larger or 120)
+    second = LesionPatch("a", again if larger else again * 0, paste_again)
+    patch = LesionPatch("a", image, paste, None if larger is None else lambda: second)
+    predict(stub.BrightIsLesion(), [LesionImage("a.png", "a", "a_mask.png", np.zeros((40, 400, 3), np.uint8), [patch])],
+            tmp_path)  # fmt: skip
+    (row,) = read_csv(tmp_path / "measurements.csv")
+    assert row["cut"] == str(cut)
+    assert float(row["long_px"]) == pytest.approx(np.hypot(length, 9), abs=3 if larger else 0.1)
+    warned = "warning: 1 masks are cut off by their patch (a; see the column cut)" in capsys.readouterr().err
+    assert warned == bool(cut)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

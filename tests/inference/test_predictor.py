@@ -128,6 +128,20 @@ def test_probabilities_are_the_logits_sigmoid(predictor, count):
     np.testing.assert_array_equal(probabilities > 0.5, patches[..., 1] >= 117)
 
 
+def test_a_lack_of_memory_advises_no_flag_that_predicting_lacks(predictor, dataset, monkeypatch):
+    def forward(images):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(predictor.model.network, "forward", forward)
+    loader = LesionLoader(dataset, np.arange(8), "ellipse", (128, 144), CPU)
+    with pytest.raises(UserError, match=r"^out of memory at a canvas of 128x144 px; .* --device cpu$"):
+        predictor.probabilities(random_patches(1))
+    with pytest.raises(UserError, match=r"^out of memory at a canvas of 128x144 px"):
+        predictor.mask_rows(dataset, np.arange(8))
+    with pytest.raises(UserError, match="try --batch-size 2"):
+        list(predictor.masks(loader, 4))
+
+
 def test_float_patches_are_predicted_too(predictor):
     patches = random_patches(2)
     np.testing.assert_array_equal(

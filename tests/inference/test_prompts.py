@@ -23,15 +23,15 @@ def test_three_ways_to_say_where_a_lesion_is(table):
     third = "c" + "," * 7 + "9,30,21,4,12,8,15,33"
     path = table(",".join(columns), first, second, third)
     box, point, ends = read_prompts(path, (100, 200))
-    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40)
-    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5)  # 28 px about (50, 60), named by its row
+    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, False)
+    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, True)  # 28 px about (50, 60), named by its row
     assert point.right - point.left + 1 == POINT_SIDE == 28
-    assert ends == ("c", 0, 9, 4, 21, 33)
+    assert ends == ("c", 0, 9, 4, 21, 33, False)
 
 
 def test_a_points_box_ends_at_the_border(table):
     (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
-    assert box == ("1", 0, 0, 85.5, 13.5, 99)
+    assert box == ("1", 0, 0, 85.5, 13.5, 99, True)
 
 
 def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):
@@ -77,6 +77,38 @@ def test_a_bad_row_is_one_sentence_with_its_number(table, header, row, wrong):
 def test_a_slice_must_be_one_of_the_volumes(table, index):
     with pytest.raises(UserError, match="slice"):
         read_prompts(table("slice,x,y", f"{index},5,6"), (100, 200, 5))
+
+
+@pytest.mark.parametrize(
+    ("axes", "slice_", "row", "column"),
+    [((0, 1, 2), 3, 50, 60), ((1, 2, 0), 50, 60, 3), ((2, 1, 0), 50, 3, 60)],
+)
+def test_i_j_k_are_a_voxel_of_the_file(table, axes, slice_, row, column):
+    ((prompt),) = read_prompts(table("i,j,k", "50,60,3"), [(100, 80, 70)[axis] for axis in (0, 1, 2)], axes)
+    assert (prompt.slice, prompt.top, prompt.left) == (slice_, max(row - 13.5, 0), max(column - 13.5, 0))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "wrong"),
+    [
+        ("i,j,k,x,y", "1,2,3,4,5", "it fills both i,j,k and x,y,slice"),
+        ("i,j,k,slice", "1,2,3,3", "it fills both i,j,k and x,y,slice"),
+        ("i,j,k,left,top,right,bottom", "1,2,3,1,2,3,4", "only one of them"),
+        ("i,j,k", "1,,3", "j is missing"),
+        ("i,j,k", "1,two,3", "j is 'two', not a number"),
+        ("i,j,k", "1,2,5", "slice 5 is not one of the volume's, 0 to 4"),
+        ("i,j,k", "100,2,3", "outside the image of 200 columns and 100 rows"),
+        ("i,j,k", "1,2,2.5", "slice 2.5 is not one of"),
+    ],
+)
+def test_a_bad_voxel_is_one_sentence(table, header, row, wrong):
+    with pytest.raises(UserError, match=wrong):
+        read_prompts(table(header, row), (100, 200, 5))
+
+
+def test_an_image_has_no_voxels(table):
+    with pytest.raises(UserError, match="it must fill left,top,right,bottom or x,y or x1"):
+        read_prompts(table("i,j,k", "1,2,3"), (100, 200))
 
 
 def test_a_table_without_rows(table):

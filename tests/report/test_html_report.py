@@ -156,7 +156,7 @@ def test_in_a_browser(report, browser, tmp_path):
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_the_page_forbids_itself_scripts_and_requests(guarded, browser, tmp_path):
-    text = html_report.render_page(group_runs([result() | {"path": tmp_path / "a.json"}]), {}, [])
+    text = html_report.render_page(group_runs([result() | {"path": tmp_path / "a.json"}]), [], [])
     head, _, tail = text.partition("<section>")
     head = head if guarded else head.replace("Content-Security-Policy", "nothing")
     page = tmp_path / "attack.html"
@@ -178,7 +178,7 @@ def test_from_results_alone(report, tmp_path):
     for missing in (
         "pass --prepared DIR to see it",
         "pass --checkpoints DIR to see it",
-        "the prepared folder is needed",
+        "the prepared folder that was scored is needed",
     ):
         assert missing in words
 
@@ -202,11 +202,11 @@ def test_bad_input(tmp_path, phantom_ham):
 def test_the_published_row_is_set_apart(tmp_path):
     published = dict.fromkeys(("iou", "dice", "vs", "centre_error", "perimeter_error", "avd"), (1.0, 0.1))
     groups = group_runs([result(published=published) | {"path": tmp_path / "a.json"}])
-    text = html_report.render_page(groups, {}, [])
+    text = html_report.render_page(groups, [], [])
     assert text.count('<tr class="paper"><td>HAM10000</td><td>A1 (paper)</td>') == 1
 
 
 def test_prepared_folders_are_told_apart_by_their_dataset(phantom_ham, tmp_path):
     dataset = LesionDataset.open(phantom_ham / "prepared")
     groups = group_runs([result(dataset="LiTS") | {"path": tmp_path / "a.json"}])
-    assert "LiTS: pass --prepared DIR" in html_report.render_page(groups, {"HAM10000": dataset}, [])
+    assert "LiTS: pass --prepared DIR" in html_report.render_page(groups, [dataset], [])

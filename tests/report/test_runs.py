@@ -1,11 +1,12 @@
 """What is a group of runs, which groups are compared, and which settings are named."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from common.metrics import METRICS
 from common.report import runs
 from common.report.runs import group_runs
+from common.utils.errors import UserError
 from example_results import baseline, result
 
 
@@ -15,7 +16,8 @@ from example_results import baseline, result
      {"settings": {"encoder": "resnet50"}}, {"settings": {"protocol": "corrected"}}, {"settings": {"limit": 5}},
      {"settings": {"target": "truth"}}, {"dataset": "LiTS"}, {"training": {"lr": 1e-4}}, {"training": {"epochs": 5}},
      {"training": {"encoder_weights": "none"}}, {"training": {"batch_size": 4}},
-     {"training": {"loss_weights": {"mask": 1.0}}}],
+     {"training": {"loss_weights": {"mask": 1.0}}}, {"settings": {"window": [50, 400]}}, {"prepared": "ab"},
+     {"scored": "ab"}, {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}}],
 )  # fmt: skip
 def test_other_settings_are_another_group_with_another_name(other):
     groups = group_runs([result(), result(seed=1), result(**other)])
@@ -36,12 +38,9 @@ def test_what_all_groups_share_is_not_in_their_names():
     }  # fmt: skip
 
 
-def test_settings_as_text_and_those_that_differ():
+def test_settings_as_text():
     assert runs.setting_text({"mask": 50.0, "cluster": 1}) == "50 mask + 1 cluster"
     assert [runs.setting_text(value) for value in ([384, 480], 1e-5, "none")] == ["384x480", "1e-05", "none"]
-    settings = [{"lr": 1e-3, "canvas": [128, 128]}, {"lr": 1e-3, "canvas": [384, 480]}, {"lr": 1e-3, "limit": 5}]
-    assert runs.differing_settings(settings) == ["canvas", "limit"]
-    assert runs.differing_settings(settings[:1]) == runs.differing_settings([]) == []
 
 
 def test_mean_and_spread_by_hand():
@@ -65,6 +64,28 @@ def test_copies_of_a_run_count_once():
     checkpoint = {"checkpoint": {"file": "a.pt", "sha256": "ab"}}
     groups = group_runs([result(**checkpoint), result(**checkpoint), baseline(), baseline()])
     assert [len(group.runs) for group in groups] == [1, 1]
+
+
+def test_two_checkpoints_of_one_seed_are_refused(tmp_path):
+    first, second = (
+        result(checkpoint={"file": f"{name}.pt", "sha256": name}) | {"path": tmp_path / f"{name}.json"} for name in "ab"
+    )
+    with pytest.raises(
+        UserError, match=r"a\.json and .*b\.json are evaluations of different checkpoints with the same"
+    ):
+        group_runs([first, second])
+    # Of another recipe, another dataset or unknown seed they are no twins.
+    assert len(group_runs([first, second | {"training": {"lr": 1.0}}, second | {"dataset": "LiTS"}])) == 3
+    unknown = [run | {"settings": run["settings"] | {"seed": None}} for run in (first, second)]
+    assert len(group_runs(unknown)[0].runs) == 2
+
+
+def test_only_what_differs_from_the_scoring_is_said_of_the_training():
+    training = {"limit": None, "canvas": [128, 128], "precision": "fp32", "prepared": "ab", "clusters": 8}
+    (group,) = group_runs([result(prepared="ab", training=training)])
+    assert "trained" not in group.settings
+    (group,) = group_runs([result(prepared="cd", training=training, settings={"limit": 5, "precision": "bf16"})])
+    assert group.settings["trained"] == "trained with no limit, fp32, data ab"
 
 
 def test_baselines_and_upper_bound_stand_in_the_block_of_the_networks_scored_alike():
@@ -125,7 +146,12 @@ def test_a_run_that_says_less_of_its_recipe_can_be_sorted_beside_the_others():
 
 def test_metrics_are_in_the_papers_units():
     (group,) = group_runs([result(dice=0.8)])
-    expected = pd.DataFrame(
-        [{"iou": 50.0, "dice": 80.0, "vs": 50.0, "centre_error": 0.5, "perimeter_error": 0.5, "avd": 10.0}]
-    )
-    pd.testing.assert_frame_equal(group.metrics, expected)
+    values = {metric: group.values(metric).tolist() for metric in METRICS}
+    assert values == {
+        "iou": [50],
+        "dice": [80],
+        "vs": [50],
+        "centre_error": [0.5],
+        "perimeter_error": [0.5],
+        "avd": [10],
+    }

@@ -9,7 +9,7 @@ import pytest
 from common.report.runs import group_runs
 from common.report.significance import (
     Difference,
-    compare_with_others,
+    compare_groups,
     interval_text,
     mean_by_lesion,
     paired_difference,
@@ -63,36 +63,19 @@ def test_mean_over_seeds_by_lesion():
     assert mean_by_lesion(pd.DataFrame()).empty
 
 
-def test_ours_is_compared_with_every_group_of_its_block(tmp_path):
-    """Methods also by seed; baseline and upper bound over seeds only, the baseline's one run with each seed."""
-    upper_bound = {"settings": {"target": "truth"}}
-    groups = group_runs(
-        [
-            scored(tmp_path, "ours0", (0.5, 0.6, 0.7, 0.8), result("A1+L")),
-            scored(tmp_path, "ours1", (0.7, 0.8, 0.9, 1.0), result("A1+L", seed=1)),
-            scored(tmp_path, "a1", (0.4, 0.5, 0.6, 0.7), result(seed=1)),
-            scored(tmp_path, "baseline", (0.6, 0.7, 0.8, 0.9), baseline()),
-            scored(tmp_path, "top0", (0.9, 0.9, 0.9, 0.9), result(**upper_bound)),
-            scored(tmp_path, "top1", (1.0, 1.0, 1.0, 1.0), result(seed=1, **upper_bound)),
-            scored(tmp_path, "other", (0.1, 0.1, 0.1, 0.1), result(dataset="LiTS")),
-        ]
-    )
-    assert [
-        (comparison.theirs.name, over, round(difference.mean, 6))
-        for comparison in compare_with_others(groups)
-        for over, difference in comparison.differences()
-        if comparison.metric == "dice"
-    ] == [
-        ("A1", "lesions, seed 1", 0.3),
-        ("ellipse itself", "lesions, mean of 2 seeds", 0.0),
-        ("ellipse itself", "2 seeds", 0.0),
-        ("A1 trained on truth", "lesions, mean of 2 seeds", -0.2),
-        ("A1 trained on truth", "2 seeds", -0.2),
+def test_two_groups_by_hand(tmp_path):
+    ours = [
+        scored(tmp_path, f"ours{seed}", (0.5, 0.6, 0.7 + seed / 10), result("A1+L", seed=seed)) for seed in (0, 1, 2)
     ]
-
-
-def test_one_seed_is_compared_with_baselines_too(tmp_path):
-    ours = scored(tmp_path, "ours", (0.5, 0.6, 0.7), result("A1+L"))
-    groups = group_runs([ours, scored(tmp_path, "baseline", (0.6, 0.7, 0.8), baseline())])
-    for comparison in compare_with_others(groups):
-        assert [over for over, _ in comparison.differences()] == ["lesions, seed 0"]
+    theirs = [scored(tmp_path, f"a1{seed}", (0.4, 0.4, 0.6), result(seed=seed)) for seed in (0, 1, 3)]
+    base = scored(tmp_path, "baseline", (0.5, 0.5, 0.5), baseline())
+    ours, theirs, base = group_runs([*ours, *theirs, base])
+    by_seed, lesions, seeds = compare_groups(ours, theirs, "dice")
+    # Seed 0: 0.1, 0.2, 0.1; seed 1: 0.1, 0.2, 0.2.
+    assert {seed: difference.mean for seed, difference in by_seed.items()} == pytest.approx(
+        {"0": 0.4 / 3, "1": 0.5 / 3}
+    )
+    assert (lesions.mean, seeds.mean, seeds.lesions) == pytest.approx((0.15, 0.15, 3))
+    by_seed, lesions, _ = compare_groups(ours, base, "dice")
+    # The mean of seeds 0, 1 and 2 is 0.5, 0.6, 0.8, and the baseline has no seed.
+    assert (list(by_seed), lesions.mean) == (["0", "1", "2"], pytest.approx(0.4 / 3))

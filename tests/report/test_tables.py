@@ -18,7 +18,7 @@ from common.report import tables
 from common.report.runs import RunGroup, group_runs
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
-from example_results import baseline, result
+from example_results import baseline, result, scored
 
 RUNS, LESIONS, DICE, AVD = 2, 3, 5, 9
 """Columns of the table."""
@@ -63,6 +63,63 @@ def test_mixed_settings_are_never_averaged():
     assert [(line[1], line[RUNS], line[DICE]) for line in table] == [
         ("A1, 128x128", "1", "80.00"), ("A1, 384x480", "1", "90.00"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [({"settings": {"window": [50, 400]}}, "A1, window 50,400"),
+     ({"prepared": "b" * 32}, "A1, data bbbbbbbb, trained with data aaaaaaaa"),
+     ({"scored": "c" * 16}, "A1, lesion set cccccccc"), ({"seen_in_training": 3}, "A1, 3 lesions seen in training"),
+     ({"training": {"prepared": "b" * 32}}, "A1, trained with data bbbbbbbb"),
+     ({"training": {"limit": 24}}, "A1, trained with limit 24")],
+)  # fmt: skip
+def test_other_lesions_are_never_averaged_nor_called_the_same(other, name):
+    known = {"prepared": "a" * 32, "scored": "a" * 16, "seen_in_training": 0}
+    training = {"training": {"limit": None, "prepared": "a" * 32}}
+    here, there = result(dice=0.8, **known, **training), result(dice=0.9, seed=1, **(known | training | other))
+    by_name = {row[1]: row for row in cells(here, there)}
+    assert len(by_name) == 2 and [row[RUNS] for row in by_name.values()] == ["1", "1"]
+    assert by_name[name][DICE].strip("*") == "90.00"
+
+
+def test_methods_that_scored_other_lesions_say_so():
+    a1, ours, coseg = result(scored="a" * 16), result("A1+L", scored="b" * 16), result("ACoseg", lesions=36, scored="c")
+    assert [row[1] for row in cells(a1, ours)] == ["A1, lesion set aaaaaaaa", "A1+L, lesion set bbbbbbbb"]
+    assert [row[1] for row in cells(a1, coseg)] == ["A1", "ACoseg"]  # the number of lesions says it
+
+
+def test_lesions_seen_in_training_are_told_under_the_table(tmp_path, capsys):
+    tables.main([str(write(tmp_path, *(result(label, seen_in_training=3) for label in ("A1", "A1+L"))))])
+    assert "test split, 3 lesions seen in training." in capsys.readouterr().out.replace("\n", " ")
+    tables.main(
+        [str(write(tmp_path, *(result(label, split="val", seen_in_training=40) for label in ("A1", "ACoseg"))))]
+    )
+    assert "seen in training" not in capsys.readouterr().out  # of any but the test split that goes without saying
+
+
+def test_a_baseline_of_other_lesions_is_not_set_beside_networks():
+    known = {"prepared": "a" * 32}
+    settings = {"settings": {"protocol": "released", "limit": 5}}
+    table = cells(result(dice=0.8, **known), baseline(**known), baseline(prepared="b" * 32),
+                  baseline(**known, **settings), baseline("GrabCut itself", truth="grabcut", **known))  # fmt: skip
+    # 90 is 12.5 % more than 80; what was scored otherwise is not compared, and says why.
+    changes = {row[1]: row[DICE] for row in table}
+    assert changes == {
+        "A1, against truth, data aaaaaaaa": "80.00",
+        "ellipse itself, against truth, data aaaaaaaa": "90.00 (+12.5)",
+        "ellipse itself, against truth, data bbbbbbbb": "90.00",
+        "ellipse itself, limit 5, against truth, data aaaaaaaa": "90.00",
+        "GrabCut itself, against grabcut, data aaaaaaaa": "90.00",
+    }
+
+
+def test_two_checkpoints_of_one_seed_are_refused(tmp_path):
+    write(tmp_path, *(result(checkpoint={"file": "a.pt", "sha256": digest}) for digest in ("ab", "cd")))
+    with pytest.raises(
+        UserError, match=r"0\.json and .*1\.json are evaluations of different checkpoints .*; remove one"
+    ):
+        tables.main([str(tmp_path)])
+    assert not (tmp_path / "table.md").exists()
 
 
 def test_the_published_numbers_are_the_papers():
@@ -144,6 +201,36 @@ def test_paired_differences_stand_under_the_table(tmp_path, capsys):
         # p: 2 of the 256 ways to give eight signs.
         assert f"A1+L minus A1 | Dice | {seeds} | 8 | +5.00 | +5.00 to +5.00 | 0.0078 |" in printed
     assert "A1+L minus A1 | Dice | 2 seeds | 8 | +5.00 | +5.00 to +5.00 |" in printed
+
+
+def test_ours_is_compared_with_every_group_of_its_block(tmp_path):
+    """Methods also by seed; baseline and upper bound over seeds only, the baseline's one run with each seed."""
+    upper_bound = {"settings": {"target": "truth"}}
+    groups = group_runs(
+        [
+            scored(tmp_path, "ours0", (0.5, 0.6, 0.7, 0.8), result("A1+L")),
+            scored(tmp_path, "ours1", (0.7, 0.8, 0.9, 1.0), result("A1+L", seed=1)),
+            scored(tmp_path, "a1", (0.4, 0.5, 0.6, 0.7), result(seed=1)),
+            scored(tmp_path, "baseline", (0.6, 0.7, 0.8, 0.9), baseline()),
+            scored(tmp_path, "top0", (0.9, 0.9, 0.9, 0.9), result(**upper_bound)),
+            scored(tmp_path, "top1", (1.0, 1.0, 1.0, 1.0), result(seed=1, **upper_bound)),
+            scored(tmp_path, "other", (0.1, 0.1, 0.1, 0.1), result(dataset="LiTS")),
+        ]
+    )
+    rows = tables.difference_table(groups)
+    assert [(names, over, float(points)) for _, names, metric, over, _, points, *_ in rows if metric == "Dice"] == [
+        ("A1+L minus A1", "lesions, seed 1", 30),
+        ("A1+L minus ellipse itself", "lesions, mean of 2 seeds", 0),
+        ("A1+L minus ellipse itself", "2 seeds", 0),
+        ("A1+L minus A1 trained on truth", "lesions, mean of 2 seeds", -20),
+        ("A1+L minus A1 trained on truth", "2 seeds", -20),
+    ]
+
+
+def test_one_seed_is_compared_with_baselines_too(tmp_path):
+    ours = scored(tmp_path, "ours", (0.5, 0.6, 0.7), result("A1+L"))
+    groups = group_runs([ours, scored(tmp_path, "baseline", (0.6, 0.7, 0.8), baseline())])
+    assert [row[3] for row in tables.difference_table(groups)] == ["lesions, seed 0"] * 2
 
 
 def test_an_undefined_metric_is_never_the_best():

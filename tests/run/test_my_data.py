@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
+from common.data import masks
 from common.data.dataset import Dropped, LesionDataset
 from common.data.phantom import blob, smooth_noise
 from common.inference.prompts import ENDS
 from common.recipe import METHODS
 from common.report import tables as report
 from common.report.figures import cli as figures
-from common.run import experiment
-from common.run.own_data import make_lesion, own_data_main
+from common.run import experiment, own_data
+from common.run.own_data import make_lesion, own_data_main, split_by_group
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
 from helpers import ROOT
@@ -87,7 +88,7 @@ def test_what_is_prepared_from_outlines(mine):
     assert (image[..., 0] > image[..., 2]).mean() > 0.9  # red first
 
 
-def test_diameters_are_learned_from_and_outlines_are_the_truth(mine):
+def test_diameters_are_learned_from_and_outlines_are_the_truth(mine, capsys):
     data = mine.DATASET.folder / "data"
     # Diameters of 40 and 20 px about (60, 50) in an image of 150x90 px, which becomes 120x120.
     cells = dict(zip(ENDS, (40, 50, 80, 50, 60, 40, 60, 60), strict=True))
@@ -101,11 +102,73 @@ def test_diameters_are_learned_from_and_outlines_are_the_truth(mine):
     # Half axes 16 and 13.3 px: 120/150 and 120/90 times 20 and 10.
     assert dataset.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
     np.testing.assert_allclose(dataset.array("recist")[row, :2], (48, 66.7), atol=1)
+    told = capsys.readouterr().err
+    assert f"lesion 10.png, lesion 11.png, lesion 12.png and 15 more: {own_data.NO_ROW}" in told
     shutil.rmtree(data / "masks")
+    with pytest.raises(UserError, match=r"recist\.csv has no row for lesion 10\.png, .* and 15 more"):
+        run(mine, "prepare --workers 1 --clusters 1")
+    for path in (data / "images").iterdir():
+        if path.stem not in ("lesion 0", "lesion 1"):
+            path.unlink()
     run(mine, "prepare --workers 1 --clusters 1")
     dataset = LesionDataset.open(data / "prepared")
     assert [lesion["lesion"] for lesion in dataset.lesions] == ["lesion 0.png"]
     assert "truth" not in dataset.metadata["arrays"]
+
+
+def test_a_table_in_another_case_with_names_in_another_form_is_used(mine):
+    data = mine.DATASET.folder / "data"
+    rows = "".join(f"Images/LESION {number},40,50,80,50,60,40,60,60\n" for number in range(IMAGES))
+    (data / "RECIST.csv").write_text(f"image,{','.join(ENDS)}\n{rows}")
+    run(mine, "prepare --workers 1 --clusters 1")
+    ellipses = np.load(data / "prepared" / "ellipse.npy")
+    # Half axes 16 and 13.3 px, as above; all the same, and none from the outlines.
+    assert (ellipses == ellipses[0]).all()
+    assert ellipses[0].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
+
+
+def test_end_points_beside_the_outline_are_told(mine, capsys):
+    data = mine.DATASET.folder / "data"
+    (data / "recist.csv").write_text(f"image,{','.join(ENDS)}\nlesion 3,2,2,12,2,7,1,7,4\n")
+    run(mine, "prepare --workers 1")
+    assert f"lesion 3.png: {own_data.APART}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [
+        (lambda mask: mask * 0, masks.EMPTY),
+        (lambda mask: mask * 0 + 255, masks.FULL),
+        (lambda mask: 255 - mask, masks.INVERTED),
+    ],
+)
+def test_an_outline_that_is_none_is_dropped_with_its_reason(mine, draw, reason):
+    data = mine.DATASET.folder / "data"
+    path = data / "masks" / "lesion 5.png"
+    cv2.imwrite(str(path), draw(cv2.imread(str(path), 0)))
+    (data / "recist.csv").write_text(f"image,{','.join(ENDS)}\nlesion 5,40,50,80,50,60,40,60,60\n")
+    run(mine, "prepare --workers 1")
+    assert read_csv(data / "prepared" / "dropped.csv") == [{"lesion": "lesion 5.png", "reason": reason}]
+
+
+def test_images_of_a_patient_stay_together(mine):
+    data = mine.DATASET.folder / "data"
+    rows = [{"image": f"lesion {number}", "patient": f"p{number // 4}"} for number in range(IMAGES)]
+    write_csv(data / "patients.csv", rows, ["image", "patient"])
+    run(mine, "prepare --workers 1 --clusters 2")
+    lesions = LesionDataset.open(data / "prepared").lesions
+    assert {lesion["group"] for lesion in lesions} == {f"p{number}" for number in range(5)}
+    assert len({(lesion["group"], lesion["split"]) for lesion in lesions}) == 5
+
+
+def test_two_images_that_would_share_a_mask_are_one_sentence(mine):
+    folder = mine.DATASET.folder / "data" / "images"
+    shutil.copy(folder / "lesion 0.png", folder / "lesion 0.jpg")
+    (folder / ".DS_Store").touch()
+    with pytest.raises(UserError, match=r"lesion 0\.jpg, lesion 0\.png would share a mask"):
+        run(mine, "prepare --workers 1")
+    (folder / "lesion 0.jpg").unlink()
+    run(mine, "prepare --workers 1")
 
 
 def test_no_data_is_one_sentence(mine):
@@ -150,13 +213,16 @@ def test_the_experiment_finds_the_file(mine, tmp_path):
 
 
 def test_ones_own_patients_and_ones_own_lesions(mine):
-    def split(rows):
-        return ["test" if row["lesion"] in ("lesion 0.png", "lesion 1.png") else "train" for row in rows]
+    def split_by_patient(rows):
+        for row in rows:
+            row["group"] = row["lesion"].removesuffix(".png")[-1]  # 0, 2, 4, 6 or 8: two images each
+        return split_by_group(rows)
 
     def only_even(path, ends, grabcut):
         return [Dropped(path.name, "odd")] if int(path.stem[-1]) % 2 else make_lesion(path, ends, grabcut)
 
-    own_data_main(mine.DATASET, None, ["prepare", "--workers", "1"], split=split, make_lesion=only_even)
+    own_data_main(mine.DATASET, None, ["prepare", "--workers", "1"], split=split_by_patient, make_lesion=only_even)
     dataset = LesionDataset.open(mine.DATASET.folder / "data" / "prepared")
-    assert dataset.metadata["splits"] == {"train": IMAGES // 2 - 1, "val": 0, "test": 1}
     assert dataset.metadata["dropped"] == {"odd": IMAGES // 2}
+    assert dataset.metadata["splits"] == {"train": 6, "val": 2, "test": 2}
+    assert len({(lesion["group"], lesion["split"]) for lesion in dataset.lesions}) == 5

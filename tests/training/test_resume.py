@@ -112,7 +112,7 @@ def test_killed_at_ten_random_moments_and_resumed(phantom_ham, tmp_path, monkeyp
 def test_a_signal_finishes_the_step_and_says_how_to_go_on(phantom_ham, tmp_path, number, status):
     process = _start(tmp_path / "a.pt", phantom_ham)
     process.stdout.readline()  # the line that training begins with
-    while not state_path(tmp_path / "a.pt").exists():
+    while not state_path(tmp_path / "a.pt").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
     err = process.communicate()[1]

@@ -7,44 +7,38 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from common.data.images import NAVY
 from common.evaluation.results import read_results
 from common.patches import CANVAS
 from common.recipe import HISTORY, METHODS
-from common.report.figures.curves import style_axis
-from common.report.figures.page import FAINT, SMALL, WIDTH, rgb, save_figure
+from common.report.figures.curves import use_log_scale
+from common.report.figures.page import FAINT, PLOTS, WIDTH, rgb, save_figure
 from common.report.runs import RunGroup, group_runs
 from common.report.significance import compare_groups, interval_text
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
-HEADER = [
-    *("canvas", "runs", "lesions", "Dice %", "minus the largest", "95 % over lesions", "95 % over seeds"),
-    *("ms an image", "GFLOPs"),
-]
+HEADER = ["canvas", "runs", "lesions", "Dice %", "minus the largest", "95 % over lesions", "95 % over seeds"]
+HEADER += ["ms an image", "GFLOPs"]
 
 
 class CanvasRuns(NamedTuple):
     """The runs on one canvas, and what a training image costs on it."""
 
-    canvas: tuple[int, int]
-    """(rows, columns) in px."""
+    canvas: tuple[int, int]  # (rows, columns) in px
     group: RunGroup
-    seconds: float
-    """The median of all epochs."""
+    seconds: float  # the median of all epochs
     flops: float
 
 
 def read_canvas_sizes(folders: Sequence[Path]) -> list[CanvasRuns]:
-    """Read experiments that differ only in the canvas.
+    """Read experiments that differ only in the canvas, the smallest canvas first.
 
     Args:
         folders: one for each canvas, as `python common experiment` writes them, with a single method in each.
-
-    Returns:
-        The runs on each canvas, the smallest canvas first.
 
     Raises:
         UserError: a folder without results or histories or with several kinds of runs, or two with the same canvas.
@@ -67,9 +61,9 @@ def _read(folder: Path) -> CanvasRuns:
     if not seconds:
         raise UserError(f"{folder} holds no *{HISTORY}, which tells how long training took")
     run = groups[0].runs[0]
-    rows, columns = run["settings"]["canvas"]
+    canvas = tuple(run["settings"]["canvas"])
     network = build_network(METHODS[run["method"]], run["settings"]["encoder"], run["settings"]["clusters"])
-    return CanvasRuns((rows, columns), groups[0], float(np.median(seconds)), count_flops(network, (rows, columns)))
+    return CanvasRuns(canvas, groups[0], float(np.median(seconds)), count_flops(network, canvas))
 
 
 def canvas_table(canvases: Sequence[CanvasRuns]) -> list[list[str]]:
@@ -78,43 +72,38 @@ def canvas_table(canvases: Sequence[CanvasRuns]) -> list[list[str]]:
     Raises:
         UserError: the CSV of an evaluation is damaged.
     """
-    rows, largest = [], canvases[-1]
+    rows, largest = [], canvases[-1].group
     for _, group, seconds, flops in canvases:
-        differences = ["", "", ""]
-        if group is not largest.group:
-            *_, lesions, seeds = compare_groups(group, largest.group, "dice")
-            differences = [
-                f"{100 * lesions.mean:+.2f}" if lesions else "",
-                interval_text(lesions),
-                interval_text(seeds),
-            ]
+        *_, lesions, seeds = compare_groups(group, largest, "dice") if group is not largest else (None, None)
+        mean = f"{100 * lesions.mean:+.2f}" if lesions else ""
         runs = [group.settings["canvas"], str(len(group.runs)), str(group.lesions), group.text("dice")]
+        differences = [mean, interval_text(lesions), interval_text(seeds)]
         rows.append([*runs, *differences, f"{1e3 * seconds:.0f}", f"{flops / 1e9:.1f}"])
     return rows
 
 
+@rc_context(PLOTS)
 def draw_canvas_sizes(path: Path, canvases: Sequence[CanvasRuns]) -> None:
     """Write a picture of Dice with its spread, and of a training image's seconds and FLOPs, against the area."""
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     gain, *costs = panels = figure.subplots(1, 3)
-    areas = np.array([prod(runs.canvas) for runs in canvases], float)
+    groups, areas = [runs.group for runs in canvases], np.array([prod(runs.canvas) for runs in canvases], float)
     curve: dict[str, Any] = {"color": rgb(NAVY), "marker": "o", "markersize": 5, "linewidth": 1.6}
-    style_axis(gain, "Dice, %: mean ± spread")
-    dice = [runs.group.metrics["dice"] for runs in canvases]
-    spread = np.nan_to_num([values.std() for values in dice])
-    gain.errorbar(areas, [values.mean() for values in dice], spread, capsize=3, **curve)
+    gain.set_title("Dice, %: mean ± spread")
+    spreads = np.nan_to_num([group.spread("dice") for group in groups])
+    gain.errorbar(areas, [group.mean("dice") for group in groups], spreads, capsize=3, **curve)
 
     guide: dict[str, Any] = {"color": rgb(FAINT), "linestyle": "--", "label": "in proportion to the area"}
     seconds, gigaflops = [runs.seconds for runs in canvases], [runs.flops / 1e9 for runs in canvases]
     for axis, values, name in zip(costs, (seconds, gigaflops), ("seconds", "GFLOPs"), strict=True):
-        style_axis(axis, f"{name} a training image", log=True)
+        axis.set_title(f"{name} a training image")
+        use_log_scale(axis)
         axis.plot(areas, values[0] * areas / areas[0], **guide)
         axis.plot(areas, values, **curve)
-        axis.legend(fontsize=SMALL, frameon=False, loc="upper left")
-    names = [runs.group.settings["canvas"] for runs in canvases]
+        axis.legend(loc="upper left")
     for axis in panels:
-        axis.set_xscale("log")
+        axis.set(xscale="log", xlabel=f"canvas, by area (published: {CANVAS[0]}x{CANVAS[1]})")
         axis.xaxis.minorticks_off()
+        names = [group.settings["canvas"] for group in groups]
         axis.set_xticks(areas, names, rotation=45, ha="right", rotation_mode="anchor")
-        axis.set_xlabel(f"canvas, by area (published: {CANVAS[0]}x{CANVAS[1]})", fontsize=SMALL)
     save_figure(figure, path)

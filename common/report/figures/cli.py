@@ -82,6 +82,7 @@ def canvas(out: Path, experiments: Sequence[Path]) -> str:
 
 
 _FOLDERS = {"type": Path, "nargs": "+"}
+# Functions that draw a picture, and the arguments of each beside --out.
 PICTURES: dict[Callable[..., str], dict[str, dict[str, Any]]] = {
     overview: {
         "prepared": {"type": Path, "metavar": "PREPARED", "help": "a prepared folder"},
@@ -101,7 +102,6 @@ PICTURES: dict[Callable[..., str], dict[str, dict[str, Any]]] = {
     curves: {"histories": {**_FOLDERS, "metavar": "HISTORY.csv", "help": "files beside the checkpoints"}},
     canvas: {"experiments": {**_FOLDERS, "metavar": "EXPERIMENT", "help": "folders of `python common experiment`"}},
 }
-"""Functions that draw a picture, and the arguments of each beside --out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

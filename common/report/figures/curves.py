@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,7 +14,8 @@ from matplotlib.ticker import LogLocator
 
 from common.data.images import BLUE, GREEN, NAVY, ORANGE, PURPLE, VERMILION
 from common.recipe import HISTORY, METHODS
-from common.report.figures.page import FAINT, INK, SMALL, TEXT, WIDTH, rgb, save_figure
+from common.report.figures.page import INK, PLOTS, TEXT, WIDTH, rgb, save_figure
+from common.report.runs import setting_text
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
@@ -22,31 +23,22 @@ PANELS = {
     "train_total": "training loss, weighted",
     "val_mask": "validation BCE of the mask",
     "val_dice": "validation Dice, %",
-}
-"""Columns of a history that are drawn, with their titles. Only the training loss contains the recipe's weights."""
-SEED_SETTINGS = ("seed", "epoch", "versions")
-"""Settings that may differ between trainings of one group."""
+}  # columns of a history that are drawn, and their titles; only the training loss contains the recipe's weights
+NOT_COMPARED = ("dataset", "method", "seed", "epoch", "versions", "groups")  # settings that aren't named in a label
 COLOURS = (NAVY, ORANGE, GREEN, PURPLE, BLUE, VERMILION)
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-"""Beside the colour, to tell curves apart in black and white too."""
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # tell curves apart in black and white too
 THIN: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.6}
 RING: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "linestyle": "none", "zorder": 3}
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """One training, epoch by epoch."""
 
-    dataset: str
-    """Empty where there is no checkpoint."""
-    method: str
-    """As in the paper's table, else the file's stem."""
-    settings: Mapping[str, Any]
-    """The checkpoint's settings without dataset, method and `SEED_SETTINGS`."""
-    columns: Mapping[str, np.ndarray]
-    """(E,) values of "epoch" and each of `PANELS`."""
-    best: int
-    """Index of the best epoch."""
+    dataset: str  # empty where there is no checkpoint
+    method: str  # as in the paper's table, else the file's stem
+    settings: Mapping[str, Any]  # the checkpoint's, without `NOT_COMPARED`
+    columns: Mapping[str, np.ndarray]  # (E,) values of "epoch" and each of `PANELS`
+    best: int  # index of the best epoch
 
 
 def read_history(path: Path) -> History:
@@ -68,7 +60,7 @@ def read_history(path: Path) -> History:
 
         settings = load_checkpoint(checkpoint).settings
     dataset, method = str(settings.get("dataset", "")), METHODS.get(settings.get("method", ""))
-    own = {name: value for name, value in settings.items() if name not in ("dataset", "method", *SEED_SETTINGS)}
+    own = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
     return History(dataset, method.label if method else stem, own, columns, best)
 
 
@@ -79,16 +71,16 @@ def group_histories(histories: Sequence[History]) -> dict[str, dict[str, list[Hi
     """
     groups: dict[str, dict[str, list[History]]] = defaultdict(lambda: defaultdict(list))
     for history in histories:
-        kind = history.dataset, history.method
-        peers = [peer.settings for peer in histories if (peer.dataset, peer.method) == kind]
+        peers = [peer.settings for peer in histories if peer[:2] == history[:2]]
         label = history.method
         for name, value in history.settings.items():
             if any(peer.get(name) != value for peer in peers):
-                label += f", {name} {'x'.join(map(str, value)) if isinstance(value, list) else value}"
+                label += f", {name} {setting_text(value)[: 8 if name == 'prepared' else None]}"
         groups[history.dataset][label].append(history)
     return groups
 
 
+@rc_context(PLOTS)
 def draw_histories(path: Path, histories: Sequence[History]) -> None:
     """Write a row of panels for each dataset: training loss, validation loss and validation Dice by epoch.
 
@@ -102,17 +94,18 @@ def draw_histories(path: Path, histories: Sequence[History]) -> None:
     legend = {}
     for row, (dataset, groups) in zip(axes, datasets.items(), strict=True):
         for axis, (column, title) in zip(row, PANELS.items(), strict=True):
-            style_axis(axis, f"{dataset}: {title}" if dataset else title, log=column != "val_dice")
-            axis.set_xlabel("epoch", fontsize=SMALL)
+            axis.set(title=f"{dataset}: {title}" if dataset else title, xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
+            if column != "val_dice":
+                use_log_scale(axis)
             for label, members in groups.items():
                 legend[label] = _draw_group(axis, members, column, labels.index(label))
     if len(histories) > sum(map(len, datasets.values())):
         legend["one seed"] = Line2D([], [], **THIN, color=rgb(INK))
     legend["best epoch"] = Line2D([], [], **RING, color=rgb(INK))
     columns = min(max(120 // (max(map(len, legend)) + 8), 1), len(legend))  # the page is about 120 letters wide
-    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "handlelength": 2.8}
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=columns, **look)
+    place: dict[str, Any] = {"loc": "outside upper center", "ncols": columns, "fontsize": TEXT, "handlelength": 2.8}
+    figure.legend(legend.values(), legend.keys(), **place)
     save_figure(figure, path)
 
 
@@ -130,14 +123,9 @@ def _draw_group(axis: Axes, histories: Sequence[History], column: str, number: i
     return axis.plot(epochs, mean, color=colour, linestyle=DASHES[number % len(DASHES)], linewidth=2)[0]
 
 
-def style_axis(axis: Axes, title: str, log: bool = False) -> None:
-    """Give a panel the look that all curves share, and a logarithmic y axis if asked."""
-    axis.set_title(title, fontsize=TEXT, color=rgb(INK))
-    axis.tick_params(labelsize=SMALL)
-    axis.grid(color=rgb(FAINT), alpha=0.3, linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
-    if log:
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # several ticks even over a short range
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.minorticks_off()
+def use_log_scale(axis: Axes) -> None:
+    """Give a panel a logarithmic y axis, with several ticks even over a short range."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.minorticks_off()

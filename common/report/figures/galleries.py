@@ -1,8 +1,8 @@
 """Two pages of patches: shape clusters with their lesions, and predictions beside the truth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,24 +14,19 @@ from common.data.images import BLUE, GREEN, ORANGE, Colour, display_image
 from common.metrics import dice
 from common.report.figures import page
 
-GAP = 0.05
-"""Inches between columns of patches."""
+GAP = 0.05  # inches between columns of patches
 TARGET = "approximate\ntarget"
-COLOURS = {"truth": GREEN, TARGET: ORANGE}
-"""Of outlines, by column heading; those of predictions are BLUE."""
+COLOURS = {"truth": GREEN, TARGET: ORANGE}  # of outlines, by column heading; those of predictions are BLUE
 REFERENCES = {"truth": "", "grabcut": "GrabCut instead", "ellipse": "ellipse instead"}
 """Arrays that predictions can be scored against, the best first, with their captions; not every dataset has all."""
 
 
-@dataclass(frozen=True)
-class Predictions:
+class Predictions(NamedTuple):
     """Masks that networks predict for some lesions of a dataset."""
 
     dataset: LesionDataset
-    rows: np.ndarray
-    """(n,) row numbers."""
-    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """(n, 120, 120) uint8 0/1 by column heading."""
+    rows: np.ndarray  # (n,) row numbers
+    masks: Mapping[str, np.ndarray] = {}  # (n, 120, 120) uint8 0/1 by column heading
 
     @property
     def reference(self) -> str:
@@ -44,13 +39,18 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
 
     Headings are the methods' names, with the mask trained on unless that is the ellipse, and with the file's name
     where an earlier checkpoint has the same heading.
+
+    Raises:
+        UserError: a checkpoint is damaged, or was trained on lesions that were preprocessed in another way.
     """
-    from common.inference.predictor import Predictor  # torch takes seconds to import
+    from common.evaluation.evaluate import check_preprocessing  # torch takes seconds to import
+    from common.inference.predictor import Predictor
 
     rows = rows_by_size(dataset, split, count)
     masks: dict[str, np.ndarray] = {}
     for checkpoint in checkpoints:
         predictor = Predictor.load(checkpoint)
+        check_preprocessing(dataset, checkpoint, predictor.model.settings)
         heading, target = predictor.model.method.label, predictor.model.settings.get("target", "ellipse")
         if target != "ellipse":
             heading += f"\ntrained on {target}"
@@ -84,7 +84,7 @@ def largest_clusters(dataset: LesionDataset, count: int) -> list[tuple[int, np.n
 
 def lesion_image(dataset: LesionDataset, row: int) -> np.ndarray:
     """A lesion's patch as (120, 120, 3) uint8 RGB."""
-    return display_image(dataset.array("images")[row], dataset.metadata["channels"])
+    return display_image(dataset.array("images")[row], dataset.metadata["preprocessing"]["channels"])
 
 
 def draw_cluster(axis: Axes, recist: np.ndarray, colour: Colour) -> None:
@@ -95,9 +95,8 @@ def draw_cluster(axis: Axes, recist: np.ndarray, colour: Colour) -> None:
 
 @rc_context(page.STYLE)
 def draw_clusters(path: Path, datasets: Sequence[LesionDataset], clusters: int, members: int) -> None:
-    """Write a PNG with a block for each dataset, and in it a row for each of its ``clusters`` most populous clusters.
-
-    A row shows all ellipses of the cluster at once, then ``members`` of its lesions.
+    """Write a PNG with a block for each dataset, and in it a row for each of its ``clusters`` most populous clusters:
+    all its ellipses at once, then ``members`` of its lesions.
     """
     height, grid = _square_grid(page.WIDTH / len(datasets), clusters, members + 1, head=0.5, gap=GAP)
     figure = Figure(figsize=(page.WIDTH, height))
@@ -106,8 +105,7 @@ def draw_clusters(path: Path, datasets: Sequence[LesionDataset], clusters: int, 
         block.suptitle(title, x=(grid["left"] + grid["right"]) / 2, y=1 - 0.08 / height, **page.HEADING)
         axes = block.subplots(clusters, members + 1, squeeze=False, gridspec_kw=grid, subplot_kw=page.BLANK)
         axes[0, 0].set_title("all ellipses")
-        middle = (members + (members - 1) * grid["wspace"]) / 2
-        axes[0, 1].set_title(f"lesions, {members} of each cluster", x=middle)
+        axes[0, 1].set_title(f"lesions, {members} of each cluster", x=(members + (members - 1) * grid["wspace"]) / 2)
         recist = dataset.array("recist")
         for (first, *others), (cluster, rows) in zip(axes, largest_clusters(dataset, clusters), strict=False):
             first.set_ylabel(f"cluster {cluster}\n{len(rows)} lesions")
@@ -120,17 +118,16 @@ def draw_clusters(path: Path, datasets: Sequence[LesionDataset], clusters: int, 
 
 @rc_context(page.STYLE)
 def draw_results(path: Path, blocks: Sequence[Predictions]) -> None:
-    """Write a PNG with a row for each lesion: image, truth, approximate target, then every network's prediction.
-
-    Blocks lie one below the other; their networks may differ.
-    """
+    """Write a PNG with a row for each lesion: image, truth, approximate target, then every network's prediction."""
     headings = ["image", "truth", TARGET, *dict.fromkeys(heading for block in blocks for heading in block.masks)]
     columns = len(headings)
     grids = [_square_grid(page.WIDTH, len(block.rows), columns, head=0, gap=0.25) for block in blocks]
-    heights = [0.52, *(height for height, _ in grids)]
+    head = 0.22 + 0.15 * max(len(heading.splitlines()) for heading in headings)
+    heights = [head, *(height for height, _ in grids)]
     figure = Figure(figsize=(page.WIDTH, sum(heights)))
     header, *panels = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    bars = header.subplots(1, columns, gridspec_kw={**grids[0][1], "top": 0.14, "bottom": 0.07}, subplot_kw=page.BLANK)
+    bar_grid = {**grids[0][1], "bottom": 0.035 / head, "top": 0.07 / head}
+    bars = header.subplots(1, columns, gridspec_kw=bar_grid, subplot_kw=page.BLANK)
     for bar, heading in zip(bars, headings, strict=True):
         bar.set_title(heading, fontsize=fitting_size(heading, page.WIDTH / columns))
         if heading != "image":
@@ -158,11 +155,7 @@ def _draw_lesion(axes: Mapping[str, Axes], block: Predictions, index: int) -> No
 
 
 def _square_grid(width: float, rows: int, columns: int, head: float, gap: float) -> tuple[float, dict[str, float]]:
-    """Lay out square axes, with ``head`` inches above them and ``gap`` inches under each row.
-
-    Returns:
-        The height in inches of a figure ``width`` inches wide, and matplotlib's ``gridspec_kw``.
-    """
+    """Height in inches and ``gridspec_kw`` of square axes, ``head`` inches above them and ``gap`` under each row."""
     left, right, bottom = 0.4, 0.1, gap + 0.05
     side = (width - left - right + GAP) / columns - GAP
     height = head + rows * (side + gap) - gap + bottom

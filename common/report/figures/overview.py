@@ -1,10 +1,9 @@
 """The method on one page, drawn with real arrays: how weak labels arise, then the network and its losses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,10 +22,8 @@ from common.report.figures import page
 from common.report.figures.galleries import draw_cluster, largest_clusters, lesion_image, rows_by_size
 from common.utils.errors import UserError
 
-DARK, LIGHT, PANEL = (40, 40, 40), (222, 226, 230), (244, 244, 242)
-"""Colours of what is outside a mask, of the network, and of a panel's background."""
-OTHERS = (BLUE, GREEN, PURPLE, NAVY, VERMILION)
-"""Colours of the other clusters; the example's own is ORANGE, like everything that the network is trained on."""
+DARK, LIGHT, PANEL = (40, 40, 40), (222, 226, 230), (244, 244, 242)  # outside a mask, the network, a panel's background
+OTHERS = (BLUE, GREEN, PURPLE, NAVY, VERMILION)  # clusters; the example's own is ORANGE, as all that is trained on
 
 # The layout, in inches from the page's lower left corner.
 HEIGHT = 6.15
@@ -51,45 +48,39 @@ BOXES = {  # centre x, centre y, width, height, caption
     "cluster loss": (6.85, 0.72, 0.86, 0.34, ""),
     "own cluster": (8.15, 0.72, 0.6, 0.6, "the lesion's cluster"),
 }
-ARROWS = (
+ARROWS = (  # from box to box
     ("image", "ellipse", "all ellipses", "clusters"),
     ("canvas", "encoder", "decoder", "mask", "mask loss", "total loss"),
     ("head", "probabilities", "cluster loss", "total loss"),
     ("target", "mask loss"),
     ("own cluster", "cluster loss"),
 )
-"""Boxes that are connected from the first to the last."""
-SKIP = ((2.475, 2.7), (2.475, 2.9), (4.175, 2.9), (4.175, 2.62))
-DOWN = ((3.195, 1.94), (3.195, 0.72), (3.43, 0.72))
-"""Arrows from the encoder's second stage over to the decoder, and from its last stage down to the head."""
+SKIP = ((2.475, 2.7), (2.475, 2.9), (4.175, 2.9), (4.175, 2.62))  # from the encoder's second stage to the decoder
+DOWN = ((3.195, 1.94), (3.195, 0.72), (3.43, 0.72))  # from its last stage to the head
+# Text over arrows, by the middle of its lower edge.
 NOTES = {(2.05, 4.9): "fill", (4.1, 4.9): "five\nnumbers", (6.15, 4.9): "k-means", (3.3, 2.95): "features at stride 4"}
-"""Text over arrows, by the middle of its lower edge."""
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A lesion, and what an A1+L network predicts for it."""
 
     dataset: LesionDataset
     row: int
-    cluster: int
-    """The lesion's own shape cluster."""
-    mask: np.ndarray
-    """(120, 120) uint8 0/1."""
-    probabilities: np.ndarray
-    """(K,) of the shape clusters."""
-    weights: dict[str, float]
-    """Of the losses "mask" and "cluster"."""
+    cluster: int  # the lesion's own shape cluster
+    mask: np.ndarray  # (120, 120) uint8 0/1
+    probabilities: np.ndarray  # (K,) of the shape clusters
+    weights: dict[str, float]  # of the losses "mask" and "cluster"
 
 
 def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None) -> Example:
     """Predict the lesion of that name, or the test lesion of median size.
 
     Raises:
-        UserError: no such lesion; the checkpoint has no cluster head, or one of another K.
+        UserError: no such lesion; the checkpoint has no cluster head or another K, or other preprocessing.
     """
     import torch
 
+    from common.evaluation.evaluate import check_preprocessing
     from common.inference.predictor import Predictor
 
     names = [record["lesion"] for record in dataset.lesions]
@@ -104,6 +95,7 @@ def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None
             f"{checkpoint} has {head}, and {dataset.folder} {dataset.metadata['clusters']} clusters; "
             "pass a checkpoint of A1+L that was trained on this folder"
         )
+    check_preprocessing(dataset, checkpoint, model.settings)
     logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]))
     mask, probabilities = (logits["mask"][0] > 0).numpy().astype(np.uint8), logits["cluster"][0].softmax(0).numpy()
     weights = model.settings.get("loss_weights", {"mask": 50.0, "cluster": 1.0})  # else FACTS.md section 1

@@ -13,12 +13,10 @@ from common.data.images import Colour
 from common.patches import PATCH
 from common.utils.files import atomic_path
 
-WIDTH = 9.0
-"""Inches. A README shows a picture about 900 px wide, where 8 pt are 11 px."""
+WIDTH = 9.0  # inches; a README shows a picture about 900 px wide, where 8 pt are 11 px
 DPI = 160
 SMALL, TEXT, TITLE = 8, 9, 10.5  # pt
-INK, FAINT, WHITE = (34, 34, 34), (150, 150, 150), (255, 255, 255)
-"""Colours of text and lines, of context, and of a plot's background."""
+INK, FAINT, WHITE = (34, 34, 34), (150, 150, 150), (255, 255, 255)  # text and lines, context, a plot's background
 
 
 def rgb(colour: Colour) -> tuple[float, float, float]:
@@ -26,11 +24,13 @@ def rgb(colour: Colour) -> tuple[float, float, float]:
     return colour[0] / 255, colour[1] / 255, colour[2] / 255
 
 
+# Matplotlib's settings for pages of patches, and for plots.
 STYLE: dict[Any, Any] = {"font.size": SMALL, "axes.titlesize": SMALL, "text.color": rgb(INK), "patch.linewidth": 0.6}
-"""Matplotlib's settings for pages of patches."""
+PLOTS: dict[Any, Any] = {"font.size": SMALL, "axes.titlesize": TEXT, "axes.titlecolor": rgb(INK), "axes.grid": True}
+PLOTS |= {"grid.color": rgb(FAINT), "grid.alpha": 0.3, "grid.linewidth": 0.6, "legend.frameon": False}
+PLOTS |= {"axes.spines.top": False, "axes.spines.right": False}
 HEADING: dict[str, Any] = {"fontsize": TITLE, "weight": "bold"}
-BLANK: dict[str, Any] = {"frame_on": False, "xticks": [], "yticks": []}
-"""An axis on such a page, until something is drawn on it."""
+BLANK: dict[str, Any] = {"frame_on": False, "xticks": [], "yticks": []}  # an axis until something is drawn on it
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.1, "color": rgb(INK)}
 
 

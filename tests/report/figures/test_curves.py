@@ -49,6 +49,13 @@ def test_seeds_are_one_label_and_other_settings_are_not(tmp_path):
     }
 
 
+def test_trainings_on_other_lesions_are_other_labels(tmp_path):
+    other = {"prepared": "b" * 32, "preprocessing": {"channels": "bgr"}, "groups": {"train": ["n1"] * 99}}
+    kinds = [A1 | {"prepared": "a" * 32}, A1 | {"seed": 1, **other}]
+    groups = group_histories([read_history(write_history(tmp_path, f"r{n}", kind)) for n, kind in enumerate(kinds)])
+    assert list(groups["Toy"]) == ["A1, prepared aaaaaaaa", "A1, prepared bbbbbbbb, preprocessing bgr channels"]
+
+
 def test_the_mean_ends_where_the_shortest_training_does(tmp_path):
     first = read_history(write_history(tmp_path, "a", A1))
     second = read_history(write_history(tmp_path, "b", A1, dice=(0.7, 0.6)))

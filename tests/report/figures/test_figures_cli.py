@@ -59,6 +59,14 @@ def test_networks_of_one_method_are_told_apart(phantom_ham, networks):
     assert all(masks.shape == (2, 120, 120) for masks in predicted.masks.values())
 
 
+def test_networks_of_other_preprocessing_are_refused(phantom_ham, networks, tmp_path):
+    prepared, settings = phantom_ham / "prepared", {"preprocessing": {"channels": "bgr", "window": [50, 400]}}
+    save_checkpoint(tmp_path / "a.pt", build_network(A1CLASS, "resnet18", 4), {**SETTINGS, **settings})
+    for picture in ("results", "overview"):
+        with pytest.raises(UserError, match=r"a\.pt was trained with window \[50, 400\], but .* was made with None"):
+            draw(tmp_path / "a.png", picture, prepared, tmp_path / "a.pt")
+
+
 def test_the_other_pictures(phantom_ham, folder, networks, tmp_path, capsys):
     prepared = phantom_ham / "prepared"
     draw(tmp_path / "a.png", "overview", prepared, networks / "A1class.pt")

@@ -73,6 +73,18 @@ def test_results_with_and_without_truth(phantom_ham, phantom_deeplesion, tmp_pat
         assert count(tmp_path / "two.png", colour) > 500
 
 
+def test_headings_of_many_lines_have_room(phantom_ham, tmp_path):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    rows = dataset.rows("test")[:1]
+    heights = []
+    for heading in ("A1", "A1\ntrained on truth\nfolder/full"):
+        draw_results(tmp_path / "a.png", [Predictions(dataset, rows, {heading: dataset.array("truth")[rows]})])
+        picture = cv2.imread(str(tmp_path / "a.png"))
+        heights.append(len(picture))
+        assert picture[0].min() == 255 and picture[: DPI // 4].min() < 90
+    assert heights[1] - heights[0] == pytest.approx(0.15 * DPI, abs=1)
+
+
 def test_an_ellipse_stands_in_where_there_is_nothing_else(folder):
     dataset = LesionDataset.open(folder)
     lacking = LesionDataset(folder, {**dataset.metadata, "arrays": ["ellipse", "images", "recist"]}, dataset.lesions)
