@@ -39,7 +39,7 @@ def test_help_from_another_folder(tool, tmp_path):
     assert f"usage: python common {tool} " in done.stdout
     assert all(flag in done.stdout for flag in FLAGS[tool].split())
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "torch" not in imported
+    assert not imported & ({"torch"} if tool == "benchmark" else {"torch", "pandas", "skimage", "matplotlib"})
 
 
 def test_without_a_tool_the_tools_are_listed(tmp_path):

@@ -35,8 +35,8 @@ def read_mask(path: Path, photo: Photo | None = None) -> tuple[np.ndarray, list[
         UserError: as `read_image`; the mask is no shape on a ground, or not of the image's size.
     """
     levels, notes = _grey_levels(path, read_image(path, cv2.IMREAD_UNCHANGED))
-    top = float(levels.max())
-    if cv2.countNonZero(levels) != cv2.countNonZero(cv2.compare(levels, top, cv2.CMP_EQ)) * (top > 0):
+    top = levels.max()
+    if top and np.count_nonzero(levels) != np.count_nonzero(levels == top):
         notes.append(SOFT)
         kernel = np.ones((7, 7), np.uint8)
         between = (levels > 0.1 * top) & (levels < 0.9 * top)
@@ -45,7 +45,7 @@ def read_mask(path: Path, photo: Photo | None = None) -> tuple[np.ndarray, list[
             raise UserError(
                 f"{path} has large grey areas between black and white; save the lesion alone, white on black"
             )
-    mask, orientation = cv2.threshold(levels, top / 2, 1, cv2.THRESH_BINARY)[1], read_orientation(path)
+    mask, orientation = cv2.threshold(levels, float(top) / 2, 1, cv2.THRESH_BINARY)[1], read_orientation(path)
     mask = turn(mask.astype(np.uint8, copy=False), orientation)
     if photo is not None:
         shape = photo.pixels.shape[:2]

@@ -120,7 +120,7 @@ def seen_in_training(
     as_test = [row for row in seen if dataset.lesions[row]["split"] == "test"]
     if as_test and not config.allow_seen:
         raise UserError(
-            f"{len(as_test)} of {len(rows)} test lesions, such as {dataset.lesions[as_test[0]]['lesion']}, were seen in "
+            f"{len(as_test)} of {len(rows)} test lesions, like {dataset.lesions[as_test[0]]['lesion']}, were seen in "
             f"the training of {config.checkpoint}: the split has changed since; train anew, or pass --allow-seen"
         )
     return len(seen)

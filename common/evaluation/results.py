@@ -35,8 +35,8 @@ def write_results(
     An undefined metric is an empty cell in the CSV; the means count it as the protocol says (FACTS.md 4.8).
 
     Args:
-        folder: where the files go.
-        stem: of their names.
+        folder: where the two files go.
+        stem: their name without the suffix.
         lesions: the rows of `lesions.csv` that were scored.
         scores: the `lesion_metrics` of each.
         protocol: decides what an empty prediction's distances count as.

@@ -80,7 +80,8 @@ def write_page(results: Sequence[Path], prepared: Sequence[Path], checkpoints: S
     Raises:
         UserError: there are no results, a prepared folder is unfinished, or a CSV or checkpoint is damaged.
     """
-    page = render_page(group_runs(read_results(results)), list(map(LesionDataset.open, prepared)), checkpoints)
+    datasets = list(map(LesionDataset.open, prepared))
+    page = render_page(group_runs(read_results(results)), datasets, checkpoints)
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 

@@ -477,7 +477,9 @@ def truth_of(folder: Path, mask: np.ndarray) -> np.ndarray:
 )
 def test_masks_of_any_depth_and_colour(mask, tmp_path, capsys):
     np.testing.assert_array_equal(truth_of(tmp_path, mask), square(level=1)[:120, :120])
-    assert capsys.readouterr().err == ""
+    told = "of 1 lesions (such as a_001.png), the alpha channel of its mask holds the shape"
+    is_alpha = mask.ndim == 3 and mask.shape[2] == 4 and np.ptp(mask[..., 3]) > 0
+    assert (told in capsys.readouterr().err) == is_alpha
 
 
 @pytest.mark.parametrize("mask", [JPEG, SOFT, SOFT.astype(np.uint16) * 257], ids=["JPEG", "blurred", "16-bit blurred"])
@@ -486,16 +488,20 @@ def test_soft_masks_are_cut_at_half_and_told(mask, tmp_path, capsys):
     inside = square(level=1)[:120, :120]
     assert (truth != inside).sum() <= 4  # the corners of a blurred square
     assert ((mask > 0)[:120, :120] != inside).sum() > 40  # as above 0 would have it
-    assert "1 masks hold in-between grey levels, cut at half (such as a_001.png)" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "of 1 lesions (such as a_001.png), its mask has grey levels" in error and "cut at half" in error
 
 
 @pytest.mark.parametrize(
     ("mask", "wrong"),
     [
-        (np.maximum(square(level=1), 2 * np.roll(square(level=1), 90)), "holds the labels 1, 2; write a mask for each"),
-        (255 - square(), r"marks 100% of its slice; a mask is 0 outside the lesion \(inverted"),
-        (OPAQUE, "marks 100% of its slice"),
-        (np.tile(np.arange(256, dtype=np.uint8), (512, 2)), "is a picture, not a mask"),
+        (
+            np.maximum(square(level=1), 2 * np.roll(square(level=1), 90)),
+            "has large grey areas between black and white; save the lesion alone",
+        ),
+        (255 - square(), "can't be used: the mask seems inverted"),
+        (OPAQUE, "can't be used: the mask covers the whole image"),
+        (np.tile(np.arange(256, dtype=np.uint8), (512, 2)), "has large grey areas between black and white"),
     ],
     ids=["labels", "inverted", "full", "picture"],
 )
@@ -507,4 +513,5 @@ def test_what_is_no_mask_is_one_sentence(mask, wrong, tmp_path):
 def test_an_empty_mask_is_told(tmp_path, capsys):
     for mask in (BLACK, square(shape=(512, 512))[::-1]):  # empty, and elsewhere than the patch
         assert not truth_of(tmp_path, mask).any()
-        assert "1 masks hold nothing in the patch of their lesion (such as a_001.png)" in capsys.readouterr().err
+        told = "of 1 lesions (such as a_001.png), its mask shows nothing in the lesion's patch"
+        assert told in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,25 @@ import torch
 import HAM_A1_train
 import HAM_Acoseg_train
 import HAM_data
+import HAM_phantom
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.evaluation import evaluate as module
-from common.evaluation.evaluate import describe_evaluation, evaluate, read_truth, rows_to_score, score
+from common.evaluation.evaluate import (
+    describe_evaluation,
+    evaluate,
+    read_truth,
+    rows_to_score,
+    score,
+    seen_in_training,
+)
 from common.inference.predictor import Predictor
 from common.metrics import EXTRA_METRICS, METRICS
 from common.model import build_network
-from common.recipe import A1, ACOSEG, EvalConfig, Recipe
-from common.run.cli import parse_eval
+from common.recipe import A1, ACOSEG, EvalConfig, Recipe, state_path
+from common.run.cli import parse_eval, parse_train
 from common.training.checkpoint import load_model_for, save_checkpoint
+from common.training.train import train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 from common.utils.provenance import sha256
@@ -111,7 +121,8 @@ def test_released_coseg_scores_a_multiple_of_8_and_corrected_all(checkpoints, ph
 )  # fmt: skip
 def test_rows_to_score(recipe, protocol, split, count, dataset, phantom_ham, tmp_path):
     config = make_config(recipe, tmp_path / "a.pt", phantom_ham, tmp_path, "--split", split)
-    assert rows_to_score(dataset, config, protocol).tolist() == dataset.rows(split)[:count].tolist()
+    published = sorted(dataset.rows(split).tolist(), key=lambda row: int(dataset.lesions[row]["order"]))
+    assert rows_to_score(dataset, config, protocol).tolist() == sorted(published[:count])
 
 
 @pytest.mark.parametrize("name", ["ellipse", "grabcut"])
@@ -151,17 +162,103 @@ def test_only_metrics_are_kept_and_processes_give_the_same(checkpoints, dataset,
     assert json.dumps(scores_of_two) == json.dumps(scores)  # NaN is not equal to itself
 
 
-def test_an_evaluation_describes_its_checkpoint_and_settings(checkpoints, phantom_ham, tmp_path):
+def test_an_evaluation_describes_its_checkpoint_and_settings(checkpoints, phantom_ham, dataset, tmp_path):
     checkpoint = checkpoints / "A1.pt"
     config = make_config(RECIPE, checkpoint, phantom_ham, tmp_path, "--truth", str(tmp_path), "--limit", "2")
-    about = describe_evaluation(config, Predictor.load(checkpoint, device="cpu"))
+    about = describe_evaluation(config, Predictor.load(checkpoint, device="cpu"), dataset)
     assert about.pop("published").keys() == set(METRICS)
     assert about == {
         "dataset": "HAM10000", "method": "A1", "label": "A1", "split": "test", "truth": "folder",
         "settings": {
             "encoder": "resnet18", "canvas": [128, 128], "clusters": None, "protocol": "released",
-            "precision": "fp32", "limit": 2, "target": "ellipse", "seed": 3,
+            "precision": "fp32", "limit": 2, "window": None, "target": "ellipse", "seed": 3,
         },
+        "prepared": dataset.identity,
         "training": {"encoder": "resnet18", "canvas": [128, 128], "seed": 3, "target": "ellipse"},
         "checkpoint": {"file": "A1.pt", "sha256": sha256(checkpoint)},
     }  # fmt: skip
+
+
+def test_the_released_subset_follows_the_published_order_of_the_split(tmp_path):
+    """FACTS.md 4.4: of 120 lesions the release's test list is this, and ACoseg leaves out its last four."""
+    lesions = [{"lesion": f"ISIC_{number:07d}"} for number in range(120)]
+    for row, split in zip(lesions, HAM_data.split_by_image(lesions), strict=True):
+        row |= {"split": split, "order": str(row["order"])}
+    dataset = LesionDataset(tmp_path, {}, lesions)
+    published = [60, 57, 115, 63, 15, 32, 8, 97, 102, 108, 72, 17]
+    assert sorted(published, key=lambda row: int(lesions[row]["order"])) == published
+    config = make_config(COSEG, tmp_path / "a.pt", tmp_path, tmp_path)
+    assert rows_to_score(dataset, config, "released").tolist() == sorted(published[:8])
+    assert rows_to_score(dataset, config, "corrected").tolist() == sorted(published)
+
+
+def save_with(settings: dict, source: Path, path: Path) -> Path:
+    """A checkpoint with these settings besides its own."""
+    content = torch.load(source, weights_only=True)
+    torch.save({**content, "recipe": content["recipe"] | settings}, path)
+    return path
+
+
+def test_lesions_seen_in_training_are_no_test_data(checkpoints, phantom_ham, dataset, tmp_path, capsys):
+    rows = dataset.rows("test")
+    groups = {"train": dataset.groups(rows[:2]), "val": dataset.groups(rows[2:3])}
+    seen = save_with({"groups": groups}, checkpoints / "A1.pt", tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"3 of 4 test lesions, like ISIC_9\d+, were seen in .*or pass --allow-seen"):
+        evaluate(make_config(RECIPE, seen, phantom_ham, tmp_path))
+    assert not (tmp_path / "a.json").exists()
+    capsys.readouterr()
+    evaluate(make_config(RECIPE, seen, phantom_ham, tmp_path, "--allow-seen"))
+    assert "3 of these lesions were seen in training" in capsys.readouterr().out
+    summary = read_json(tmp_path / "a.json")
+    assert summary["seen_in_training"] == 3
+    assert "groups" not in summary["training"]  # thousands of names belong into the checkpoint only
+    evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path))
+    assert read_json(tmp_path / "A1.json")["seen_in_training"] is None  # the checkpoint does not say
+
+
+def test_data_that_grew_after_training_are_told(tmp_path):
+    """Prepare half of the images, train, add the others, prepare again: lesions have moved from train to test."""
+    data, away = tmp_path / "data", tmp_path / "away"
+    HAM_phantom.write_ham(data, lesions=40)
+    away.mkdir()
+    masks = sorted((data / HAM_data.MASK_FOLDER).iterdir())
+    for mask in masks[1::2]:
+        mask.rename(away / mask.name)
+    prepare = ["--data", str(data), "--clusters", "2", "--no-grabcut", "--workers", "1"]
+    where = ["--data", str(data), "--checkpoint", str(tmp_path / "a.pt"), "--clusters", "2"]
+    flags = [*where, *"--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --precision fp32".split()]
+    HAM_data.main(prepare)
+    train(parse_train(RECIPE, None, flags))
+    evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
+    before = read_json(tmp_path / "a.json")
+    assert before["seen_in_training"] == 0
+    for mask in masks[1::2]:
+        (away / mask.name).rename(mask)
+    HAM_data.main(prepare)
+    with pytest.raises(UserError, match="were seen in the training of"):
+        evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
+    state_path(tmp_path / "a.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="is not complete, and what stands there may be older"):
+        evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
+
+
+def test_other_preprocessing_is_refused(checkpoints, phantom_ham, tmp_path):
+    settings = {"preprocessing": {"channels": "bgr", "window": [50.0, 400.0]}}
+    checkpoint = save_with(settings, checkpoints / "A1.pt", tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"was trained with window \[50\.0, 400\.0\], but .* was made with None"):
+        evaluate(make_config(RECIPE, checkpoint, phantom_ham, tmp_path))
+
+
+def test_checking_32735_lesions_is_quick_and_small(tmp_path):
+    lesions = [
+        {"lesion": f"{row // 7:06d}_01_01_{row % 500:03d}", "group": f"{row // 7:06d}", "split": "test"}
+        for row in range(32_735)
+    ]
+    dataset = LesionDataset(tmp_path, {}, lesions)
+    config = make_config(RECIPE, tmp_path / "a.pt", tmp_path, tmp_path, "--allow-seen")
+    start = time.monotonic()
+    groups = {"train": dataset.groups(np.arange(20_000)), "val": dataset.groups(np.arange(20_000, 25_000))}
+    assert seen_in_training(dataset, config, {"groups": groups}, np.arange(32_735)) == 25_004  # 3571 whole groups and 4
+    assert time.monotonic() - start < 1
+    torch.save(groups, tmp_path / "groups.pt")
+    assert (tmp_path / "groups.pt").stat().st_size < 1e6

@@ -20,7 +20,7 @@ from common.inference.prompts import ENDS
 from common.recipe import METHODS
 from common.report import tables as report
 from common.report.figures import cli as figures
-from common.run import experiment, own_data
+from common.run import experiment
 from common.run.own_data import make_lesion, own_data_main, split_by_group
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
@@ -103,7 +103,7 @@ def test_diameters_are_learned_from_and_outlines_are_the_truth(mine, capsys):
     assert dataset.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
     np.testing.assert_allclose(dataset.array("recist")[row, :2], (48, 66.7), atol=1)
     told = capsys.readouterr().err
-    assert f"lesion 10.png, lesion 11.png, lesion 12.png and 15 more: {own_data.NO_ROW}" in told
+    assert "lesion 10.png, lesion 11.png, lesion 12.png and 15 more: recist.csv has no row for it" in told
     shutil.rmtree(data / "masks")
     with pytest.raises(UserError, match=r"recist\.csv has no row for lesion 10\.png, .* and 15 more"):
         run(mine, "prepare --workers 1 --clusters 1")
@@ -131,7 +131,7 @@ def test_end_points_beside_the_outline_are_told(mine, capsys):
     data = mine.DATASET.folder / "data"
     (data / "recist.csv").write_text(f"image,{','.join(ENDS)}\nlesion 3,2,2,12,2,7,1,7,4\n")
     run(mine, "prepare --workers 1")
-    assert f"lesion 3.png: {own_data.APART}" in capsys.readouterr().err
+    assert "lesion 3.png: its end points and its outline lie apart" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,16 @@
 """Data of your own: the three recipes, the verbs, and the files that tell what is known of the lesions."""
 
-import time
-import unicodedata
 from dataclasses import replace
-from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
 import toy
-from common.data.images import Photo
 from common.run import own_data
-from common.run.own_data import check_ends, own_data_main, read_ends, read_outline, read_patients, recipes
+from common.run.own_data import own_data_main, recipes
 from common.utils.errors import UserError
-
-HEADER = "image,x1,y1,x2,y2,x3,y3,x4,y4\n"
 
 
 @pytest.mark.parametrize("module", [HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train])
@@ -37,7 +29,7 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
     monkeypatch.setattr(
         own_data,
         "preprocess",
-        lambda config, folder, images, *_, force, workers: calls.append((config.protocol, folder, images, force)),
+        lambda config, folder, images, *_, force, **__: calls.append((config.protocol, folder, images, force)),
     )
     image = tmp_path / "images" / "a.png"
     image.parent.mkdir()
@@ -62,144 +54,3 @@ def test_help_shows_the_description_and_the_command_lines(capsys):
     out = capsys.readouterr().out
     assert out.startswith("My lesions.\n")
     assert "python toy_data.py train METHOD\n" in out
-
-
-IMAGES = [Path("data/images") / name for name in ("a b.png", "Läsion.1.JPG", "c.jpg", "c.png", "d.png", "d")]
-
-
-@pytest.mark.parametrize("name", ["recist.csv", "RECIST.csv", "Recist.CSV"])
-def test_end_points_by_image(tmp_path, name):
-    (tmp_path / "masks").mkdir()
-    assert read_ends(tmp_path, IMAGES) == {}
-    (tmp_path / name).write_text(HEADER + "a b.png,1,2,3,4,5,6,7,8.5\n")
-    ends = read_ends(tmp_path, IMAGES)
-    assert list(ends) == ["a b.png"]
-    assert ends["a b.png"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8.5]]
-
-
-@pytest.mark.parametrize(
-    ("cell", "image"),
-    [
-        ("a b", "a b.png"),
-        ("A B.PNG", "a b.png"),
-        (" a b.png ", "a b.png"),
-        ("images/a b.png", "a b.png"),
-        ("C:\\data\\images\\a b.png", "a b.png"),
-        ("./A b", "a b.png"),
-        ("läsion.1", "Läsion.1.JPG"),
-        (unicodedata.normalize("NFD", "Läsion.1.jpg"), "Läsion.1.JPG"),  # as macOS writes names
-        ("c.png", "c.png"),
-        ("d", "d"),  # a full name comes before a stem
-    ],
-)
-def test_a_row_names_its_image_with_or_without_folder_suffix_and_case(cell, image, tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "recist.csv").write_text(HEADER.replace("image", " Image") + f"{cell},1,2,3,4,5,6,7,8\n")
-    assert list(read_ends(tmp_path, IMAGES)) == [image]
-
-
-@pytest.mark.parametrize(
-    ("cell", "sentence"),
-    [
-        ("b.png", r"line 2: 'b\.png' is none of the images"),
-        ("a b.jpg", r"line 2: 'a b\.jpg' is none of the images"),  # another file's suffix
-        ("läsion", "is none of the images"),
-        ("", "line 2: '' is none of the images"),
-        ("c", r"line 2: 'c' may be c\.jpg or c\.png; write a file's name in full"),
-        ("d.png,1,2,3,4,5,6,7,8\nD.png", r"line 3 names d\.png again"),
-    ],
-)
-def test_a_row_that_names_no_image_or_several_is_one_sentence(cell, sentence, tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "recist.csv").write_text(HEADER + f"{cell},1,2,3,4,5,6,7,8\n")
-    with pytest.raises(UserError, match=sentence):
-        read_ends(tmp_path, IMAGES)
-
-
-def test_images_without_a_row_are_named_where_there_are_no_outlines(tmp_path):
-    (tmp_path / "recist.csv").write_text(HEADER + "a b,1,2,3,4,5,6,7,8\n")
-    with pytest.raises(
-        UserError, match=r"has no row for Läsion\.1\.JPG, c\.jpg, c\.png and 2 more; add what is missing"
-    ):
-        read_ends(tmp_path, IMAGES)
-    (tmp_path / "masks").mkdir()
-    assert len(read_ends(tmp_path, IMAGES)) == 1
-    (tmp_path / "recist.csv").write_text(HEADER)
-    with pytest.raises(UserError, match=r"has no row for a b\.png"):  # an empty table is no table of outlines
-        read_ends(tmp_path, IMAGES)
-
-
-@pytest.mark.parametrize("names", [["recist.csv", "Recist.csv"], ["recist.xlsx"], ["my_recist.csv"]])
-def test_a_table_that_would_not_be_read_is_one_sentence(names, tmp_path):
-    for name in names:
-        (tmp_path / name).write_text(HEADER)
-    with pytest.raises(UserError, match=rf"holds .*{names[-1]}.*; name the one to read recist\.csv, keep no other"):
-        read_ends(tmp_path, IMAGES)
-
-
-def test_patients_by_image(tmp_path):
-    assert read_patients(tmp_path, IMAGES[:2]) == {}
-    (tmp_path / "patients.csv").write_text("image,patient\nA b, 7 \nläsion.1,7\n")
-    assert read_patients(tmp_path, IMAGES[:2]) == {"a b.png": "7", "Läsion.1.JPG": "7"}
-    with pytest.raises(UserError, match=r"patients\.csv has no row for c\.jpg"):
-        read_patients(tmp_path, IMAGES[:3])
-    (tmp_path / "patients.csv").write_text("image,patient\na b,\nläsion.1,7\n")
-    with pytest.raises(UserError, match=r"names no patient for a b\.png"):
-        read_patients(tmp_path, IMAGES[:2])
-
-
-def test_many_rows_are_matched_at_once(tmp_path):
-    images = [Path(f"{number:05d}.png") for number in range(20_000)]
-    (tmp_path / "patients.csv").write_text("image,patient\n" + "".join(f"{path.stem},1\n" for path in images))
-    start = time.monotonic()
-    assert len(read_patients(tmp_path, images)) == 20_000
-    assert time.monotonic() - start < 5
-
-
-@pytest.mark.parametrize(
-    ("ends", "sentence"),
-    [
-        ((0.2, 0.3, 0.6, 0.3, 0.4, 0.2, 0.4, 1), r"a\.png lie between 0 and 1; multiply them by its width and height"),
-        ((2, 3, 61.5, 3, 4, 2, 4, 9), r"a\.png lie outside the image of 60 columns and 40 rows"),
-        ((2, 3, 9, 3, 4, 2, 4, 41), "lie outside the image"),
-        ((2, 3, 9, 3, 4, -1.5, 4, 9), "lie outside the image"),
-    ],
-)
-def test_end_points_that_are_not_px_of_the_image(ends, sentence):
-    photo = Photo(np.zeros((40, 60, 3), np.uint8))
-    with pytest.raises(UserError, match=sentence):
-        check_ends(Path("a.png"), np.array(ends, float).reshape(4, 2), photo)
-    borders = np.array([(0, 0), (60, 40), (0, 40), (60, 0)], float)
-    assert check_ends(Path("a.png"), borders, photo) == []
-    assert check_ends(Path("a.png"), borders, photo._replace(orientation=3)) == [own_data.TURNED_ENDS]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("image,x1\na,1\n", "lacks the column y1; its first line must be image,x1,y1"),
-        (HEADER + "a,1,2,3,4,5,6,7\n", "line 2 must have a number"),
-        (HEADER + "a,1,2,3,4,5,6,7,8\nb,1,2,3,4,5,6,7,x\n", "line 3 must have a number"),
-        (HEADER + "a,1,2,3,4,5,6,7,inf\n", "line 2 must have a number"),
-        (HEADER + "a,1,2,3,4,5,6,7,8\na,1,2,3,4,5,6,7,8\n", "line 3 names a again"),
-    ],
-)
-def test_bad_end_points_are_one_sentence(text, sentence, tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "recist.csv").write_text(text)
-    with pytest.raises(UserError, match=sentence):
-        read_ends(tmp_path, [Path("a"), Path("b")])
-
-
-def test_outlines(tmp_path):
-    image, mask = tmp_path / "images" / "a.b.jpg", np.zeros((20, 30), np.uint8)
-    photo = Photo(np.zeros((20, 30, 3), np.uint8))
-    assert read_outline(image, photo) == (None, [])
-    (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match=r"a\.b\.png can't be read"):
-        read_outline(image, photo)
-    mask[5:9, 4:20] = 255
-    cv2.imwrite(str(tmp_path / "masks" / "a.b.png"), mask)
-    np.testing.assert_array_equal(read_outline(image, photo)[0], mask > 0)
-    with pytest.raises(UserError, match="is 30x20 px but its image is 40x20"):
-        read_outline(image, Photo(np.zeros((20, 40, 3), np.uint8)))

@@ -73,6 +73,17 @@ def test_settings_come_from_the_checkpoint_unless_given(small):
     assert (changed.canvas, changed.protocol) == ((128, 128), "released")
 
 
+def test_a_released_checkpoint_of_another_k_gets_a_line(small, tmp_path, capsys):
+    content = torch.load(small["A1class"], weights_only=True)
+    torch.save({"model_dict": content["model_dict"]}, tmp_path / "released.pt")
+    flags = ["--checkpoint", str(tmp_path / "released.pt"), "--encoder", "resnet18"]
+    load_model_for(parse_eval(HAM_A1class_train.RECIPE, None, flags))
+    err = capsys.readouterr().err
+    assert "has 4 clusters, but HAM10000's published one has 45" in err
+    load_model_for(parse_eval(HAM_A1class_train.RECIPE, None, ["--checkpoint", str(small["A1class"])]))
+    assert not capsys.readouterr().err  # ours say themselves what they are
+
+
 @pytest.mark.parametrize(
     ("recipe", "file", "flags", "sentence"),
     [

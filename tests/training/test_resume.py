@@ -15,6 +15,7 @@ import torch
 import fault_processes
 import HAM_A1class_train
 import HAM_Acoseg_train
+import HAM_data
 from common.recipe import Recipe, TrainConfig, history_path, state_path
 from common.run.cli import parse_train
 from common.training import train as module
@@ -138,6 +139,12 @@ def test_another_trainings_state_is_refused(phantom_ham, tmp_path, monkeypatch):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path))
     with pytest.raises(UserError, match=r"was saved with lr 0\.001, not 0\.5; pass the same flags"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume", "--lr", "0.5"))
+    HAM_data.main(
+        ["--data", str(phantom_ham), "--prepared", str(tmp_path / "prepared"), *"--clusters 4 --no-grabcut".split()]
+    )
+    with pytest.raises(UserError, match="on other lesions or masks than those prepared now; train anew"):
+        other = ["--resume", "--prepared", str(tmp_path / "prepared")]  # without the GrabCut masks
+        train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *other))
     torch.save([1], state_path(path))
     with pytest.raises(UserError, match="is not the state of a training"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume"))
