@@ -128,9 +128,11 @@ def predict(
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
     if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
         names = ", ".join(cut_off[:5]) + (", ..." if len(cut_off) > 5 else "")
-        sentence = f"{len(cut_off)} masks are cut off by their patch ({names}; see the column cut): the lesions may be"
-        remedy = "give a box or RECIST end points that hold them"
-        print(f"warning: {sentence} larger than measured; {remedy}", file=sys.stderr)
+        print(
+            f"warning: cut off by the patch (see the column cut): {names}; these lesions may be larger than measured; "
+            "give a box or RECIST end points that hold them",
+            file=sys.stderr,
+        )
 
 
 Look = tuple[np.ndarray, bool]  # the (H, W) uint8 0/1 mask of a lesion, and whether the patch's border cuts it off

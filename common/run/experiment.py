@@ -109,7 +109,10 @@ def _data_flags(args: argparse.Namespace) -> list[str]:
 
 
 def _prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[TrainConfig]) -> Task:
-    """Make the prepared arrays, again where the data have changed; those named by --prepared are used as they are."""
+    """Make the prepared arrays, again where the data have changed.
+
+    Those named by --prepared, or without any data beside them, are used as they are.
+    """
     config = next((config for config in configs if config.recipe.method.cluster_head), configs[0])
     name, *verb = shlex.split(config.recipe.dataset.prepare_script)
     main = import_name(folder / name, "main")
@@ -118,8 +121,10 @@ def _prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[Trai
     flags = ["--protocol", config.protocol, "--clusters", str(config.clusters), *args.prepare]
     flags += [] if args.prepare else ["--refresh"]
     command = Command([str(folder / name)], main, [*verb, *_data_flags(args), *flags])
-    done = bool(args.prepared and not args.prepare and read_metadata(config.prepared))
-    return Task("prepare", "prepare", [command], done)
+    data = args.data or config.recipe.dataset.folder / config.recipe.dataset.data
+    has_data = data.is_dir() and any(path != config.prepared and path.name[0] != "." for path in data.iterdir())
+    done = not args.prepare and (args.prepared or not has_data) and read_metadata(config.prepared) is not None
+    return Task("prepare", "prepare", [command], bool(done))
 
 
 def _baseline_task(results: Path, config: TrainConfig) -> Task:

@@ -173,7 +173,7 @@ def test_a_mask_that_no_patch_holds_is_reported_as_cut(tmp_path, monkeypatch, ca
     (row,) = read_csv(tmp_path / "out" / "measurements.csv")
     assert (row["cut"], row["area_px"]) == ("1", str(120 * 120))
     error = capsys.readouterr().err
-    assert "1 masks are cut off by their patch (big; see the column cut)" in error and "larger than measured" in error
+    assert "cut off by the patch (see the column cut): big;" in error and "larger than measured" in error
 
 
 def test_the_images_own_border_cuts_nothing_off(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # after which a run counts as hung
 _TEMPORARY = re.compile(r"^\..*\.(tmp|old|probe)$|\.part$")
 _TIMES = re.compile(r"second|sha256")
-_NOTES = re.compile(r"left out$|^left out: |malformed rows|^Corrupt JPEG data|^\[\d/\d\] ")
+_NOTES = re.compile(r"left out$|^left out: |^warning: |malformed rows|^Corrupt JPEG data|^\[\d/\d\] ")
 """Lines on stderr beside the one sentence: what is left out, what libjpeg says by itself, an experiment's tasks."""
 
 
