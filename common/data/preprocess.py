@@ -100,21 +100,8 @@ def preprocess(
     """
     with _exclusive(folder):
         _check_replaceable(folder)
-        metadata = read_metadata(folder)
-        if metadata is not None and not force:
-            differing = [name for name, value in config.describe().items() if metadata.get(name) != value]
-            if not differing or (refresh and "inputs" not in differing):
-                settings = "" if differing else " and settings"
-                print(
-                    f"{folder} is already prepared with these inputs{settings} ({_counts(metadata)}); --force redoes it"
-                )
-                return
-            if refresh and differing != ["inputs"]:
-                raise UserError(
-                    f"the input files of {folder} have changed, and it was made with another {differing[0]} than is "
-                    "asked for now; prepare it again with the flags that you want"
-                )
-            print(f"{folder} was made from other inputs or settings; making it again")
+        if not force and _is_current(config, folder, refresh):
+            return
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
@@ -135,6 +122,25 @@ def preprocess(
                 print(f"{', '.join(names[:3])}{more}: {note}", file=sys.stderr)
             metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
         print(f"{folder}: {_counts(metadata)}")
+
+
+def _is_current(config: PreprocessConfig, folder: Path, refresh: bool) -> bool:
+    """Whether a prepared folder is there that need not be made again; says what is done."""
+    metadata = read_metadata(folder)
+    if metadata is None:
+        return False
+    differing = [name for name, value in config.describe().items() if metadata.get(name) != value]
+    if not differing or (refresh and "inputs" not in differing):
+        settings = "" if differing else " and settings"
+        print(f"{folder} is already prepared with these inputs{settings} ({_counts(metadata)}); --force redoes it")
+        return True
+    if refresh and differing != ["inputs"]:
+        raise UserError(
+            f"the input files of {folder} have changed, and it was made with another {differing[0]} than is asked for "
+            "now; prepare it again with the flags that you want"
+        )
+    print(f"{folder} was made from other inputs or settings; making it again")
+    return False
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -21,7 +21,7 @@ from common.training.distributed import SINGLE_PROCESS, World, process_group
 from common.utils.errors import UserError
 from common.utils.parallel import parallel_map
 from common.utils.progress import progress
-from common.utils.provenance import sha256
+from common.utils.provenance import digest, sha256
 
 _MOST_SCORERS = 4
 
@@ -44,9 +44,9 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     dataset = LesionDataset.open_for(config.prepared, config.recipe.dataset, model.protocol)
     check_preprocessing(dataset, config.checkpoint, model.settings)
     rows = rows_to_score(dataset, config, model.protocol)
-    seen = seen_in_training(dataset, config, model.settings, rows)
     truth = read_truth(dataset, config, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
+    seen = seen_in_training(dataset, config, model.settings, rows)
     config.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
     predictor = Predictor(model, device, config.precision)
     start = time.monotonic()
@@ -58,6 +58,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     seconds = time.monotonic() - start
     about = describe_evaluation(config, predictor, dataset) | {
         "seen_in_training": seen,
+        "truth_masks": digest(truth[row].tobytes() for row in rows) if isinstance(truth, dict) else None,
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }

@@ -1,6 +1,5 @@
 """Results of an evaluation, written and read: `<stem>.json` holds the means, `<stem>.csv` a row per lesion."""
 
-import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from common.metrics import EXTRA_METRICS, FRACTIONS, METRICS, bootstrap_interval
 from common.recipe import Protocol
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json, write_csv, write_json
-from common.utils.provenance import package_versions
+from common.utils.provenance import digest, package_versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,12 +45,14 @@ def write_results(
         The content of the JSON.
     """
     values = fill_undefined({name: np.array([row[name] for row in scores]) for name in _COLUMNS}, protocol)
+    names = [lesion["lesion"] for lesion in lesions]
     summary = {
         **about,
         **{name: float(np.mean(column)) for name, column in values.items()},
         **{f"{name}_interval": list(bootstrap_interval(values[name]))[1:] for name in ("dice", "iou")},
         "lesions": len(scores),
-        "scored": hashlib.sha256("\n".join(lesion["lesion"] for lesion in lesions).encode()).hexdigest()[:16],
+        # Which lesions were scored and, where they are not prepared arrays, against which masks.
+        "scored": digest(text.encode() for text in (*names, about.get("truth_masks") or "")),
         "versions": package_versions("torch", "segmentation-models-pytorch", "numpy", "opencv-python"),
     }
     rows = [

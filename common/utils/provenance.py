@@ -14,6 +14,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(parts: Iterable[bytes]) -> str:
+    """Short hex digest of some content, in its order."""
+    return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()
+
+
 def fingerprint(files: Iterable[Path], root: Path) -> str:
     """Digest of the names, sizes and times of ``files``: changes when an input is added, removed or rewritten."""
     digest = hashlib.sha256()

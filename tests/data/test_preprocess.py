@@ -4,6 +4,7 @@ import fcntl
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -48,6 +49,35 @@ def test_a_second_run_does_nothing_unless_forced_or_changed(folder, capsys):
     again(make_config(inputs="other"))
     assert "made from other inputs" in capsys.readouterr().out
     assert json.loads((folder / "prepared.json").read_text())["inputs"] == "other"
+
+
+def test_a_refresh_makes_again_only_what_has_other_inputs(folder, capsys):
+    again = partial(
+        preprocess, folder=folder, jobs=range(12), make_lesions=make_lesions, assign_splits=split_in_thirds, workers=1
+    )
+    before = (folder / "prepared.json").stat().st_mtime_ns
+    again(make_config(seed=5), refresh=True)  # the settings of what is there are kept
+    assert "already prepared with these inputs (" in capsys.readouterr().out
+    assert (folder / "prepared.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="have changed, and it was made with another seed"):
+        again(make_config(inputs="other", seed=5), refresh=True)
+    again(make_config(inputs="other"), refresh=True)
+    assert json.loads((folder / "prepared.json").read_text())["inputs"] == "other"
+
+
+def test_equal_content_has_one_identity_whenever_it_is_prepared(folder, tmp_path):
+    def identity(name: str, **changes) -> str:
+        make = changes.pop("make_lesions", make_lesions)
+        preprocess(make_config(**changes), tmp_path / name, range(12), make, split_in_thirds, workers=1)
+        return LesionDataset.open(tmp_path / name).identity
+
+    def redraw(job: int) -> list:
+        return [replace(item, truth=1 - item.truth) if hasattr(item, "truth") else item for item in make_lesions(job)]
+
+    before = LesionDataset.open(folder).identity
+    assert identity("copy", inputs="files with other times") == before
+    assert identity("redrawn", make_lesions=redraw) != before
+    assert identity("window", preprocessing={"channels": "bgr", "window": [50, 400]}) != before
 
 
 def test_a_failure_leaves_what_was_there(folder):

@@ -4,12 +4,17 @@ import platform
 
 import numpy as np
 
-from common.utils.provenance import fingerprint, package_versions, sha256
+from common.utils.provenance import digest, fingerprint, package_versions, sha256
 
 
 def test_sha256_of_known_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_a_digest_depends_on_content_order_and_borders():
+    assert digest([b"ab", b"c"]) == digest(iter([b"ab", b"c"]))
+    assert len({digest(parts) for parts in ([b"ab", b"c"], [b"c", b"ab"], [b"a", b"bc"], [b"abc"])}) == 4
 
 
 def test_fingerprint_changes_with_content_and_not_with_order(tmp_path):
