@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_limits
@@ -25,6 +26,18 @@ def pytest_report_header() -> str:
     if SHARED.is_dir():
         return f"real data and golden values: {SHARED}"
     return f"{SHARED} is absent: the tests on real data and golden values are left out"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Collect how the fault harness's cases ended in a process of pytest-xdist."""
+    faults.TALLY.update(getattr(node, "workeroutput", {}).get("faults", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the same from such a process."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = dict(faults.TALLY)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

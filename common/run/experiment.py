@@ -212,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         print(*lines, sep="\n")
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     run_tasks([prepare, *tasks], args.out / "logs", stop=1)
     run_tasks([replace(prepare, done=True), *plan()], args.out / "logs", start=1)  # the data may be others now
     from common.report.html_report import write_page
@@ -224,5 +225,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    """End any task at SIGTERM; a training under way handles the signal itself, as it does Ctrl-C."""
+    """End any task at Ctrl-C or SIGTERM; a training under way handles the signals itself."""
     raise Interrupted("interrupted", number)
