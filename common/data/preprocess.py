@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
+from common.data.arrays import ArrayWriter
 from common.data.dataset import FORMAT, SPLITS, TABLES, Dropped, Outcome, read_metadata
 from common.recipe import DatasetInfo, Protocol
 from common.recist import shape_clusters
@@ -106,7 +107,7 @@ def preprocess(
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
             notes: dict[str, list[str]] = {}
-            with _ArrayWriter(temporary) as writer:
+            with ArrayWriter(temporary) as writer:
                 outcomes = parallel_map(make_lesions, jobs, workers)
                 for job_outcomes in progress(outcomes, f"preparing {config.dataset.name}", len(jobs), unit):
                     for outcome in job_outcomes:
@@ -211,48 +212,3 @@ def _exclusive(folder: Path) -> Iterator[None]:
             print(f"another process is preparing {folder}; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-class _ArrayWriter:
-    """Appends rows to .npy files whose length is not known beforehand, holding none of them in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[str, IO[bytes]] = {}
-        self._layouts: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        self._rows = 0
-        self.digest = hashlib.blake2b(digest_size=16)  # of all that was appended
-
-    def __enter__(self) -> Self:
-        return self
-
-    def append(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one row of each array; the first row decides names, shapes and types."""
-        if not self._files:
-            for name, row in arrays.items():
-                self._layouts[name] = (row.shape, row.dtype)
-                self._files[name] = (self._folder / f"{name}.npy").open("wb")
-                self._write_header(name)
-        for name, (shape, dtype) in self._layouts.items():
-            row = arrays[name]
-            if (row.shape, row.dtype) != (shape, dtype):
-                raise ValueError(f"{name}: row of {row.shape} {row.dtype} among rows of {shape} {dtype}")
-            content = np.ascontiguousarray(row).tobytes()
-            self._files[name].write(content)
-            self.digest.update(content)
-        self._rows += 1
-
-    def _write_header(self, name: str) -> None:
-        # NumPy pads the header so that the first axis can grow without moving the data.
-        shape, dtype = self._layouts[name]
-        descr = np.lib.format.dtype_to_descr(dtype)
-        self._files[name].seek(0)
-        np.lib.format.write_array_header_1_0(
-            self._files[name], {"descr": descr, "fortran_order": False, "shape": (self._rows, *shape)}
-        )
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for name, file in self._files.items():
-            if kind is None:
-                self._write_header(name)
-            file.close()

@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module._ArrayWriter, "append", full)
+    monkeypatch.setattr(module.ArrayWriter, "append", full)
     with pytest.raises(OSError, match="No space left"):
         preprocess(make_config(), tmp_path / "prepared", range(3), make_lesions, split_in_thirds, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == [".prepared.lock"]
