@@ -87,6 +87,13 @@ class Dropped:
     reason: str
 
 
+class Unreadable(Dropped):
+    """A lesion whose files are damaged or of the wrong kind; ``reason`` is the whole sentence.
+
+    Preparing stops once all of them are known, unless --skip-bad says to go on without them.
+    """
+
+
 Outcome = Lesion | Dropped
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from common.data.arrays import ArrayWriter
-from common.data.dataset import FORMAT, SPLITS, TABLES, Dropped, Outcome, read_metadata
+from common.data.dataset import FORMAT, SPLITS, TABLES, Dropped, Outcome, Unreadable, read_metadata
 from common.recipe import DatasetInfo, Protocol
 from common.recist import shape_clusters
 from common.utils.errors import UserError
@@ -77,6 +77,7 @@ def preprocess(
     dropped: Iterable[Dropped] = (),
     force: bool = False,
     refresh: bool = False,
+    skip_bad: bool = False,
     workers: int | None = None,
     unit: str = "lesion",
 ) -> None:
@@ -92,12 +93,13 @@ def preprocess(
         dropped: lesions that were lost before any job was made.
         force: make the folder anew even if it is there.
         refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
+        skip_bad: go on without lesions whose files are unreadable.
         workers: processes; None means one for each core.
         unit: what a job is, for the progress display.
 
     Raises:
-        UserError: from ``make_lesions`` or ``assign_splits``; no usable lesion; fewer lesions than clusters; something
-            other than prepared arrays stands at ``folder``.
+        UserError: from ``make_lesions`` or ``assign_splits``; unreadable files, once all of them are listed; no usable
+            lesion; fewer lesions than clusters; something other than prepared arrays stands at ``folder``.
     """
     with _exclusive(folder):
         _check_replaceable(folder)
@@ -118,11 +120,34 @@ def preprocess(
                             rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
                             for note in outcome.notes:
                                 notes.setdefault(note, []).append(outcome.name)
+            _stop_at_unreadable(all_dropped, skip_bad)
             for note, names in notes.items():
                 more = f" and {len(names) - 3} more" if names[3:] else ""
                 print(f"{', '.join(names[:3])}{more}: {note}", file=sys.stderr)
             metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
         print(f"{folder}: {_counts(metadata)}")
+
+
+def or_unreadable(name: str, make: Callable[[], list[Outcome]]) -> list[Outcome]:
+    """What ``make`` returns, or, where it raises a UserError, that the lesions called ``name`` are unreadable."""
+    try:
+        return make()
+    except UserError as error:
+        return [Unreadable(name, str(error))]
+
+
+def _stop_at_unreadable(dropped: Iterable[Dropped], skip_bad: bool) -> None:
+    """List all unreadable files, and stop unless they are to be left out."""
+    sentences = list(dict.fromkeys(item.reason for item in dropped if isinstance(item, Unreadable)))
+    if sentences and (skip_bad or len(sentences) > 1):
+        print(*sentences, sep="\n", file=sys.stderr)
+    if not sentences or skip_bad:
+        return
+    if len(sentences) == 1:
+        raise UserError(f"{sentences[0]} (or pass --skip-bad to go on without it)")
+    raise UserError(
+        f"{len(sentences)} files can't be used, as listed above; mend them, or pass --skip-bad to go on without them"
+    )
 
 
 def _is_current(config: PreprocessConfig, folder: Path, refresh: bool) -> bool:
@@ -164,7 +189,7 @@ def _write_tables(
     digest: hashlib.blake2b,
 ) -> dict[str, Any]:
     """Splits, clusters and the three tables, once all arrays are written; the metadata, which is written last."""
-    reasons = Counter(item.reason for item in dropped)
+    reasons = Counter("unreadable" if isinstance(item, Unreadable) else item.reason for item in dropped)
     if not rows:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"
         raise UserError(f"no usable {config.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR")

@@ -38,6 +38,7 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
     add("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
     add("--force", action="store_true", help="make the arrays again even if they are there")
     add("--refresh", action="store_true", help="make arrays that are there again only if the input files have changed")
+    add("--skip-bad", action="store_true", help="go on without unreadable files; dropped.csv lists them")
     add("--workers", type=positive, metavar="N", help="processes (default one a core)")
     return parser
 

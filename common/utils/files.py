@@ -144,6 +144,43 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+_SYSTEM_FOLDERS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information")
+
+
+def find_files(folder: Path, *suffixes: str) -> list[Path]:
+    """The files below a folder, however deep, whose names end in one of ``suffixes`` in upper or lower case, sorted.
+
+    Hidden files and folders, what operating systems leave behind, and prepared folders are passed over.
+
+    Raises:
+        OSError: the folder, or one below it, is missing or may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    visited: set[str] = set()  # a link may lead to a folder above it
+    for name, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if "prepared.json" in files or os.path.realpath(name) in visited:
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(name))
+        folders[:] = [child for child in folders if not child.startswith(".") and child not in _SYSTEM_FOLDERS]
+        matches = (file for file in files if not file.startswith(".") and file.lower().endswith(suffixes))
+        found.extend(Path(name, file) for file in matches)
+    return sorted(found)
+
+
+def describe_folder(folder: Path) -> str:
+    """What is in a folder, for a message: "it holds archive/, notes.txt and 3 more"."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    more = f" and {len(names) - 6} more" if names[6:] else ""
+    return f"it holds {', '.join(names[:6])}{more}" if names else "it is empty"
+
+
 def list_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a folder whose names match, sorted.
 

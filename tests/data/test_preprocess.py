@@ -100,6 +100,24 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [".prepared.lock"]
 
 
+def make_or_unreadable(job: int) -> list:
+    """Jobs 4 and 5 have unreadable files, the same file for both; so has 7, another."""
+    return module.or_unreadable(f"n{job}", lambda: make_lesions(job, fails_at=job if job in (4, 5, 7) else None))
+
+
+def test_unreadable_files_are_listed_together(tmp_path, capsys):
+    arguments = (make_config(), tmp_path / "p", range(12), make_or_unreadable, split_in_thirds)
+    with pytest.raises(UserError, match="3 files can't be used, as listed above; mend them, or pass --skip-bad"):
+        preprocess(*arguments, workers=1)
+    assert capsys.readouterr().err.splitlines() == ["4 is bad", "5 is bad", "7 is bad"]
+    assert not (tmp_path / "p").exists()
+    preprocess(*arguments, skip_bad=True, workers=1)
+    assert "dropped 4 (a multiple of 3), 3 (unreadable)" in capsys.readouterr().out
+    assert "n7,7 is bad\n" in (tmp_path / "p" / "dropped.csv").read_text()
+    with pytest.raises(UserError, match=r"^4 is bad \(or pass --skip-bad to go on without it\)$"):
+        preprocess(make_config(), tmp_path / "q", range(5), make_or_unreadable, split_in_thirds, workers=1)
+
+
 def test_nothing_usable_and_too_few_for_the_clusters(tmp_path):
     with pytest.raises(UserError, match="no usable Toy lesion: 1 a multiple of 3"):
         preprocess(make_config(), tmp_path / "p", [3], make_lesions, split_in_thirds, workers=1)

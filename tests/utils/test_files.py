@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from common.utils.errors import UserError
-from common.utils.files import ROOT, atomic_path, list_files, read_csv, read_json, write_csv, write_json
+from common.utils.files import (
+    ROOT,
+    atomic_path,
+    describe_folder,
+    find_files,
+    list_files,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -91,3 +101,25 @@ def test_files_are_listed_in_order_and_an_unreadable_folder_is_an_error(tmp_path
 
 def test_the_projects_folder_holds_the_package():
     assert (ROOT / "common" / "utils" / "files.py").is_file()
+
+
+def test_files_are_found_at_any_depth_without_what_systems_leave_behind(tmp_path):
+    names = (
+        "a/b/c/2.JPG 1.jpg a/._1.jpg a/.DS_Store __MACOSX/1.jpg .hidden/1.jpg prepared/1.jpg a/notes.txt a/b/Thumbs.db"
+    )
+    for name in names.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "prepared" / "prepared.json").touch()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in find_files(tmp_path, ".jpg")] == ["1.jpg", "a/b/c/2.JPG"]
+    with pytest.raises(FileNotFoundError):
+        find_files(tmp_path / "none", ".jpg")
+
+
+def test_a_folder_is_described_by_what_it_holds(tmp_path):
+    assert describe_folder(tmp_path / "none") == "there is no such folder"
+    assert describe_folder(tmp_path) == "it is empty"
+    for name in "abcdefgh":
+        (tmp_path / name).mkdir()
+    assert describe_folder(tmp_path) == "it holds a/, b/, c/, d/, e/, f/ and 2 more"
