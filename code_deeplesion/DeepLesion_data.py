@@ -6,7 +6,7 @@ python DeepLesion_data.py --download --archives 1-3,7   # fetch these of the 56 
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial, reduce
 from pathlib import Path
 
@@ -18,14 +18,16 @@ import numpy as np
 import DeepLesion_download
 from common.data.dataset import Dropped, Lesion, Outcome
 from common.data.images import read_image
-from common.data.preprocess import PreprocessConfig, preprocess
+from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
 from common.recist import ellipse_from_diameters
 from common.run.cli import prepare_parser
 from common.utils.errors import UserError, run_script
+from common.utils.files import describe_folder
 from common.weak_masks import ellipse_mask, grabcut_mask
-from DeepLesion_info import Channel, Mark, Task, find_tasks, read_marks, slice_path
+from DeepLesion_info import INFO, Mark, choose_noisy, find_table, read_marks
+from DeepLesion_slices import Channel, Task, find_tasks
 from DeepLesion_truth import frame_scale, human_truth
 from DeepLesion_unpack import gigabytes
 
@@ -39,8 +41,6 @@ DATASET = DatasetInfo(
     read_truth=human_truth,
     channels="slices",
 )
-INFO = "DL_info.csv"
-IMAGES = "Images_png"
 HU_OFFSET = 32_768  # the 16-bit PNGs hold HU plus this
 TISSUE, SHIFTED = (-900, 3071), (850, 1250)  # HU; the second is what soft tissue becomes with 1024 too many
 OUTLINE = 2.05  # px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3
@@ -109,13 +109,12 @@ def one_colour(image: np.ndarray) -> str | None:
     return "black" if image.max() <= 0 else "white" if image.min() >= 255 else None
 
 
-def check_sizes(series: Path, key: int, channels: Iterable[Channel], read: SliceReader) -> None:
-    """Raise a UserError if a neighbour in the folder ``series`` has another size than the slice number ``key``."""
-    for number in {number for channel in channels for _, number in channel}:
+def check_sizes(files: Mapping[int, Path], key: int, read: SliceReader) -> None:
+    """Raise a UserError if one of the slices ``files``, by number, has another size than the slice ``key``."""
+    for number, path in files.items():
         if read(number).shape != read(key).shape:
             raise UserError(
-                f"{series / f'{number:03d}.png'} has another size than slice {key:03d} of its series; "
-                "unpack both again from their archive"
+                f"{path} has another size than slice {key:03d} of its series; unpack both again from their archive"
             )
 
 
@@ -150,19 +149,18 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
     )
 
 
-def make_lesions(tasks: Sequence[Task], *, images: Path, corrected: bool, grabcut: bool) -> list[Outcome]:
-    """Make the lesions of a job; see `make_lesion`. Raises UserErrors as `read_slice` and `check_sizes`."""
+def make_lesions(tasks: Sequence[Task], *, corrected: bool, grabcut: bool) -> list[Outcome]:
+    """Make the lesions of a job; see `make_lesion`. Unusable slices are `Unreadable`."""
+    read_path = lru_cache(maxsize=16)(read_slice)
 
-    @lru_cache(maxsize=16)
-    def read(series: str, number: int) -> np.ndarray:
-        return read_slice(slice_path(images, series, number))
+    def make(task: Task) -> list[Outcome]:
+        def read(number: int) -> np.ndarray:
+            return read_path(task.files[number])
 
-    outcomes = []
-    for task in tasks:
-        read_number = partial(read, task.mark.series)
-        check_sizes(images / task.mark.series, task.mark.slice, task.channels, read_number)
-        outcomes.append(make_lesion(task, read_number, corrected=corrected, grabcut=grabcut))
-    return outcomes
+        check_sizes(task.files, task.mark.slice, read)
+        return [make_lesion(task, read, corrected=corrected, grabcut=grabcut)]
+
+    return [outcome for task in tasks for outcome in or_unreadable(task.mark.name, partial(make, task))]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -172,28 +170,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--download", action="store_true", help=f"fetch the slices first, {size} in all")
     add("--archives", type=DeepLesion_download.parse_archives, metavar="RANGE",
         help="with --download: only these, e.g. 1-3,7")  # fmt: skip
+    add("--no-noisy", dest="noisy", action="store_false", help="leave out rows whose Possibly_noisy is 1")
     args = parser.parse_args(arguments)
     if args.archives and not args.download:
         raise UserError("--archives chooses what --download fetches; pass both or neither")
-    images, info = args.data / IMAGES, args.data / INFO
-    marks, dropped = read_marks(info)
+    table = find_table(args.data)
+    marks, dropped = read_marks(table)
+    marks, noisy = choose_noisy(marks, table, args.noisy)
     if args.download:
         DeepLesion_download.download(args.archives or DeepLesion_download.read_archives(), args.data)
-    tasks, without_slice = find_tasks(images, marks)
+    tasks, without_slice = find_tasks(args.data, marks)
     if not tasks:
-        raise UserError(f"{images} holds none of the {len(marks)} key slices that {INFO} names; see --download")
+        raise UserError(
+            f"{args.data} holds none of the {len(marks)} key slices that {INFO} names, at any depth, as SERIES/NNN.png "
+            f"or SERIES_NNN.png ({describe_folder(args.data)}); unpack the archives there, or see --download"
+        )
     # Neighbours that are missing now and arrive later change the inputs' fingerprint too.
-    slices = {(t.mark.series, number) for t in tasks for channel in t.channels for _, number in channel}
-    inputs = {info, *(slice_path(images, series, number) for series, number in slices)}
+    slices = {path for task in tasks for path in task.files.values()}
+    print(f"{args.data}: {len(slices)} slices are used, such as {tasks[0].files[tasks[0].mark.slice]}, and {table}")
+    settings = {} if args.noisy else {"noisy": False}  # as published, prepared.json does not tell
     preprocess(
-        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": DATASET.channels}),
+        PreprocessConfig.from_args(DATASET, args, {table, *slices}, {"channels": DATASET.channels}, **settings),
         args.prepared,
         [tasks[start : start + _TASKS_A_JOB] for start in range(0, len(tasks), _TASKS_A_JOB)],
-        partial(make_lesions, images=images, corrected=args.protocol == "corrected", grabcut=args.grabcut),
+        partial(make_lesions, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
-        dropped=dropped + without_slice,
+        dropped=dropped + noisy + without_slice,
+        most_lesions=len(tasks),
         force=args.force,
         refresh=args.refresh,
+        skip_bad=args.skip_bad,
         workers=args.workers,
         unit="group",
     )

@@ -1,7 +1,6 @@
 """Fetch and unpack the archives of DeepLesion: 56 ZIP files of slices, about 220 GB (DeepLesion_data.py --download)."""
 
 import argparse
-import fcntl
 import hashlib
 import os
 import re
@@ -17,8 +16,10 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from filelock import FileLock, Timeout
+
 from common.utils.errors import UserError
-from common.utils.files import read_csv
+from common.utils.files import check_writable, read_csv
 from common.utils.progress import progress
 from DeepLesion_unpack import gigabytes, unpack
 
@@ -76,7 +77,7 @@ def download(archives: Sequence[Archive], data: Path, delays: Sequence[float] = 
         UserError: too little free disk, no answer, a wrong MD5 sum twice, or an archive that is unsafe to unpack.
     """
     store = data / "archives"
-    store.mkdir(parents=True, exist_ok=True)
+    check_writable(store, "pass another --data")
     # Without the images, the note that an archive was unpacked is worth nothing.
     trust_notes = (data / "Images_png").is_dir()
     waiting = [archive for archive in archives if not (trust_notes and _note(store, archive).is_file())]
@@ -156,8 +157,7 @@ def fetch(url: str, part: Path, delays: Sequence[float] = DELAYS) -> None:
     """
     failures = 0
     try:
-        with part.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with FileLock(part.with_name(f".{part.name}.lock"), timeout=0), part.open("ab") as file:
             while True:
                 start = file.seek(0, os.SEEK_END)
                 try:
@@ -171,7 +171,7 @@ def fetch(url: str, part: Path, delays: Sequence[float] = DELAYS) -> None:
                     delay = delays[max(failures - 1, 0)] if delays else 0
                     print(f"{error}; trying again in {delay:g} s", flush=True)
                     time.sleep(delay)
-    except BlockingIOError as error:
+    except Timeout as error:
         raise UserError(f"{part} is being fetched by another process; wait for it or stop it") from error
     except OSError as error:
         error.filename = error.filename or str(part)  # for the sentence about a full disk

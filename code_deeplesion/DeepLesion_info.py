@@ -1,13 +1,11 @@
-"""`DL_info.csv`, the table of DeepLesion: its rows, checked cell by cell, and the slices that each lesion needs."""
+"""`DL_info.csv`, the table of DeepLesion: where it lies, and its rows, checked cell by cell."""
 
 import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,14 +13,15 @@ from common.data.dataset import Dropped
 from common.recist import ellipse_from_diameters
 from common.utils.arguments import number_list
 from common.utils.errors import UserError
-from common.utils.files import read_csv
+from common.utils.files import describe_folder, find_files, read_csv
 
+INFO = "DL_info.csv"
 # Those of the table's 18 columns that are needed
 COLUMNS = tuple("File_name Measurement_coordinates Bounding_boxes Spacing_mm_px_ DICOM_windows Train_Val_Test".split())
+NOISY = "Possibly_noisy"
 SPLITS = {"1": "train", "2": "val", "3": "test"}
 FULL_TABLE = 32_735  # rows
 EXCLUDED = frozenset({24897, 3136, 5780, 9239, 14485, 29866, 14474, 6768})  # rows of it that the release leaves out
-NEIGHBOUR = 2.0  # mm from the key slice to the first and the third channel
 LEAST_INTERVAL = 0.01  # mm; a smaller one can only be an error, and finding neighbours would take ages
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]+)_([0-9]{3,5})\.png", re.ASCII)
@@ -44,6 +43,25 @@ class Mark:
     window: tuple[float, ...]  # lowest and highest intensity of the display, in HU
     spacing: float | None  # mm of a pixel; None where it is missing or not above 0
     interval: float | None  # mm between slices; None likewise
+    noisy: bool | None = None  # `Possibly_noisy`; None where the table lacks the column
+
+
+def find_table(data: Path) -> Path:
+    """The table in its place in the folder ``data``, else the one that lies least deep below it.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (data / INFO).is_file():  # spares the walk through all slices
+        return data / INFO
+    paths = find_files(data, INFO.lower()) if data.is_dir() else []
+    tables = [path for path in paths if path.name.lower() == INFO.lower() and path.is_file()]
+    if not tables:
+        raise UserError(
+            f"{data / INFO} is missing, and none lies deeper ({describe_folder(data)}); download it from "
+            "https://nihcc.app.box.com/v/DeepLesion and put it there, or pass --data DIR"
+        )
+    return min(tables, key=lambda path: len(path.parts))
 
 
 def read_marks(path: Path) -> tuple[list[Mark], list[Dropped]]:
@@ -52,13 +70,8 @@ def read_marks(path: Path) -> tuple[list[Mark], list[Dropped]]:
     Malformed rows are reported on stderr too.
 
     Raises:
-        UserError: the table is missing, lacks a column, or has no usable row.
+        UserError: the table lacks a column, or has no usable row.
     """
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing; download DL_info.csv from https://nihcc.app.box.com/v/DeepLesion and put it there, "
-            "or pass --data DIR"
-        )
     rows = read_csv(path)
     if missing := [column for column in COLUMNS if rows and column not in rows[0]]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; download the table again")
@@ -89,6 +102,24 @@ def read_marks(path: Path) -> tuple[list[Mark], list[Dropped]]:
     return marks, excluded + malformed
 
 
+def choose_noisy(marks: list[Mark], path: Path, keep: bool) -> tuple[list[Mark], list[Dropped]]:
+    """Say how many lesions of the table ``path`` are possibly noisy, and leave them out unless ``keep``.
+
+    Raises:
+        UserError: they are to be left out, but the table does not tell which they are, or all are.
+    """
+    noisy = [mark for mark in marks if mark.noisy]
+    if noisy:
+        end = "kept, as published (--no-noisy leaves them out)" if keep else "left out"
+        print(f"{path}: {len(noisy)} of {len(marks)} lesions are possibly noisy; {end}")
+    if keep:
+        return marks, []
+    if marks[0].noisy is None or len(noisy) == len(marks):
+        why = f"all of its lesions are {NOISY}" if noisy else f"it lacks the column {NOISY}"
+        raise UserError(f"{path} can't be used with --no-noisy: {why}; run it without")
+    return [mark for mark in marks if not mark.noisy], [Dropped(mark.name, "possibly noisy") for mark in noisy]
+
+
 def _read_mark(cells: dict[str, str], number: int, name: str) -> Mark:
     if None in cells or any(cells[column] is None for column in COLUMNS):
         raise ValueError("the row has too many or too few cells")
@@ -109,7 +140,8 @@ def _read_mark(cells: dict[str, str], number: int, name: str) -> Mark:
         raise ValueError("DICOM_windows is under 1 HU wide or upside down")
     spacing, interval = _read_spacings(cells["Spacing_mm_px_"])
     series, key = file_name[1], int(file_name[2])
-    return Mark(name, number, cells["File_name"], series, key, split, ends, box, window, spacing, interval)
+    noisy = number_list(cells[NOISY], 1) == (1,) if cells.get(NOISY) is not None else None
+    return Mark(name, number, cells["File_name"], series, key, split, ends, box, window, spacing, interval, noisy)
 
 
 def _read_numbers(cells: dict[str, str], column: str, count: int) -> tuple[float, ...]:
@@ -127,55 +159,3 @@ def _read_spacings(cell: str) -> list[float | None]:
     if any(0 < spacing < LEAST_INTERVAL for spacing in spacings):
         raise ValueError(f"Spacing_mm_px_ is below {LEAST_INTERVAL} mm")
     return [spacing if 0 < spacing < math.inf else None for spacing in spacings]
-
-
-Channel = tuple[tuple[float, int], ...]  # (weight, slice number) of the slices that are blended into a channel
-
-
-class Task(NamedTuple):
-    """A lesion, and the slices that its channels are made from: previous, key and next."""
-
-    mark: Mark
-    channels: tuple[Channel, Channel, Channel]
-
-
-def slice_path(images: Path, series: str, number: int) -> Path:
-    """The file of a slice, e.g. `Images_png/000001_01_01/109.png`."""
-    return images / series / f"{number:03d}.png"
-
-
-def find_channels(key: int, interval: float | None, present: Callable[[int], bool]) -> tuple[Channel, Channel, Channel]:
-    """Choose the slices of the three channels, previous, key and next, and their weights (FACTS.md section 3).
-
-    Args:
-        key: number of the key slice.
-        interval: mm between slices; None gives three copies of the key slice.
-        present: whether a slice is there; a missing one is replaced by the nearest present towards the key slice.
-    """
-    key_channel: Channel = ((1.0, key),)
-    if interval is None:
-        return key_channel, key_channel, key_channel
-    steps = NEIGHBOUR / interval
-    near, far = math.floor(steps), math.ceil(steps)
-    blend = ((1.0, far),) if near == far else ((steps - near, far), (far - steps, near))
-
-    def nearest_present(step: int, sign: int) -> int:
-        return next((key + sign * s for s in range(step, 0, -1) if present(key + sign * s)), key)
-
-    previous, following = (tuple((weight, nearest_present(step, sign)) for weight, step in blend) for sign in (-1, 1))
-    return previous, key_channel, following
-
-
-def find_tasks(images: Path, marks: Iterable[Mark]) -> tuple[list[Task], list[Dropped]]:
-    """Separate the lesions whose key slice is there from those without: a partial download is normal."""
-    tasks, dropped = [], []
-    for mark in marks:
-
-        def present(number: int, series: str = mark.series) -> bool:
-            return slice_path(images, series, number).is_file()
-
-        if present(mark.slice):
-            tasks.append(Task(mark, find_channels(mark.slice, mark.interval, present)))
-        else:
-            dropped.append(Dropped(mark.name, "the key slice is missing"))
-    return tasks, dropped

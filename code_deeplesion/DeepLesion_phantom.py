@@ -13,7 +13,7 @@ import DeepLesion_data  # also puts the project's root on the path
 from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
 from common.utils.files import write_csv
-from DeepLesion_info import NEIGHBOUR, slice_path
+from DeepLesion_slices import IMAGES, NEIGHBOUR
 
 SIZE = 512  # px
 INTERVALS = (1.0, 2.0, 2.5, 5.0)  # mm; the series take turns
@@ -96,14 +96,13 @@ def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tupl
 def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
     """Write a synthetic DeepLesion to a data folder: 16-bit slices, up to five lesions in a series, and the table."""
     rows: list[dict[str, object]] = []
-    images = folder / DeepLesion_data.IMAGES
     for patient, first in enumerate(range(0, lesions, _LESIONS_A_SERIES), 1):
         rng = np.random.default_rng([seed, patient])
         interval = INTERVALS[patient % len(INTERVALS)]
         series = f"{patient:06d}_01_01"
         slices, nodules = draw_series(rng, interval, min(_LESIONS_A_SERIES, lesions - first))
         for number, image in slices.items():
-            write_image(slice_path(images, series, number), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            write_image(folder / IMAGES / series / f"{number:03d}.png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # 70/15/15 by patient, as DeepLesion's own split.
         split = 2 if patient % 7 == 3 else 3 if patient % 7 == 5 else 1
         known = {

@@ -1,7 +1,7 @@
 """DeepLesion, A1: score a checkpoint on the test split's GrabCut masks (paper: IoU 63.02±1.47, Dice 75.36±1.25 %).
 
-python deeplesion_A1_eval.py                                      # what deeplesion_A1_train.py made
-python deeplesion_A1_eval.py --checkpoint path/to/checkpoint.pt   # a released checkpoint
+python deeplesion_A1_eval.py              # what deeplesion_A1_train.py made
+python deeplesion_A1_eval.py --download   # the released checkpoint, fetched first
 """
 
 import deeplesion_A1_train  # also puts the project's root on the path

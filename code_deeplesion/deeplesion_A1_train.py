@@ -18,6 +18,7 @@ RECIPE = Recipe(
     dataset=DeepLesion_data.DATASET,
     method=A1,
     checkpoint="checkpoint.pt",
+    released="https://drive.google.com/file/d/1NlwB0dr_hCgpIdro6T4wrjAr1pO4ulFS/view",
     loss_weights={"mask": 100.0},
     lr=1e-3,
     batch_size=10,

@@ -1,7 +1,7 @@
 """DeepLesion, A1+L: score a checkpoint on the test split's GrabCut masks (paper: IoU 65.53±0.71, Dice 77.43±0.57 %).
 
-python deeplesion_A1class_eval.py                                          # what deeplesion_A1class_train.py made
-python deeplesion_A1class_eval.py --checkpoint path/to/checkpoint_190.pt   # a released checkpoint
+python deeplesion_A1class_eval.py              # what deeplesion_A1class_train.py made
+python deeplesion_A1class_eval.py --download   # the released checkpoint, fetched first
 """
 
 import deeplesion_A1class_train  # also puts the project's root on the path

@@ -18,6 +18,7 @@ RECIPE = Recipe(
     dataset=DeepLesion_data.DATASET,
     method=A1CLASS,
     checkpoint="checkpoint_190.pt",
+    released="https://drive.google.com/file/d/1V-NisPmQwvXy3TjawhFeEABIXtNxZfKQ/view",
     loss_weights={"mask": 50.0, "cluster": 1.0},
     lr=1e-3,
     batch_size=10,

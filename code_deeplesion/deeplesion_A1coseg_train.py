@@ -17,6 +17,7 @@ RECIPE = Recipe(
     dataset=DeepLesion_data.DATASET,
     method=ACOSEG,
     checkpoint="checkpoint_coseg_190.pt",
+    released="https://drive.google.com/file/d/1ygR4FZCwRkR0a87vzKeGqYEjl_n4A0tQ/view",
     loss_weights={"mask": 1.0},
     lr=1e-5,
     batch_size=8,

@@ -4,12 +4,14 @@ python deeplesion_predict.py --checkpoint checkpoints/checkpoint_190.pt 000001_0
     --spacing 0.488 --interval 5 --out predictions
 
 The slice is a 16-bit PNG of HU + 32768, as DeepLesion's. With --interval the network also sees what lies 2 mm before
-and behind it, from the slices beside it in its folder (108.png, 110.png); without, three copies of the slice.
+and behind it, from the slices beside it in its folder (108.png, 110.png; of 000001_01_01_109.png, 000001_01_01_108.png
+and so on); without, three copies of the slice.
 A patch is 120 px of the slice scaled to 512 px; where a box or RECIST mark is larger than that, the slice is scaled
 down until it fits, and where the mask of a point reaches the patch's border, to a half and then to a quarter.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,7 +26,8 @@ from common.inference.prompts import HELP, LesionPrompt, read_prompts
 from common.patches import PATCH, paste_patch
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
-from DeepLesion_info import LEAST_INTERVAL, find_channels, slice_path
+from DeepLesion_info import LEAST_INTERVAL
+from DeepLesion_slices import files_of, find_channels
 from DeepLesion_truth import frame_scale
 
 WINDOW = (-175.0, 275.0)  # HU; the window of nearly all rows of `DL_info.csv` (column `DICOM_windows`)
@@ -50,19 +53,22 @@ def read_slice(
             an interval for a slice without a number.
     """
     source, path = str(path), path.absolute()
-    if interval and not (path.stem.isascii() and path.stem.isdigit()):
-        raise UserError(f"{path.name} is not a number, as 109.png is, so that --interval has no neighbours to find")
-    key = int(path.stem) if interval else 0
+    numbered = re.fullmatch(r"(|.*_)([0-9]+)", path.stem) if interval else None
+    if interval and not numbered:
+        raise UserError(
+            f"{path.name} does not end in a number, as 109.png does, so that --interval has no neighbours to find"
+        )
+    series, key = (numbered[1], int(numbered[2])) if numbered else ("", 0)
 
     def file(number: int) -> Path:
-        return path if number == key else slice_path(path.parents[1], path.parent.name, number)
+        return path if number == key else path.with_name(f"{series}{number:03d}{path.suffix}")
 
     @lru_cache
     def read(number: int) -> np.ndarray:
         return DeepLesion_data.read_slice(file(number))
 
     channels = find_channels(key, interval, lambda number: file(number).is_file())
-    DeepLesion_data.check_sizes(path.parent, key, channels, read)
+    DeepLesion_data.check_sizes(files_of(channels, file), key, read)
     shape = read(key).shape
     frame = frame_scale(shape)
 

@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=HAM_data.DATASET,
     method=A1,
     checkpoint="ham_a1.pt",
+    released="https://drive.google.com/file/d/12gK0K_SZNleFAFVwPjzspHIS3rsWGXEb/view",
     loss_weights={"mask": 100.0},
     lr=1e-3,
     batch_size=10,

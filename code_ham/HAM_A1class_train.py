@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=HAM_data.DATASET,
     method=A1CLASS,
     checkpoint="ham_a1class.pt",
+    released="https://drive.google.com/file/d/1yFIfjXay9TRw_Wn_QLbfAdhMpFhcAqdC/view",
     loss_weights={"mask": 50.0, "cluster": 1.0},
     lr=1e-3,
     batch_size=10,

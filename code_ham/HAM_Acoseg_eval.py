@@ -1,7 +1,7 @@
 """HAM10000, ACoseg: score a checkpoint on the test split (paper: IoU 83.19±0.86, Dice 90.42±0.51 %).
 
-python HAM_Acoseg_eval.py                                     # what HAM_Acoseg_train.py made
-python HAM_Acoseg_eval.py --checkpoint path/to/ham_coseg.pt   # a released checkpoint
+python HAM_Acoseg_eval.py              # what HAM_Acoseg_train.py made
+python HAM_Acoseg_eval.py --download   # the released checkpoint, fetched first
 """
 
 import HAM_Acoseg_train  # also puts the project's root on the path

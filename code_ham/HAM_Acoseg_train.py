@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=HAM_data.DATASET,
     method=ACOSEG,
     checkpoint="ham_coseg.pt",
+    released="https://drive.google.com/file/d/1B-3bG26yqpnupkH-q-qNHp1_IrU4EQf4/view",
     loss_weights={"mask": 1.0},
     lr=1e-5,
     batch_size=8,

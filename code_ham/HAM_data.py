@@ -5,29 +5,27 @@ python HAM_data.py --protocol corrected   # RGB images, split by lesion
 """
 
 import random
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
 
-import cv2
-import numpy as np
-
 from common.data.dataset import Dropped, Lesion, Outcome
 from common.data.images import read_photo
 from common.data.masks import mask_fault, read_mask
-from common.data.pairs import drop_unpaired
-from common.data.preprocess import PreprocessConfig, preprocess
+from common.data.pairs import drop_unpaired, unique_files
+from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
 from common.patches import resize_image, resize_mask, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import fit_ellipse
 from common.run.cli import prepare_parser
 from common.utils.errors import UserError, run_script
-from common.utils.files import list_files, read_csv
+from common.utils.files import describe_folder, find_files, read_csv
 from common.weak_masks import ellipse_mask, grabcut_mask
 
 DATASET = DatasetInfo(
@@ -38,10 +36,8 @@ DATASET = DatasetInfo(
     clusters=45,
     truth="truth",
 )
-IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
-MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
 MASK_SUFFIX = "_segmentation.png"
-METADATA = "HAM10000_metadata.csv"
+METADATA = ("ham10000_metadata.csv", "ham10000_metadata.tab", "ham10000_metadata")  # in upper or lower case
 CHANNELS = {"released": "bgr", "corrected": "rgb"}  # of the patches, by protocol (FACTS.md 4.1)
 
 
@@ -54,41 +50,50 @@ class Pair(NamedTuple):
     lesion_id: str  # empty where the metadata do not name the image
 
 
-def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
-    """Find the images that have masks, sorted by name, and the files without their counterpart.
+def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped], list[Path]]:
+    """Find images, masks and metadata anywhere below a folder, and say what is taken.
+
+    A file without its counterpart counts only if it is named as HAM10000's are; a pair may have any name.
+
+    Returns:
+        The images that have masks, sorted by name; the files without their counterpart; the metadata files.
 
     Raises:
-        UserError: a folder is missing, an image is in both folders, or no image has a mask.
+        UserError: no image has a mask; files of one name, or metadata of one image, differ.
     """
-    folders = [data / name for name in IMAGE_FOLDERS if (data / name).is_dir()]
-    if not folders or not (data / MASK_FOLDER).is_dir():
-        missing = data / (MASK_FOLDER if folders else IMAGE_FOLDERS[0])
-        raise UserError(f"{missing} is missing; put HAM10000 there as code_ham/README.md says, or pass --data DIR")
-    images: dict[str, Path] = {}
-    for path in (path for folder in folders for path in list_files(folder, "*.jpg")):
-        if images.setdefault(path.stem, path) != path:
-            raise UserError(f"{path.name} is in {images[path.stem].parent} and in {path.parent}; keep one of them")
-    masks = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(data / MASK_FOLDER, f"*{MASK_SUFFIX}")}
-    dropped = drop_unpaired(images, masks, ("image", "mask"))
-    names = sorted(images.keys() & masks.keys())
-    if not names:
-        raise UserError(f"no image in {data} has a mask in {MASK_FOLDER}; the names must match")
-    lesion_ids = read_lesion_ids(data / METADATA)
-    return [Pair(name, images[name], masks[name], lesion_ids.get(name, "")) for name in names], dropped
+    paths = find_files(data, ".jpg", ".jpeg", MASK_SUFFIX) if data.is_dir() else []
+    mask_names = {path: path.name[: -len(MASK_SUFFIX)] for path in paths if path.name.lower().endswith(MASK_SUFFIX)}
+    image_names = {path: path.stem for path in paths if path not in mask_names}
+    pair_names = set(image_names.values()) & set(mask_names.values())
+    if not pair_names:
+        raise UserError(
+            f"no image ISIC_*.jpg with its mask ISIC_*{MASK_SUFFIX} is among {len(image_names)} .jpg and "
+            f"{len(mask_names)} masks below {data} ({describe_folder(data)}); unpack HAM10000 there as "
+            "code_ham/README.md says, or pass --data DIR"
+        )
+    images, masks = (
+        unique_files((key, path) for path, key in names.items() if key in pair_names or re.fullmatch(r"ISIC_\d+", key))
+        for names in (image_names, mask_names)
+    )
+    metadata = [path for path in find_files(data, *METADATA) if path.name.lower() in METADATA]
+    source = ", ".join(str(path.relative_to(data)) for path in metadata) or "no file"
+    print(f"{DATASET.name}: {len(images)} images and {len(masks)} masks below {data}, metadata from {source}")
+    lesion_ids = read_lesion_ids(metadata)
+    pairs = [Pair(key, images[key], masks[key], lesion_ids.get(key, "")) for key in sorted(pair_names)]
+    return pairs, drop_unpaired(images, masks, ("image", "mask")), metadata
 
 
-def read_lesion_ids(metadata: Path) -> dict[str, str]:
-    """Read which lesion each image shows from `HAM10000_metadata.csv`; empty where there is no such file."""
-    rows = read_csv(metadata) if metadata.is_file() else []
-    if rows and not {"image_id", "lesion_id"} <= rows[0].keys():
-        raise UserError(f"{metadata} lacks the column image_id or lesion_id; download it again")
-    return {row["image_id"]: row["lesion_id"] for row in rows}
-
-
-def make_patch(image: np.ndarray, *, rgb: bool) -> np.ndarray:
-    """Resize a (H, W, 3) BGR image to the (120, 120, 3) patch: RGB, or BGR as published (FACTS.md 4.1)."""
-    patch = resize_image(image)
-    return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB) if rgb else patch
+def read_lesion_ids(metadata: Iterable[Path]) -> dict[str, str]:
+    """Read from the metadata which lesion each image shows."""
+    lesion_ids: dict[str, str] = {}
+    for path in metadata:
+        for row in read_csv(path):
+            if not {"image_id", "lesion_id"} <= row.keys():
+                raise UserError(f"{path} lacks the column image_id or lesion_id; download it again")
+            image_id, lesion_id = row["image_id"], row["lesion_id"] or ""  # a row may be cut short
+            if lesion_ids.setdefault(image_id, lesion_id) != lesion_id:
+                raise UserError(f"{path} gives {image_id} a second lesion_id, {lesion_id}; keep one metadata file")
+    return lesion_ids
 
 
 def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
@@ -115,7 +120,7 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
     lesion = Lesion(
         name=pair.name,
         group=(pair.lesion_id if corrected else "") or pair.name,
-        image=make_patch(photo.pixels, rgb=corrected),
+        image=photo.patch(rgb=corrected),
         ellipse=resize_mask(ellipse_mask(ellipse, mask.shape)),
         recist=recist,
         grabcut=None if inside is None else grabcut_mask(resize_image(photo.pixels), inside),
@@ -124,6 +129,11 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
         notes=(*photo.notes, *notes),
     )
     return [lesion]
+
+
+def make_lesion_or_unreadable(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
+    """As `make_lesion`, but files that can't be used are an outcome."""
+    return or_unreadable(pair.name, partial(make_lesion, pair, corrected=corrected, grabcut=grabcut))
 
 
 def split_by_image(rows: list[dict[str, Any]]) -> list[str]:
@@ -141,8 +151,8 @@ def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
     """Split rows 70/20/10 with all images of a lesion in one split (FACTS.md 4.7)."""
     if not all(row["lesion_id"] for row in rows):
         raise UserError(
-            f"the corrected protocol splits by lesion and needs {METADATA} with every image; "
-            "put it into the data folder, or pass --protocol released"
+            "the corrected protocol splits by lesion and needs HAM10000_metadata.csv, or .tab, with every "
+            "image; put it into the data folder, or pass --protocol released"
         )
     return split_groups([row["lesion_id"] for row in rows], seed=1)
 
@@ -150,19 +160,20 @@ def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
     args = prepare_parser(DATASET, __doc__).parse_args(arguments)
-    pairs, dropped = find_pairs(args.data)
-    inputs = [path for pair in pairs for path in (pair.image, pair.mask)]
-    inputs += [path for path in [args.data / METADATA] if path.is_file()]
+    pairs, dropped, metadata = find_pairs(args.data)
+    inputs = [path for pair in pairs for path in (pair.image, pair.mask)] + metadata
     corrected = args.protocol == "corrected"
     preprocess(
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": CHANNELS[args.protocol]}),
         args.prepared,
         pairs,
-        partial(make_lesion, corrected=corrected, grabcut=args.grabcut),
+        partial(make_lesion_or_unreadable, corrected=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
+        most_lesions=len(pairs),
         force=args.force,
         refresh=args.refresh,
+        skip_bad=args.skip_bad,
         workers=args.workers,
         unit="image",
     )

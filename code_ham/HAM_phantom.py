@@ -13,6 +13,8 @@ from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
 from common.utils.files import write_csv
 
+IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
+MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
 HEIGHT, WIDTH = 450, 600  # px, as every image of HAM10000
 
 
@@ -55,7 +57,7 @@ def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
 
     Every tenth image has the lesion id of the one before, as HAM10000's follow-up images do.
     """
-    folders = [folder / name for name in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER)]
+    folders = [folder / name for name in (*IMAGE_FOLDERS, MASK_FOLDER)]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
     metadata = []
@@ -65,7 +67,7 @@ def write_ham(folder: Path, lesions: int = 120, seed: int = 0) -> None:
         write_image(folders[index * 2 // lesions] / f"{name}.jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
         write_image(folders[2] / f"{name}{HAM_data.MASK_SUFFIX}", mask)
         metadata.append({"lesion_id": f"HAM_{index - (index % 10 == 9):07d}", "image_id": name})
-    write_csv(folder / HAM_data.METADATA, metadata, ["lesion_id", "image_id"])
+    write_csv(folder / "HAM10000_metadata.csv", metadata, ["lesion_id", "image_id"])
 
 
 if __name__ == "__main__":

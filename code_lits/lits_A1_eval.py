@@ -1,7 +1,7 @@
 """LiTS, A1: score a checkpoint on the test split (paper: IoU 71.44±0.68, Dice 82.68±0.51 %).
 
-python lits_A1_eval.py                                   # what lits_A1_train.py made
-python lits_A1_eval.py --checkpoint path/to/LITS_A1.pt   # a released checkpoint
+python lits_A1_eval.py              # what lits_A1_train.py made
+python lits_A1_eval.py --download   # the released checkpoint, fetched first
 """
 
 import lits_A1_train  # also puts the project's root on the path

@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=lits_data.DATASET,
     method=A1,
     checkpoint="LITS_A1.pt",
+    released="https://drive.google.com/file/d/1EpQGDLOC8q95oqSvm0bZO6JdFSznCRKw/view",
     loss_weights={"mask": 1.0},  # without the factor 100 of the other datasets
     lr=1e-3,
     batch_size=10,

@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=lits_data.DATASET,
     method=A1CLASS,
     checkpoint="LiTS_A1class_40.pt",
+    released="https://drive.google.com/file/d/1OQFggEsLT2B84Na1iBITnmiip2dQULiw/view",
     loss_weights={"mask": 50.0, "cluster": 1.0},
     lr=1e-3,
     batch_size=10,

@@ -1,7 +1,7 @@
 """LiTS, ACoseg: score a checkpoint on the test split (paper: IoU 71.86±0.34, Dice 82.92±0.26 %).
 
-python lits_Acoseg_eval.py                                       # what lits_Acoseg_train.py made
-python lits_Acoseg_eval.py --checkpoint path/to/LITS_Acoseg.pt   # a released checkpoint
+python lits_Acoseg_eval.py              # what lits_Acoseg_train.py made
+python lits_Acoseg_eval.py --download   # the released checkpoint, fetched first
 """
 
 import lits_Acoseg_train  # also puts the project's root on the path

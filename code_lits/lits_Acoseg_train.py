@@ -16,6 +16,7 @@ RECIPE = Recipe(
     dataset=lits_data.DATASET,
     method=ACOSEG,
     checkpoint="LITS_Acoseg.pt",
+    released="https://drive.google.com/file/d/1vj4-vqEsfdET031Motq45I7KZRB6b8sC/view",
     loss_weights={"mask": 1.0},
     lr=1e-5,
     batch_size=8,

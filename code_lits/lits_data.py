@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.preprocess import PreprocessConfig, preprocess
+from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.patches import PATCH, resize_image, resize_mask, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import fit_ellipse
@@ -41,7 +41,6 @@ DATASET = DatasetInfo(
 )
 GROWTHS = (10, 8)  # px, one after the other
 LEAST_IOU = 0.4
-PARTS = 2  # jobs a volume: one with many tumours would keep one core busy after the others have finished
 NO_TUMOUR = "volume without tumour (label 2; if 1 stands for the tumours, relabel them to 2)"
 
 
@@ -130,30 +129,27 @@ def make_lesion(
     return Lesion(name, group, image, target, recist, weak, truth, info)
 
 
-def make_lesions(job: tuple[Pair, int], *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
-    """Make the lesions of a part of a volume, in the order of their names.
+def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
+    """Make the lesions of a volume, in the order of their names; a fault anywhere in it loses it as a whole.
 
     Only slices that hold tumour are read from the volume, one at a time.
 
     Args:
-        job: the files, and which of the `PARTS` shares of the slices with tumour, from 0.
+        pair: the files.
         window: see `grey`.
         grabcut: make the GrabCut masks too.
 
     Raises:
         UserError: as `Scan`, its methods and `check_patches`.
     """
-    pair, part = job
     volume = Scan(pair.volume)
     segmentation = Scan(pair.segmentation, volume)
     depth, spacing = volume.shape[2], "x".join(f"{step:g}" for step in volume.spacing or ())
     slices = [index for index in range(depth) if segmentation.read_tumour(index).any()]
     if not slices:
-        return [Dropped(pair.name, NO_TUMOUR)] if part == 0 else []
-    slices.sort(key=lambda index: f"{index}_")  # as the names sort
-    share = slices[len(slices) * part // PARTS : len(slices) * (part + 1) // PARTS]
+        return [Dropped(pair.name, NO_TUMOUR)]
     outcomes: dict[str, Outcome] = {}
-    for index in sorted(share):  # a compressed file is fastest read forward
+    for index in slices:
         hounsfield = volume.read(index)
         labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))  # 8-connected, by first pixels
         for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
@@ -167,9 +163,13 @@ def make_lesions(job: tuple[Pair, int], *, window: tuple[float, float] | None, g
             }
             outcomes[name] = make_lesion(name, pair.name, pixels, labels[patch] == number, info, grabcut=grabcut)
     check_patches(pair.volume, (lesion.image for lesion in outcomes.values() if isinstance(lesion, Lesion)))
-    if part == 0:
-        volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
+    volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
+
+
+def make_lesions_or_unreadable(pair: Pair, **settings: Any) -> list[Outcome]:
+    """`make_lesions`, or that the volume is unreadable."""
+    return or_unreadable(pair.name, partial(make_lesions, pair, **settings))
 
 
 def parse_window(text: str) -> tuple[float, float]:
@@ -201,14 +201,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preprocess(
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing, split=chosen),
         args.prepared,
-        [(pair, part) for pair in pairs for part in range(PARTS)],
-        partial(make_lesions, window=args.window, grabcut=args.grabcut),
+        pairs,
+        partial(make_lesions_or_unreadable, window=args.window, grabcut=args.grabcut),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
         force=args.force,
         refresh=args.refresh,
+        skip_bad=args.skip_bad,
         workers=args.workers,
-        unit="half volume",
+        unit="volume",
     )
 
 

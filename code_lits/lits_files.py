@@ -3,16 +3,21 @@
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from common.data.dataset import Dropped
-from common.data.pairs import drop_unpaired
-from common.utils.errors import UserError
-from common.utils.files import list_files
+from common.data.pairs import drop_unpaired, unique_files
+from common.utils.errors import UserError, join_names
+from common.utils.files import describe_folder, find_files
 from lits_scan import Scan
 
-VOLUME_FOLDER, SEGMENTATION_FOLDER = "volume", "segmentations"
+# As in the challenge's batches and on Kaggle, or as in the Medical Segmentation Decathlon.
+_VOLUME, _SEGMENTATION = (
+    re.compile(rf"(?:^|/)(?:{stem}-|{folder}/(?:.+/)?liver_)(\d+)\.nii(?:\.gz)?$", re.IGNORECASE)
+    for stem, folder in (("volume", "imagesTr"), ("segmentation", "labelsTr"))
+)
 
 
 class Pair(NamedTuple):
@@ -24,41 +29,49 @@ class Pair(NamedTuple):
 
 
 def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
-    """Find the volumes that have segmentations, in the order of the patches' names, and the files without counterpart.
+    """Find volumes and segmentations anywhere below a folder, and say what is taken.
 
-    Where a file is there as ``.nii`` and as ``.nii.gz``, the former is taken: it is faster to read.
+    Where a folder has a file as ``.nii`` and as ``.nii.gz``, the former is taken: it is faster to read.
+
+    Returns:
+        The volumes that have segmentations, in the order of the patches' names; the files without counterpart.
 
     Raises:
-        UserError: a folder is missing, or no volume has a segmentation.
+        UserError: no volume has a segmentation, or files of one number differ.
     """
-    volumes = _find_scans(data / VOLUME_FOLDER, "volume")
-    segmentations = _find_scans(data / SEGMENTATION_FOLDER, "segmentation")
-    dropped = drop_unpaired(volumes, segmentations, ("volume", "segmentation"), "{kind}-{key}")
+    paths = find_files(data, ".nii", ".nii.gz") if data.is_dir() else []
+    unpacked = set(paths)
+    volumes, segmentations = (
+        unique_files(
+            (match[1], path)
+            for path in paths
+            if (match := name.search(path.as_posix())) and path.with_suffix("") not in unpacked
+        )
+        for name in (_VOLUME, _SEGMENTATION)
+    )
     numbers = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as names sort
     if not numbers:
-        raise UserError(f"no volume-N.nii[.gz] in {data / VOLUME_FOLDER} has a segmentation-N; the numbers must match")
-    return [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in numbers], dropped
-
-
-def _find_scans(folder: Path, stem: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing; put LiTS there as code_lits/README.md says, or pass --data DIR")
-    paths = reversed(list_files(folder, f"{stem}-*.nii*"))  # .nii comes last and replaces .nii.gz
-    matches = ((re.fullmatch(rf"{stem}-(\d+)\.nii(\.gz)?", path.name), path) for path in paths)
-    return {match[1]: path for match, path in matches if match}
+        raise UserError(
+            "no volume-N.nii[.gz] with its segmentation-N.nii[.gz], nor imagesTr/liver_N with its labelsTr/liver_N, is "
+            f"among {len(volumes)} volumes and {len(segmentations)} segmentations below {data} "
+            f"({describe_folder(data)}); unpack LiTS there as code_lits/README.md says, or pass --data DIR"
+        )
+    pairs = [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in numbers]
+    folders = sorted({str(path.parent.relative_to(data)) for pair in pairs for path in pair[1:]})
+    print(f"LiTS: {len(pairs)} volumes with segmentations below {data}, in {join_names(folders)}")
+    return pairs, drop_unpaired(volumes, segmentations, ("volume", "segmentation"), "{kind}-{key}")
 
 
 def check_pairs(pairs: Iterable[Pair]) -> None:
     """Compare the headers of all volumes and segmentations; a line on stderr for each thing a user should know.
 
-    Raises:
-        UserError: as `Scan`.
+    Unreadable ones are passed over, since whoever reads them next will meet the same fault.
     """
     volumes: dict[str, list[str]] = {}
     for pair in pairs:
-        volume = Scan(pair.volume)
-        for remark in volume.remarks + Scan(pair.segmentation, volume).remarks:
-            volumes.setdefault(remark, []).append(pair.name)
+        with suppress(UserError):
+            volume = Scan(pair.volume)
+            for remark in volume.remarks + Scan(pair.segmentation, volume).remarks:
+                volumes.setdefault(remark, []).append(pair.name)
     for remark, names in volumes.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        print(f"{', '.join(names[:3])}{more}: {remark}", file=sys.stderr)
+        print(f"{join_names(names)}: {remark}", file=sys.stderr)

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 
 import lits_data  # noqa: F401 - also puts the project's root on the path
-import lits_files
 from common.data.phantom import Pair, blob, phantom_script, smooth_noise, soften
 from lits_scan import write_nifti
 
@@ -88,7 +87,7 @@ def _place_lesions(liver: np.ndarray, rng: np.random.Generator) -> list[tuple[Pa
 
 def write_lits(folder: Path, volumes: int = 6, seed: int = 0) -> None:
     """Write so many volumes and segmentations, every other one compressed, to a data folder."""
-    places = f"{lits_files.VOLUME_FOLDER}/volume", f"{lits_files.SEGMENTATION_FOLDER}/segmentation"
+    places = "volume/volume", "segmentations/segmentation"
     for number in range(volumes):
         suffix = ".nii.gz" if number % 2 else ".nii"  # the download has .nii, which users compress
         for voxels, place in zip(draw_volume(seed, number), places, strict=True):

@@ -1,5 +1,6 @@
 """The split of LiTS: published, seeded by volume, or from a file. No volume is ever in two splits."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ def published_split() -> list[str]:
 
 
 def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
-    """Read the split of each volume from a CSV file with the columns ``volume`` ("volume-7" or "7") and ``split``.
+    """Read the split of each volume from a CSV file with the columns ``volume`` and ``split``.
 
-    It must name all ``known`` volumes, those that have segmentations, and no other.
+    A volume is called 7, volume-7 or liver_7, with or without .nii[.gz]. All ``known`` ones, those that have
+    segmentations, must be named, and no other.
 
     Raises:
         UserError: a column, a volume or a split is unknown or missing, or a volume is in two splits.
@@ -34,7 +36,9 @@ def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
     for line, row in enumerate(read_csv(path), 2):
         if not {"volume", "split"} <= row.keys():
             raise UserError(f"{path} lacks the column volume or split; its first line must be volume,split")
-        name, split = "volume-" + (row["volume"] or "").strip().removeprefix("volume-"), (row["split"] or "").strip()
+        name, split = (row["volume"] or "").strip(), (row["split"] or "").strip()
+        if match := re.fullmatch(r"(?:volume-|liver_)?(\d+)(?:\.nii(?:\.gz)?)?", name):
+            name = f"volume-{match[1]}"
         if name not in known:
             raise UserError(f"{path} line {line} names {name}, which has no volume with segmentation; remove the line")
         if split not in SPLITS:

@@ -1,7 +1,7 @@
 """The tools, behind one door: python common TOOL ..., from any folder.
 
     python common report [RESULTS_DIR ...]      the paper's table from evaluation results
-    python common html RESULTS_DIR ...          the same and more as one HTML file
+    python common html [RESULTS_DIR ...]        the same and more as one HTML file
     python common figures PICTURE ...           pictures of the method, data, predictions and trainings
     python common experiment DATASET            every method over several seeds, then the table
     python common baselines PREPARED            the weak masks themselves, scored

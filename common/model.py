@@ -4,12 +4,15 @@ Every network maps a canvas of images to named logits: {"mask": (B, 1, H, W)} an
 {"cluster": (B, K)}.
 """
 
+from functools import cache
+
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.patches import PATCH, canvas_index, patch_offset
+from common.patches import PATCH, SMALL_CANVAS, canvas_index, patch_offset
 from common.recipe import Method
 from common.utils.errors import UserError
 
@@ -17,6 +20,7 @@ HEAD_DROPOUT = 0.2  # dropout of the cluster head (FACTS.md section 1).
 ATTENTION_WIDTH = 4096  # hidden units of ACoseg's attention (FACTS.md section 1).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 
 
 class LesionNet(smp.DeepLabV3Plus):
@@ -75,15 +79,43 @@ def _attend(features: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
     return features * weights[:, :, None, None]
 
 
-def build_network(method: Method, encoder: str, clusters: int) -> nn.Module:
+@cache
+def check_encoder(encoder: str, canvas: tuple[int, int]) -> None:
+    """Make sure that a DeepLabV3+ with this encoder can be built, and maps a canvas to logits of the same size.
+
+    Raises:
+        UserError: neither segmentation-models-pytorch nor timm knows the encoder, or it does not fit.
+    """
+    if encoder in _RESNETS:
+        return
+    remedy = f"try one of {', '.join(_RESNETS)}"
+    of_timm = encoder.startswith("tu-") and timm.is_model(encoder.removeprefix("tu-"))
+    if not of_timm and encoder not in smp.encoders.get_encoder_names():
+        raise UserError(
+            f"--encoder {encoder} is not an encoder of segmentation-models-pytorch, nor tu-NAME of timm; {remedy}"
+        )
+    # Tensors of the meta device hold no numbers and cost nothing; mit encoders read numbers while they are built.
+    device = torch.device("cpu" if encoder.startswith("mit_") else "meta")
+    try:
+        with torch.random.fork_rng(devices=()), device, torch.no_grad():
+            size = tuple(LesionNet(encoder)(torch.zeros(2, 3, *canvas))["mask"].shape[2:])
+        if size != canvas:
+            raise ValueError(f"it maps {canvas} to {size}")
+    except Exception as error:  # the libraries raise whatever their code runs into
+        reason = f" ({' '.join(str(error).split())})" if str(error) else ""
+        raise UserError(
+            f"--encoder {encoder} can't be used: DeepLabV3+ needs features at 1/4 and 1/16 of a canvas of "
+            f"{canvas[0]}x{canvas[1]} px{reason}; {remedy}"
+        ) from error
+
+
+def build_network(method: Method, encoder: str, clusters: int, canvas: tuple[int, int] = SMALL_CANVAS) -> nn.Module:
     """The network of a method, with random weights.
 
     Raises:
-        UserError: segmentation-models-pytorch does not know the encoder.
+        UserError: as `check_encoder`.
     """
-    if encoder not in smp.encoders.get_encoder_names():
-        known = ", ".join(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
-        raise UserError(f"--encoder {encoder} is not an encoder of segmentation-models-pytorch; try one of {known}")
+    check_encoder(encoder, canvas)
     if method.paired:
         return CosegNet(encoder)
     return LesionNet(encoder, clusters if method.cluster_head else None)

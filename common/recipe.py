@@ -60,6 +60,7 @@ class Recipe:
     dataset: DatasetInfo
     method: Method
     checkpoint: str  # the published checkpoint's file name
+    released: str | None  # its address at Google Drive; None for data the paper does not have
     loss_weights: Mapping[str, float]  # weight of each named loss: "mask", and "cluster" where the method has the head
     lr: float  # Adam's learning rate
     batch_size: int
@@ -75,6 +76,13 @@ class Recipe:
     """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
 
+    def checkpoint_name(self, clusters: int) -> str:
+        """The published file name; for another K than published, with that K: checkpoint_190.pt, checkpoint_3.pt."""
+        stem, published = self.checkpoint.removesuffix(".pt"), self.dataset.clusters
+        if not self.method.cluster_head or clusters == published:
+            return self.checkpoint
+        return f"{stem.removesuffix(f'_{published}')}_{clusters}.pt"
+
 
 HISTORY = ".history.csv"  # what takes the place of a checkpoint's suffix in the name of its training's history
 
@@ -87,6 +95,11 @@ def history_path(checkpoint: Path) -> Path:
 def state_path(checkpoint: Path) -> Path:
     """The state from which the training that makes ``checkpoint`` resumes; it exists until the training is complete."""
     return checkpoint.with_suffix(".state")
+
+
+def finished_path(checkpoint: Path) -> Path:
+    """The state in which a training has done all its epochs, from which it goes on to more of them."""
+    return checkpoint.with_suffix(".finished")
 
 
 @dataclass(frozen=True)
@@ -149,5 +162,6 @@ class EvalConfig(RunConfig):
     protocol: Protocol | None
     split: Literal["train", "val", "test", "all"]
     truth: str  # what predictions are scored against: one of `TARGETS`, or a folder of human masks
+    download: bool  # fetch the released checkpoint first
     allow_seen: bool  # score lesions that the network was trained on as test data, and say so
     export: Literal["onnx"] | None  # write the checkpoint in this format and score nothing

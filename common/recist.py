@@ -4,13 +4,15 @@ An ellipse is five numbers: centre x and y, width and height (full axes), in px,
 which the width's axis is turned clockwise on the screen from the x axis: OpenCV's convention.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
 from common.utils.errors import UserError
 
+Array = TypeVar("Array", np.ndarray, Any)  # Any: a tensor, without importing torch
+_LEAST_PART = 1e-3  # of a diameter's length; where two diameters only touch, a quarter shrinks to a line
 _PARALLEL = 1e-6  # sine of the angle between two diameters under which they count as parallel
 
 
@@ -62,14 +64,59 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
     """
     long, short = ends[1] - ends[0], ends[3] - ends[2]
     long_length, short_length = float(np.hypot(*long)), float(np.hypot(*short))
-    cross = long[0] * short[1] - long[1] * short[0]
-    if not abs(cross) > _PARALLEL * long_length * short_length:
+    if not abs(_cross(long, short)) > _PARALLEL * long_length * short_length:
         return None
-    gap = ends[2] - ends[0]
-    along = (gap[0] * short[1] - gap[1] * short[0]) / cross
-    cx, cy = ends[0] + along * long
+    cx, cy = ends[0] + _cross(ends[2] - ends[0], short) / _cross(long, short) * long
     angle = 90 - float(np.rad2deg(np.arctan2(short[0], short[1])))
     return Ellipse(float(cx), float(cy), short_length, long_length, angle)
+
+
+def check_clusters(clusters: int, lesions: int) -> None:
+    """Raise a UserError where there are fewer ``lesions`` to fit on than ``clusters``."""
+    if lesions < clusters:
+        raise UserError(
+            f"{clusters} shape clusters can't be fitted on {lesions} lesions; "
+            f"pass --clusters {max(lesions // 10, 1)}, say, or add lesions"
+        )
+
+
+def quarter_radius(ends: Array, x: Array, y: Array) -> Array:
+    """How far points lie from where two RECIST diameters cross: 1 on the four quarter-ellipses through their ends.
+
+    Each quarter joins an end of the long diameter to one of the short, whatever their angle; an affine map of the mark
+    maps the quarters with it. Only operators are used, so that arrays may be NumPy's or tensors.
+
+    Args:
+        ends: (..., 4, 2) points (x, y) as `ellipse_from_diameters` takes them, the diameters not parallel.
+        x: (columns,) of a raster, in the same unit.
+        y: (rows,) likewise.
+
+    Returns:
+        (..., rows, columns): 0 where the diameters cross, growing linearly along each ray from there.
+    """
+    ends = ends[..., None, None, :, :]
+    first, third = ends[..., 0, :], ends[..., 2, :]
+    long, short = ends[..., 1, :] - first, ends[..., 3, :] - third
+    cross = _cross(long, short)
+    along, across = _cross(third - first, short) / cross, _cross(third - first, long) / cross
+    dx = x - (first + along[..., None] * long)[..., 0]
+    dy = y[:, None] - (first + along[..., None] * long)[..., 1]
+    # Oblique coordinates: 1 is the whole length of a diameter.
+    u, v = (dx * short[..., 1] - dy * short[..., 0]) / cross, (dy * long[..., 0] - dx * long[..., 1]) / cross
+    return (_reach(u, along) ** 2 + _reach(v, across) ** 2) ** 0.5
+
+
+def _cross(first: Array, second: Array) -> Array:
+    return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+
+
+def _reach(position: Array, share: Array) -> Array:
+    """A position along a diameter in units of the part that it lies on, ``share`` being the part before 0."""
+    return _larger(position / _larger(1 - share, _LEAST_PART), -position / _larger(share, _LEAST_PART))
+
+
+def _larger(first: Array, second: Any) -> Array:
+    return (first + second + abs(first - second)) / 2
 
 
 def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.ndarray | None = None) -> np.ndarray:
@@ -85,16 +132,12 @@ def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.
         (N,) int64 labels in 0..K-1.
 
     Raises:
-        UserError: fewer lesions to fit on than clusters.
+        UserError: as `check_clusters`.
     """
     from sklearn.cluster import KMeans  # slow to import, and only this function computes with it
 
     points = np.asarray(recist, np.float64)
     fit_points = points if fit_on is None else points[fit_on]
-    if len(fit_points) < clusters:
-        raise UserError(
-            f"{clusters} shape clusters can't be fitted on {len(fit_points)} lesions; "
-            f"pass --clusters {max(len(fit_points) // 10, 1)}, say, or add lesions"
-        )
+    check_clusters(clusters, len(fit_points))
     means = KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit(fit_points)
     return means.predict(points).astype(np.int64) if fit_on is not None else means.labels_.astype(np.int64)

@@ -1,9 +1,13 @@
-"""The masks that stand in for an outline: the filled ellipse, and GrabCut inside it. All are uint8 0/1."""
+"""The masks that stand in for an outline: the filled ellipse, quarter-ellipses, and GrabCut. All are uint8 0/1."""
 
 import cv2
 import numpy as np
 
-from common.recist import Ellipse
+from common.recist import Ellipse, quarter_radius
+
+QUARTERS_SCALE = 0.96
+"""Of the radii of `quarters_mask`. Lesions are not convex: on the training lesions of HAM10000 whole quarters have 1.10
+times the outlines' area; with this factor 1.02 times (0.97 has the highest Dice, 0.1 points above, and 1.04)."""
 
 # GrabCut starts from random numbers, and for about one lesion in a hundred they decide between two answers. With
 # this seed set before every lesion, the result depends on neither order nor number of processes.
@@ -48,6 +52,21 @@ def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, ma
 def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
     first = int(np.clip(np.floor(centre - reach), 0, length))
     return first, int(np.clip(np.ceil(centre + reach) + 1, first, length))
+
+
+def quarters_mask(ends: np.ndarray, shape: tuple[int, int], scale: float = QUARTERS_SCALE) -> np.ndarray:
+    """Fill the four quarter-ellipses about the crossing of two RECIST diameters, each through two of their ends.
+
+    Args:
+        ends: (4, 2) points (x, y): both ends of the long diameter, then both of the short one, in px of the raster.
+        shape: rows and columns.
+        scale: factor of the radii; 1 draws the mask through the end points.
+
+    Returns:
+        ``shape`` uint8 of 0/1; a pixel counts when its centre lies inside.
+    """
+    radius = quarter_radius(ends, np.arange(shape[1]), np.arange(shape[0]))
+    return (radius <= scale).astype(np.uint8)
 
 
 def grabcut_mask(

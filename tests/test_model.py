@@ -4,10 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from common.data.loader import LesionLoader
-from common.model import CanvasTransform, CosegNet, PatchNet, _attend, build_network, centre_crop, count_flops
+from common.losses import lesion_losses
+from common.model import (
+    CanvasTransform,
+    CosegNet,
+    PatchNet,
+    _attend,
+    build_network,
+    centre_crop,
+    check_encoder,
+    count_flops,
+)
 from common.recipe import A1, A1CLASS, ACOSEG
 from common.utils.errors import UserError
 from helpers import formula_network
@@ -41,9 +52,61 @@ def test_tensors_bear_the_published_names_and_shapes(key, method, clusters, shar
     assert {name: list(value.shape) for name, value in state.items()} == manifest
 
 
-def test_an_unknown_encoder_is_an_error():
-    with pytest.raises(UserError, match="resnet7 is not an encoder"):
-        build_network(A1, "resnet7", 4)
+UNDILATED = ("vgg", "densenet", "inception", "xception")
+"""Encoders of segmentation-models-pytorch that can't be dilated start so."""
+
+
+@pytest.mark.parametrize("encoder", smp.encoders.get_encoder_names())
+def test_every_encoder_of_the_library_fits_or_is_refused(encoder):
+    """What fits is built without memory here; a step of each has been trained by hand."""
+    if encoder.startswith(UNDILATED):
+        with pytest.raises(UserError, match=rf"^--encoder {encoder} can't be used: .*; try one of resnet18, [^\n]*$"):
+            check_encoder(encoder, (64, 64))
+    else:
+        check_encoder(encoder, (64, 64))
+
+
+@pytest.mark.parametrize("method", [A1, A1CLASS, ACOSEG])
+@pytest.mark.parametrize(
+    "encoder", ["efficientnet-b0", "mobilenet_v2", "mit_b0", "timm-skresnet18", "tu-convnext_atto"]
+)
+def test_a_step_with_other_encoders(encoder, method):
+    network, losses = build_network(method, encoder, 3), []
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    images, masks = torch.randn(2, 3, 64, 64), torch.ones(2, 1, 64, 64)
+    for _ in range(2):
+        outputs = network(images)
+        losses.append(sum(lesion_losses(outputs, masks, torch.tensor([0, 2])).values()))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert outputs["mask"].shape == masks.shape
+    assert losses[1] < losses[0]
+
+
+def test_building_a_network_to_try_an_encoder_takes_no_random_numbers():
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        weights.append(next(build_network(A1, "mit_b0", 1, (64, 64)).parameters()))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "sentence"),
+    [
+        ("resnet7", "resnet7 is not an encoder"),
+        ("tu-resnet7", "tu-resnet7 is not an encoder"),
+        ("tu-hf-hub:owner/name", "is not an encoder"),  # nothing is downloaded for a name
+        ("tu-resnet18.no_such_weights", "can't be used: .*no_such_weights"),
+        ("tu-vit_tiny_patch16_224", "can't be used: DeepLabV3"),
+        ("tu-coat_mini", "can't be used: DeepLabV3"),
+        ("tu-bat_resnext26ts", "1/4 and 1/16 of a canvas of 144x176 px"),
+    ],
+)
+def test_an_unknown_or_unfit_encoder_is_an_error(encoder, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build_network(A1, encoder, 4, (144, 176))
 
 
 @pytest.mark.parametrize("method", [A1CLASS, ACOSEG])

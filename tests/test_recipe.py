@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import deeplesion_A1_train
+import deeplesion_A1class_train
+import deeplesion_A1coseg_train
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
-from common.recipe import METHODS, history_path, state_path
+import lits_A1class_train
+from common.recipe import METHODS, finished_path, history_path, state_path
 from common.run.cli import parse_train
 
 CLASS_WEIGHTS = {"mask": 50, "cluster": 1}
@@ -42,6 +46,24 @@ def test_a_trainings_files_lie_beside_its_checkpoint():
     checkpoint = Path("folder/a.b.pt")
     assert history_path(checkpoint) == Path("folder/a.b.history.csv")
     assert state_path(checkpoint) == Path("folder/a.b.state")
+    assert finished_path(checkpoint) == Path("folder/a.b.finished")
+
+
+@pytest.mark.parametrize(
+    ("script", "clusters", "name"),
+    [
+        (deeplesion_A1class_train, 190, "checkpoint_190.pt"),
+        (deeplesion_A1class_train, 3, "checkpoint_3.pt"),
+        (lits_A1class_train, 3, "LiTS_A1class_3.pt"),
+        (lits_A1class_train, 40, "LiTS_A1class_40.pt"),
+        (HAM_A1class_train, 3, "ham_a1class_3.pt"),
+        (HAM_A1class_train, 45, "ham_a1class.pt"),
+        (deeplesion_A1_train, 3, "checkpoint.pt"),
+        (deeplesion_A1coseg_train, 3, "checkpoint_coseg_190.pt"),  # without a cluster head K is no matter
+    ],
+)
+def test_a_checkpoints_name_tells_a_k_of_ones_own(script, clusters, name):
+    assert script.RECIPE.checkpoint_name(clusters) == name
 
 
 def test_a_training_describes_all_that_changes_its_result():

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from common.recist import fit_ellipse, mask_hull, shape_clusters
+from common.recist import fit_ellipse, mask_hull, quarter_radius, shape_clusters
 from common.utils.errors import UserError
 
 
@@ -62,3 +63,40 @@ def test_inertia_is_that_of_the_published_labels(shared):
     with np.load(shared / "golden" / "ham10000.npz") as golden:
         points, published = golden["recist"], golden["labels_k20"]
     assert inertia(points, shape_clusters(points, 20)) <= 1.03 * inertia(points, published)
+
+
+CROSS = np.array([[2, 10], [14, 10], [10, 4], [10, 12]], float)  # reaches 8 left, 4 right, 6 up, 2 down of (10, 10)
+
+
+def test_quarters_pass_through_the_ends_of_the_diameters():
+    radius = quarter_radius(CROSS, np.arange(20), np.arange(20))
+    assert radius[10, 10] == 0
+    assert radius[[10, 10, 4, 12], [2, 14, 10, 10]] == pytest.approx([1, 1, 1, 1])
+    assert radius[7, 6] == pytest.approx(np.hypot(4 / 8, 3 / 6))  # left and up: the quarter with half axes 8 and 6
+    assert radius[11, 13] == pytest.approx(np.hypot(3 / 4, 1 / 2))  # right and down: 4 and 2
+
+
+def test_quarters_of_a_sheared_mark_are_sheared():
+    x, y = np.arange(60), np.arange(60)
+    shear = np.array([[1, 0], [0.5, 1]])  # (x, y) -> (x + y / 2, y)
+    sheared = quarter_radius(CROSS @ shear, x, y)
+    for row, column in ((10, 2), (7, 6), (11, 13), (3, 12)):
+        straight = quarter_radius(CROSS, np.array([column]), np.array([row]))[0, 0]
+        assert quarter_radius(CROSS @ shear, np.array([column + row / 2]), np.array([row]))[0, 0] == pytest.approx(
+            straight
+        )
+    assert sheared.shape == (60, 60)
+
+
+def test_quarters_of_diameters_that_only_touch_lie_on_one_side():
+    touching = np.array([[2, 10], [14, 10], [10, 10], [10, 16]], float)
+    radius = quarter_radius(touching, np.arange(20), np.arange(20))
+    assert radius[12, 10] == pytest.approx(1 / 3)
+    assert radius[9, 10] > 100
+
+
+def test_quarters_of_tensors_are_those_of_arrays():
+    ends = np.stack([CROSS, CROSS[:, ::-1] + 3])
+    pixels = np.arange(20)
+    tensors = quarter_radius(torch.from_numpy(ends), torch.arange(20.0), torch.arange(20.0))
+    assert tensors.numpy() == pytest.approx(np.stack([quarter_radius(mark, pixels, pixels) for mark in ends]), rel=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.recist import Ellipse
-from common.weak_masks import ellipse_mask, grabcut_mask
+from common.weak_masks import QUARTERS_SCALE, ellipse_mask, grabcut_mask, quarters_mask
 
 
 def test_a_small_ellipse_by_hand():
@@ -77,3 +77,21 @@ def test_too_small_a_result_or_box_falls_back_to_the_ellipse():
 def test_an_ellipse_that_fills_the_image_works():
     image, _ = _spot(np.random.default_rng(3))
     assert grabcut_mask(image, np.ones((120, 120), np.uint8)).shape == (120, 120)
+
+
+def test_small_quarters_by_hand():
+    # Diameters from (1, 2) to (6, 2) and from (3, 0) to (3, 3) cross at (3, 2): reaches 2 left, 3 right, 2 up, 1 down.
+    ends = np.array([[1, 2], [6, 2], [3, 0], [3, 3]], float)
+    assert quarters_mask(ends, (5, 8), scale=1).tolist() == [
+        [0, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 1, 1, 1, 0],
+        [0, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_the_scale_of_quarters_is_that_of_their_radii():
+    ends = np.array([[10, 50], [90, 60], [40, 20], [60, 80]], float)
+    whole, default = (quarters_mask(ends, (120, 120), scale).sum() for scale in (1, QUARTERS_SCALE))
+    assert default / whole == pytest.approx(0.96**2, rel=0.01)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from common.benchmark.runner import WARM_UP_STEPS, BenchmarkConfig, Measurement, clock
+from common.benchmark.runner import BenchmarkConfig, Measurement, clock
 from common.data.dataset import LesionDataset
 from common.patches import SMALL_CANVAS
 
@@ -88,9 +88,9 @@ def time_training(trainer: "Trainer", batches: "Iterable[Batch]") -> float:
     """Train on batches as an epoch does; seconds until the device has finished."""
     from common.training.trainer import TrainState
 
-    start = clock(trainer.device.type)
+    start = clock(str(trainer.device))
     trainer.train_epoch(batches, TrainState(), stop=lambda: False)
-    return clock(trainer.device.type) - start
+    return clock(str(trainer.device)) - start
 
 
 def train(config: BenchmarkConfig) -> Measurement:
@@ -98,7 +98,7 @@ def train(config: BenchmarkConfig) -> Measurement:
     from common.model import count_flops
 
     trainer, loader = make_trainer(config), make_loader(config)
-    batch_size, warm_up = config.recipe.batch_size, WARM_UP_STEPS[config.device]
+    batch_size, warm_up = config.recipe.batch_size, config.warm_up
     batches = loader.batches(batch_size, np.arange((warm_up + config.steps) * batch_size) % len(loader))
     flops = count_flops(trainer.network, config.canvas)
     time_training(trainer, islice(batches, warm_up))
@@ -115,7 +115,7 @@ def train_network(config: BenchmarkConfig) -> Measurement:
     """Training steps on one batch that stays on the device: the network alone."""
     trainer = make_trainer(config)
     batch = next(make_loader(config).batches(config.recipe.batch_size))
-    time_training(trainer, repeat(batch, WARM_UP_STEPS[config.device]))
+    time_training(trainer, repeat(batch, config.warm_up))
     return Measurement(time_training(trainer, repeat(batch, config.steps)), config.steps * len(batch.rows))
 
 
@@ -128,7 +128,7 @@ def multiply(config: BenchmarkConfig) -> Measurement:
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     set_math_flags(device, precision)
-    side, products = 8192 if config.device == "cuda" else 1024, 20
+    side, products = 1024 if config.device == "cpu" else 8192, 20
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     for _ in range(3):  # warm-up

@@ -21,7 +21,7 @@ from skimage.feature import canny
 from sklearn.cluster import KMeans
 
 from common.benchmark import ours
-from common.benchmark.runner import WARM_UP_STEPS, BenchmarkConfig, Measurement, clock
+from common.benchmark.runner import BenchmarkConfig, Measurement, clock
 from common.data.images import read_image
 from common.patches import PATCH, patch_offset, resize_image, resize_mask, shrink_mask
 from common.recist import Ellipse
@@ -174,7 +174,7 @@ def train(config: BenchmarkConfig) -> Measurement:
 
     network = ours.untrained_model(config).network.to(config.device).train()
     optimizer = Adam(network.parameters(), lr=config.recipe.lr, foreach=False, fused=False)
-    warm_up, batch_size, start = WARM_UP_STEPS[config.device], config.recipe.batch_size, 0.0
+    warm_up, batch_size, start = config.warm_up, config.recipe.batch_size, 0.0
     for step, batch in enumerate(make_loader(config, (warm_up + config.steps) * batch_size)):
         if step == warm_up:
             start = clock(config.device)

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import platform
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +20,6 @@ from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
 from common.utils.provenance import package_versions
 
-WARM_UP_STEPS = {"cpu": 1, "cuda": 5}  # before the timed ones: memory is allocated, a GPU chooses its convolutions
-TIMED_STEPS = {"cpu": 3, "cuda": 30}  # unless a flag says otherwise
-
 
 @dataclass(frozen=True)
 class BenchmarkConfig(TrainConfig):
@@ -33,6 +29,11 @@ class BenchmarkConfig(TrainConfig):
     scratch: Path  # a folder for temporary files
     steps: int  # timed training steps; warm-up steps come before them
     lesions: int  # at most this many are used where the time per lesion does not depend on their number
+
+    @property
+    def warm_up(self) -> int:
+        """Training steps before the timed ones: memory is allocated, a GPU chooses its convolutions."""
+        return 1 if self.device == "cpu" else 5
 
     def open_lesions(self) -> tuple[LesionDataset, np.ndarray]:
         """The prepared folder, and the row numbers of the lesions that are used, whatever their split."""
@@ -46,8 +47,8 @@ def make_config(recipe: Recipe, dataset: LesionDataset, **settings: Any) -> Benc
 
     flags = ["--prepared", str(dataset.folder), "--protocol", dataset.metadata["protocol"], "--encoder-weights", "none"]
     values = {**vars(parse_train(recipe, None, flags)), **settings}
-    values["device"] = pick_device(values["device"]).type
-    return BenchmarkConfig(**values | {"steps": values["steps"] or TIMED_STEPS[values["device"]]})
+    values["device"] = str(pick_device(values["device"]))
+    return BenchmarkConfig(**values | {"steps": values["steps"] or (3 if values["device"] == "cpu" else 30)})
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class TimedRun:
 
     measurement: Any  # a `Measurement` in the speed benchmark
     wall_seconds: float  # from before the process was started until the function returned
-    memory: int  # peak resident bytes; an upper bound where the function started processes itself
+    memory: int  # peak resident bytes, an upper bound where the function started processes; 0 elsewhere than on Linux
     gpu_memory: int  # peak bytes allocated on a GPU; 0 without one
 
 
@@ -80,26 +81,36 @@ def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> TimedRun
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int, int]:
     with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
         result = function(*arguments)
+    torch = sys.modules.get("torch")  # only where the function imported it
+    gpus = [torch.cuda.max_memory_allocated(gpu) for gpu in range(torch.cuda.device_count())] if torch else []
+    return result, _peak_memory(), max(gpus, default=0)
+
+
+def _peak_memory() -> int:
+    if sys.platform != "linux":
+        return 0
+    import resource
+
     # Only the largest child process is known; as many as there are cores may have been that large at once.
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 * (os.cpu_count() or 1)
-    torch = sys.modules.get("torch")  # only where the function imported it
-    return result, resident_memory("VmHWM") + children, torch.cuda.max_memory_allocated() if torch else 0
+    return resident_memory("VmHWM") + children
 
 
 def resident_memory(kind: str) -> int:
     """Bytes of this process in memory, by Linux's name: "VmHWM" peak, "RssAnon" its own, "RssFile" mapped files.
 
-    Unlike ``getrusage``, the peak does not include the process that started this one.
+    Unlike ``getrusage``, the peak does not include the process that started this one. 0 elsewhere than on Linux.
     """
-    return int(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0]) * 1024
+    status = Path("/proc/self/status")
+    return int(status.read_text().partition(f"{kind}:")[2].split()[0]) * 1024 if status.is_file() else 0
 
 
 def clock(device: str) -> float:
-    """Seconds on a monotonic clock, once a "cuda" device has finished its queued work."""
-    if device == "cuda":
-        from torch.cuda import synchronize
+    """Seconds on a monotonic clock, once a GPU has finished its queued work."""
+    if device != "cpu":
+        from torch.accelerator import synchronize
 
-        synchronize()
+        synchronize(device)
     return time.monotonic()
 
 

@@ -25,8 +25,8 @@ from common.patches import SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
-from common.utils.arguments import Parser, positive
-from common.utils.files import write_csv, write_json
+from common.utils.arguments import Parser, device_name, positive
+from common.utils.files import check_writable, write_csv, write_json
 
 _CHUNK = 256  # lesions that are copied at a time
 _STEPS = 5  # of a training whose memory is measured
@@ -73,7 +73,8 @@ def start_training(config: BenchmarkConfig, began: float) -> dict[str, float]:
         trainer.step((batch,))
     for _ in batches:
         pass
-    memory = {name: resident_memory(kind) / 2**30 for name, kind in (("own_GiB", "RssAnon"), ("mapped_GiB", "RssFile"))}
+    kinds = {"own_GiB": "RssAnon", "mapped_GiB": "RssFile"}
+    memory = {name: resident_memory(kind) / 2**30 for name, kind in kinds.items() if sys.platform == "linux"}
     return {"seconds": seconds, **memory}
 
 
@@ -104,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of scaling.json (default bench)")
     add("--encoder", default="resnet18", metavar="NAME", help="default resnet18")
     add("--canvas", type=parse_canvas, default=SMALL_CANVAS, metavar="HxW", help="default 128x128")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
     args = parser.parse_args(arguments)
+    check_writable(args.out, "pass another --out")
     recipe = find_methods(find_folder(args.dataset))[A1CLASS.name].recipe
     settings = {"encoder": args.encoder, "canvas": args.canvas, "device": args.device, "data": args.prepared.parent}
     with tempfile.TemporaryDirectory() as scratch:

@@ -26,9 +26,9 @@ from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS, ENCODER
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
-from common.utils.arguments import Parser, positive
+from common.utils.arguments import Parser, device_name, positive
 from common.utils.errors import UserError
-from common.utils.files import atomic_path, write_json
+from common.utils.files import atomic_path, check_writable, write_json
 
 
 class Metric(NamedTuple):
@@ -127,7 +127,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=positive, metavar="N", help="timed training steps (default 3; on a GPU 30)")
     add("--rounds", type=positive, default=3, metavar="N", help="measurements of each (default 3)")
     add("--lesions", type=positive, default=100, metavar="N", help="that the published way prepares (default 100)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="the project's; published is fp32")
     add("--compile", action="store_true", help="compile the project's network")
     return parser.parse_args(arguments)
@@ -156,6 +156,7 @@ def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     args = parse(arguments)
+    check_writable(args.out, "pass another --out")
     selected = [comparison for comparison in comparisons(args.canvas) if comparison.group in args.only]
     works = dict.fromkeys(work for comparison in selected for work in (comparison.peer, comparison.ours))
     with tempfile.TemporaryDirectory() as scratch:

@@ -15,7 +15,7 @@
                   presence means the folder is whole
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -30,6 +30,7 @@ from common.utils.files import read_csv, read_json
 
 FORMAT = 2
 SPLITS = ("train", "val", "test")
+_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 TABLES = ("lesions.csv", "dropped.csv", "prepared.json")
 _REQUIRED = {
     "dataset": str,
@@ -97,10 +98,30 @@ class Unreadable(Dropped):
 Outcome = Lesion | Dropped
 
 
+def describe_empty(splits: Iterable[str]) -> str:
+    """What to say of ``splits`` without lesions."""
+    return (
+        f"no {' or '.join(_SPLIT_NAMES[split] for split in splits)} lesions; training needs training and validation "
+        "lesions, evaluation test lesions or another --split: add images, volumes or patients, or split them otherwise"
+    )
+
+
 def read_metadata(folder: Path) -> dict[str, Any] | None:
     """The content of a finished folder's `prepared.json`; None where there is none."""
     path = folder / "prepared.json"
     return read_json(path) if path.is_file() else None
+
+
+def prepared_clusters(folder: Path, info: DatasetInfo) -> int:
+    """K of the arrays in ``folder``; the published one while there are none."""
+    return (read_metadata(folder) or {}).get("clusters") or info.clusters
+
+
+def _prepare_command(folder: Path, info: DatasetInfo) -> str:
+    if folder == info.folder / info.data / "prepared":
+        return info.prepare_command
+    where = f"--data {folder.parent}" if folder.name == "prepared" else f"--prepared {folder}"
+    return f"{info.prepare_command} {where}"
 
 
 @dataclass(frozen=True)
@@ -137,32 +158,38 @@ class LesionDataset:
         return cls(folder, metadata, lesions)
 
     @classmethod
-    def open_for(cls, folder: Path, info: DatasetInfo, protocol: Protocol, clusters: int | None = None) -> Self:
-        """Open ``folder``, checking that it is what a recipe needs.
-
-        Args:
-            folder: `<data folder>/prepared`.
-            info: the dataset whose lesions they must be.
-            protocol: under which they must have been made.
-            clusters: the K they must have; None where the recipe has no use for clusters.
+    def open_for(
+        cls, folder: Path, info: DatasetInfo, protocol: Protocol | None = None, clusters: int | None = None
+    ) -> Self:
+        """Open ``folder``, `<data folder>/prepared` by default, and `check` it.
 
         Raises:
             UserError: missing, damaged, or made with other settings; names the command that mends it.
         """
-        command = info.prepare_command
-        if folder != info.folder / info.data / "prepared":
-            command += f" --data {folder.parent}" if folder.name == "prepared" else f" --prepared {folder}"
+        command = _prepare_command(folder, info)
+        if read_metadata(folder) is None:
+            raise UserError(
+                f"{folder} is missing or unfinished; run {command} first, or pass --prepared DIR if it is elsewhere"
+            )
         dataset = cls.open(folder, f"run {command}")
-        wanted: dict[str, Any] = {"dataset": info.name, "protocol": protocol}
-        if clusters is not None:
-            wanted["clusters"] = clusters
-        for key, value in wanted.items():
-            if dataset.metadata.get(key) != value:
-                raise UserError(
-                    f"{folder} was made with {key} {dataset.metadata.get(key)}, but {value} is asked for; "
-                    f"run {command} --protocol {protocol}" + (f" --clusters {clusters}" if clusters else "")
-                )
+        dataset.check(info, protocol, clusters)
         return dataset
+
+    def check(self, info: DatasetInfo, protocol: Protocol | None = None, clusters: int | None = None) -> None:
+        """Check that these are lesions of a dataset, prepared under a protocol and with a K; None means any.
+
+        Raises:
+            UserError: they are not; names the command that mends it.
+        """
+        own = self.metadata
+        for name, value in {"dataset": info.name, "protocol": protocol, "clusters": clusters}.items():
+            if value is not None and own[name] != value:
+                flags = f"--protocol {protocol or own['protocol']} --clusters {clusters or own['clusters']}"
+                raise UserError(
+                    f"{self.folder} was made with {name} {own[name]}, but {value} is asked for; "
+                    f"run {_prepare_command(self.folder, info)} {flags}"
+                    + (", or leave --clusters out" if name == "clusters" else "")
+                )
 
     def array(self, name: str) -> np.ndarray:
         """Map `<name>.npy` read-only.
@@ -208,5 +235,5 @@ class LesionDataset:
         of_split = [[i for i, row in enumerate(self.lesions) if row["split"] == name][:limit] for name in wanted]
         rows = sorted(row for rows in of_split for row in rows)
         if not rows:
-            raise UserError(f"{self.folder} has no lesions in the split {split}")
+            raise UserError(f"{self.folder} has {describe_empty(wanted)}")
         return np.array(rows)

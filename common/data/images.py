@@ -1,5 +1,7 @@
 """Image files, and how a lesion's image and outline look on screen."""
 
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,8 +9,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from common.utils.errors import UserError
-from common.utils.files import atomic_path
+from common.patches import resize_image
+from common.utils.errors import UserError, join_names
+from common.utils.files import atomic_path, describe_folder
 
 Colour = tuple[int, int, int]
 """RGB, 0..255."""
@@ -19,10 +22,29 @@ VERMILION, PURPLE, NAVY = (213, 94, 0), (204, 121, 167), (0, 114, 178)
 SCALE = 2
 """`outline` enlarges images by this factor, so that its thin line does not hide the border."""
 
+SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .dib .tif .tiff .webp .jp2 .gif .ppm .pgm .pbm .pnm".split())
+"""Names of images end so; OpenCV decodes them all."""
 _SIGNATURES = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
 """First and last bytes of a JPEG and of a PNG."""
+_EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(?=II\*\0|MM\0\*)", re.DOTALL)
+"""What stands before the EXIF of a JPEG, a PNG and a WebP (with its size); a JPEG's is in the first 64 KiB."""
 _TAIL = 4096
 """Cameras and editors may append a few bytes after the end marker, so it is searched for in this many last bytes."""
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images directly in a folder, by their suffix in upper or lower case, sorted; hidden files are passed over.
+
+    Raises:
+        UserError: there are none.
+    """
+    files = sorted(path for path in folder.glob("[!.]*") if not path.is_dir())
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise UserError(f"no image is in {folder}: {describe_folder(folder)}; images end in {', '.join(SUFFIXES)}")
+    if others := [path.name for path in files if path not in images]:
+        print(f"{folder}: {join_names(others)}: not named like an image, left out", file=sys.stderr)
+    return images
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -58,6 +80,11 @@ class Photo(NamedTuple):
     orientation: int = 1  # EXIF's, from 1 to 8, of the stored picture; 1: stored as it is shown
     notes: tuple[str, ...] = ()  # sentences for the user
 
+    def patch(self, *, rgb: bool) -> np.ndarray:
+        """All of the image as the (120, 120, 3) patch: RGB, or BGR as published (FACTS.md 4.1)."""
+        patch = resize_image(self.pixels)
+        return np.ascontiguousarray(patch[..., ::-1]) if rgb else patch
+
 
 def read_photo(path: Path) -> Photo:
     """Read a colour or grey image of 8 bits, or of 16 that are used, and turn it as its EXIF orientation says.
@@ -84,13 +111,12 @@ def read_photo(path: Path) -> Photo:
 
 
 def read_orientation(path: Path) -> int:
-    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1, which turns nothing, where there is none."""
+    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1, which turns nothing, where there is none."""
     content = path.read_bytes()
-    mark, end = (b"eXIf", None) if content.startswith(b"\x89PNG") else (b"Exif\0\0", 1 << 16)  # a JPEG's comes first
-    start = content.find(mark, 0, end)
-    tiff = content[start + len(mark) :] if start >= 0 else b""
-    if tiff[:2] not in (b"II", b"MM"):
+    mark = _EXIF.search(content, 0, 1 << 16 if content.startswith(b"\xff\xd8") else len(content))
+    if not mark:
         return 1
+    tiff = content[mark.end() :]
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(tiff[at : at + size], "little" if tiff[:2] == b"II" else "big")

@@ -141,7 +141,8 @@ class LesionLoader:
         return bool(self._resident) or size < torch.cuda.mem_get_info(self.device)[0] // 4
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
+        # Only CUDA keeps the source until an asynchronous copy is over.
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
 
 def _split_batches(rows: np.ndarray, size: int, remainder: Remainder, smallest: int) -> list[np.ndarray]:

@@ -1,7 +1,6 @@
 """Making a prepared folder: on all cores, with a line for every lesion that is dropped, whole or not at all."""
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -14,13 +13,23 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from common.data.arrays import ArrayWriter
-from common.data.dataset import FORMAT, SPLITS, TABLES, Dropped, Outcome, Unreadable, read_metadata
+from common.data.dataset import (
+    FORMAT,
+    SPLITS,
+    TABLES,
+    Dropped,
+    Outcome,
+    Unreadable,
+    describe_empty,
+    read_metadata,
+)
 from common.recipe import DatasetInfo, Protocol
-from common.recist import shape_clusters
-from common.utils.errors import UserError
-from common.utils.files import atomic_path, write_csv, write_json
+from common.recist import check_clusters, shape_clusters
+from common.utils.errors import UserError, join_names
+from common.utils.files import atomic_path, check_writable, write_csv, write_json
 from common.utils.parallel import Job, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import fingerprint, package_versions
@@ -75,6 +84,7 @@ def preprocess(
     assign_splits: Callable[[list[dict[str, Any]]], list[str]],
     *,
     dropped: Iterable[Dropped] = (),
+    most_lesions: int | None = None,
     force: bool = False,
     refresh: bool = False,
     skip_bad: bool = False,
@@ -91,6 +101,7 @@ def preprocess(
         assign_splits: given the rows of `lesions.csv`, names each row's split; may add to each row an "order", the
             lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
+        most_lesions: how many there will be at most, if that is known.
         force: make the folder anew even if it is there.
         refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
         skip_bad: go on without lesions whose files are unreadable.
@@ -99,12 +110,15 @@ def preprocess(
 
     Raises:
         UserError: from ``make_lesions`` or ``assign_splits``; unreadable files, once all of them are listed; no usable
-            lesion; fewer lesions than clusters; something other than prepared arrays stands at ``folder``.
+            lesion; fewer lesions than clusters; ``folder`` can't be written to, or holds something else.
     """
+    check_writable(folder.parent, "pass another --prepared")
     with _exclusive(folder):
         _check_replaceable(folder)
         if not force and _is_current(config, folder, refresh):
             return
+        if most_lesions is not None:
+            check_clusters(config.clusters, most_lesions)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
@@ -122,10 +136,11 @@ def preprocess(
                                 notes.setdefault(note, []).append(outcome.name)
             _stop_at_unreadable(all_dropped, skip_bad)
             for note, names in notes.items():
-                more = f" and {len(names) - 3} more" if names[3:] else ""
-                print(f"{', '.join(names[:3])}{more}: {note}", file=sys.stderr)
+                print(f"{join_names(names)}: {note}", file=sys.stderr)
             metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
         print(f"{folder}: {_counts(metadata)}")
+        if empty := [name for name, count in metadata["splits"].items() if not count]:
+            print(f"warning: {describe_empty(empty)}", file=sys.stderr)
 
 
 def or_unreadable(name: str, make: Callable[[], list[Outcome]]) -> list[Outcome]:
@@ -230,10 +245,11 @@ def _counts(metadata: Mapping[str, Any]) -> str:
 def _exclusive(folder: Path) -> Iterator[None]:
     """Let one process at a time prepare ``folder``; the others wait, and say so."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process is preparing {folder}; waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        print(f"another process is preparing {folder}; waiting for it", file=sys.stderr, flush=True)
+        held = lock.acquire()
+    with held:
         yield

@@ -15,6 +15,7 @@ from common.evaluation.results import print_metrics, write_results
 from common.metrics import lesion_metrics
 from common.utils.arguments import Parser, positive
 from common.utils.errors import UserError
+from common.utils.files import check_writable
 from common.utils.progress import progress
 
 BASELINES = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}  # weak masks, and how tables call them
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.truth not in arrays:
         masks = "human masks" if args.truth == "truth" else f"{args.truth} masks"
         raise UserError(f"{args.prepared} has no {masks} to score against")
+    check_writable(args.results, "pass another --results")
     for name in BASELINES:
         if name in arrays and name != args.truth:
             score_baseline(dataset, name, args.truth, args.split, args.limit, args.results)

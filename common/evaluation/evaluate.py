@@ -19,6 +19,7 @@ from common.training.checkpoint import load_model_for
 from common.training.device import pick_device
 from common.training.distributed import SINGLE_PROCESS, World, process_group
 from common.utils.errors import UserError
+from common.utils.files import check_writable
 from common.utils.parallel import parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import digest, sha256
@@ -40,14 +41,16 @@ def evaluate(config: EvalConfig) -> None:
 
 
 def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
+    info, method = config.recipe.dataset, config.recipe.method
+    dataset = LesionDataset.open_for(config.prepared, info, clusters=config.clusters if method.cluster_head else None)
     model = load_model_for(config)
-    dataset = LesionDataset.open_for(config.prepared, config.recipe.dataset, model.protocol)
+    dataset.check(info, model.protocol)
     check_preprocessing(dataset, config.checkpoint, model.settings)
     rows = rows_to_score(dataset, config, model.protocol)
     truth = read_truth(dataset, config, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
     seen = seen_in_training(dataset, config, model.settings, rows)
-    config.results.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is told before the work, not after
+    check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision)
     start = time.monotonic()
     loader = LesionLoader(dataset, rows, "ellipse", model.canvas, device, world.rank, world.size)

@@ -16,6 +16,7 @@ from common.utils.provenance import digest, package_versions
 if TYPE_CHECKING:
     import pandas as pd
 
+UNDEFINED_NOTE = "nan: undefined, as a distance needs two masks and every predicted one is empty."
 _COLUMNS = (*METRICS, *EXTRA_METRICS)
 _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings": dict, "lesions": int}
 _OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
@@ -80,6 +81,8 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
         spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
         published = f"paper {summary['published'][name][0]:.2f}" if summary.get("published") else ""
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())
+    if any(np.isnan(summary[name]) for name in METRICS):
+        print(f"  {UNDEFINED_NOTE}")
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
@@ -130,7 +133,8 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
     evaluations: list[dict[str, Any]] = []
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder of results; run an eval script first")
+            remedy = f"name its folder, {folder.parent}" if folder.is_file() else "run an eval script first"
+            raise UserError(f"{folder} is not a folder of results; {remedy}")
         for path in sorted(folder.rglob("*.json")):
             try:
                 evaluations += filter(None, [read_evaluation(path)])

@@ -10,7 +10,7 @@ import numpy as np
 from common.data.images import BLUE, ORANGE, SCALE, outline
 from common.patches import PATCH
 
-_LONGEST_SIDE = 1024  # px; a larger image is reduced before the overlay is drawn
+LONGEST_SIDE = 1024  # px; a larger image is reduced before the overlay is drawn
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ class LesionImage:
     """mm from row to row, from column to column and, in a volume, from slice to slice; None if unknown."""
 
 
-def draw_overlay(image: np.ndarray, mask: np.ndarray, diameter_ends: Iterable[np.ndarray]) -> np.ndarray:
+def draw_overlay(
+    image: np.ndarray, mask: np.ndarray, diameter_ends: Iterable[np.ndarray], longest: int = LONGEST_SIDE
+) -> np.ndarray:
     """Draw a (H, W) 0/1 mask's outline and each lesion's `Diameters.ends` on a (H, W, 3) uint8 RGB image.
 
-    The result is reduced to 1024 px where the image is larger, then enlarged by `SCALE`.
+    An image whose longer side has more than ``longest`` px is reduced first; the result is enlarged by `SCALE`.
     """
-    scale = min(1.0, _LONGEST_SIDE / max(mask.shape))
+    scale = min(1.0, longest / max(mask.shape))
     if scale < 1:
         size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.inference.predictor import read_preprocessing
 from common.model import PatchNet
 from common.patches import PATCH
 from common.recipe import EvalConfig
 from common.training.checkpoint import TrainedModel, load_model_for
 from common.utils.errors import UserError
-from common.utils.files import atomic_path
+from common.utils.files import atomic_path, check_writable
 from common.utils.provenance import sha256
 
 OPSET = 18  # the version that PyTorch's exporter writes natively; any other would be converted from it
@@ -43,8 +44,9 @@ def export(config: EvalConfig) -> None:
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise UserError("--export onnx needs the package onnxscript; pip install -r requirements.txt")
+    check_writable(config.checkpoint.parent, "copy the checkpoint elsewhere and pass that --checkpoint")
     model = load_model_for(config)
-    preprocessing = read_preprocessing(config, model)
+    preprocessing = read_preprocessing(model, config.recipe.dataset)
     network = ExportNet(model, bgr=preprocessing["channels"] == "bgr").eval()
     program = torch.onnx.export(
         network,
@@ -62,13 +64,6 @@ def export(config: EvalConfig) -> None:
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
     print(f"{path} written: {INPUT} -> {', '.join(network.output_names)}, opset {OPSET}")
-
-
-def read_preprocessing(config: EvalConfig, model: TrainedModel) -> dict[str, Any]:
-    """How the network's patches were made: as its checkpoint says, else as published (FACTS.md section 3)."""
-    dataset = config.recipe.dataset
-    rgb = model.protocol == "corrected" and dataset.channels == "bgr"
-    return {"channels": "rgb" if rgb else dataset.channels, **model.settings.get("preprocessing", {})}
 
 
 def describe_model(config: EvalConfig, model: TrainedModel, preprocessing: Mapping[str, Any]) -> dict[str, str]:

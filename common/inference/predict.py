@@ -5,22 +5,23 @@ A dataset's script cuts the lesions' patches and pastes the predictions back; ev
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.data.dataset import Unreadable
 from common.data.images import write_image
 from common.inference.lesion_image import LesionImage, LesionPatch, draw_overlay
+from common.inference.lesion_page import PAGE, draw_thumbnail, write_page
 from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
-from common.utils.arguments import Parser
-from common.utils.errors import UserError
-from common.utils.files import write_csv
+from common.utils.arguments import Parser, device_name
+from common.utils.errors import UserError, join_names
+from common.utils.files import check_writable, write_csv
 
 if TYPE_CHECKING:
     from common.inference.predictor import Predictor
@@ -31,19 +32,23 @@ _RESULTS_HELP = f"""
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
 known, mm; mL for a lesion on several slices. An empty mask has area and diameters 0. Where a mask has several parts
 (the column parts), the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border
-of its patch and the lesion may be larger than measured.
+of its patch and the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
 """
 _IMAGES_IN_MEMORY = 8
 
 
-def predict_parser(description: str | None, lesions_help: str = "") -> argparse.ArgumentParser:
-    """The flags that the three predict scripts share; a script adds its inputs.
+def predict_parser(
+    description: str | None, lesions_help: str = "", checkpoint: Path | None = None
+) -> argparse.ArgumentParser:
+    """The flags that all predict scripts share; a script adds its inputs.
 
-    ``lesions_help`` is the format of the lesions CSV; it is empty for a script without ``--lesions``.
+    ``lesions_help`` is the format of the lesions CSV; it is empty for a script without ``--lesions``. ``checkpoint`` is
+    the default one; without it, --checkpoint must be given.
     """
     parser = Parser(description=f"{description}{_RESULTS_HELP}", epilog=lesions_help)
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="PATH", help="ours, or a released one")
+    text = f"default {checkpoint}" if checkpoint else "ours, or a released one"
+    add("--checkpoint", type=Path, default=checkpoint, required=checkpoint is None, metavar="PATH", help=text)
     if lesions_help:
         add("--lesions", type=Path, required=True, metavar="CSV", help="where the lesions are; see below")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results, made if need be")
@@ -51,7 +56,7 @@ def predict_parser(description: str | None, lesions_help: str = "") -> argparse.
     add("--encoder", metavar="NAME", help=f"{note} {ENCODER}")
     add("--canvas", type=parse_canvas, metavar="HxW", help=f"px the network sees ({note} {CANVAS[0]}x{CANVAS[1]})")
     add("--protocol", choices=PROTOCOLS, help=f"{note} released")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
     return parser
 
@@ -69,9 +74,7 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
     for path in inputs:
         if out.is_dir() and path.parent.samefile(out):
             raise UserError(f"--out {out} holds the input {path.name}; choose a folder of its own for the results")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass  # raises where the folder can't be written to
+    check_writable(out, "pass another --out")
     from common.inference.predictor import Predictor  # torch is imported only once the command line is understood
 
     network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
@@ -100,46 +103,78 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 def predict(
     predictor: "Predictor",
-    images: Iterable[LesionImage],
+    images: Iterable[LesionImage | Unreadable],
     out: Path,
     save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
 ) -> None:
     """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
 
-    The folder ``out`` gets overlays, `measurements.csv`, and masks as PNGs of 0 and 255, unless ``save_mask`` takes an
-    image and the (H, W) uint8 0/1 mask of all its lesions.
+    The folder ``out`` gets overlays, `measurements.csv`, `index.html`, and masks as PNGs of 0 and 255, unless
+    ``save_mask`` takes an image and the (H, W) uint8 0/1 mask of all its lesions.
+
+    Raises:
+        UserError: images are unreadable; they are listed once the results of all others are written.
     """
     rows: list[dict[str, Any]] = []
-    for image, masks in _predict_masks(predictor, images):
-        union, diameter_ends = np.bitwise_or.reduce([mask for mask, _ in masks]), []
-        for patch, (mask, cut) in zip(image.patches, masks, strict=True):
-            measurements, ends = measure_lesion(mask, image.spacing)
-            columns = {"input": image.source, "lesion": patch.lesion, "slice": image.slice, "mask": image.mask_file}
-            rows.append(columns | measurements | {"cut": int(cut)})
-            diameter_ends.append(ends)
+    pictures: dict[tuple[str, int | None], str] = {}
+    unreadable: list[str] = []
+
+    def readable() -> Iterator[LesionImage]:
+        for image in images:
+            if isinstance(image, Unreadable):
+                unreadable.append(image.reason)
+            else:
+                yield image
+
+    for image, masks in _predict_masks(predictor, readable()):
+        union = np.bitwise_or.reduce([mask for mask, _ in masks])
+        image_rows, diameter_ends = _measure(image, masks)
+        rows += image_rows
         if save_mask:
             save_mask(image, union)
         else:
             write_image(out / image.mask_file, union * 255)
         write_image(out / f"{image.name}_overlay.png", draw_overlay(image.rgb, union, diameter_ends)[..., ::-1])
-    lesions = merge_slices(rows)
-    write_csv(out / MEASUREMENTS, lesions, COLUMNS)
-    empty = sum(row["area_px"] == 0 for row in lesions)
-    print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
-    if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
-        names = ", ".join(cut_off[:5]) + (", ..." if len(cut_off) > 5 else "")
-        print(
-            f"warning: cut off by the patch (see the column cut): {names}; these lesions may be larger than measured; "
-            "give a box or RECIST end points that hold them",
-            file=sys.stderr,
-        )
+        pictures[image.source, image.slice] = draw_thumbnail(image.rgb, union, diameter_ends)
+    if rows:
+        lesions = merge_slices(rows)
+        write_csv(out / MEASUREMENTS, lesions, COLUMNS)
+        write_page(out / PAGE, lesions, pictures, unreadable)
+        _print_summary(out, lesions)
+    rest = f"the others are done, in {out}" if rows else "nothing is written"
+    if len(unreadable) == 1:
+        raise UserError(f"{unreadable[0]} ({rest})")
+    if unreadable:
+        print(*unreadable, sep="\n", file=sys.stderr)
+        raise UserError(f"{len(unreadable)} images can't be read, as listed above; {rest}")
 
 
 Look = tuple[np.ndarray, bool]  # the (H, W) uint8 0/1 mask of a lesion, and whether the patch's border cuts it off
 
 
-def _predict_masks(predictor: "Predictor", images: Iterable[LesionImage]) -> Iterator[tuple[LesionImage, list[Look]]]:
-    images = iter(images)
+def _measure(image: LesionImage, masks: Sequence[Look]) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """A row for each lesion of an image, and the ends of its diameters."""
+    rows, diameter_ends = [], []
+    for patch, (mask, cut) in zip(image.patches, masks, strict=True):
+        measurements, ends = measure_lesion(mask, image.spacing)
+        columns = {"input": image.source, "lesion": patch.lesion, "slice": image.slice, "mask": image.mask_file}
+        rows.append(columns | measurements | {"cut": int(cut)})
+        diameter_ends.append(ends)
+    return rows, diameter_ends
+
+
+def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
+    empty = sum(row["area_px"] == 0 for row in lesions)
+    print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
+    if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
+        print(
+            f"warning: cut off by the patch (see the column cut): {join_names(cut_off)}; these lesions may be larger "
+            "than measured; give a box or RECIST end points that hold them",
+            file=sys.stderr,
+        )
+
+
+def _predict_masks(predictor: "Predictor", images: Iterator[LesionImage]) -> Iterator[tuple[LesionImage, list[Look]]]:
     while group := list(islice(images, _IMAGES_IN_MEMORY)):
         predictions = iter(predictor.probabilities([patch.image for image in group for patch in image.patches]))
         for image in group:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,12 @@ from common.training.device import (
 from common.utils.errors import UserError
 
 BATCH_SIZE = 8  # default number of patches in a batch
+
+
+def read_preprocessing(model: TrainedModel, dataset: DatasetInfo) -> dict[str, Any]:
+    """How a network's patches were made: as its checkpoint says, else as published (FACTS.md section 3)."""
+    rgb = model.protocol == "corrected" and dataset.channels == "bgr"
+    return {"channels": "rgb" if rgb else dataset.channels, **model.settings.get("preprocessing", {})}
 
 
 class Predictor:

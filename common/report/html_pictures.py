@@ -1,6 +1,5 @@
 """The HTML report's pictures, as data: URIs."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,16 +21,11 @@ from common.report.figures.galleries import lesion_image
 from common.report.figures.page import rgb
 from common.report.runs import RunGroup
 from common.report.significance import lesion_table, mean_by_lesion
+from common.utils.pages import data_uri
 from common.utils.provenance import sha256
 
 GAP = 4  # px of white between the panels of a strip
 _sha256 = cache(sha256)  # checkpoints are large, and each is looked for more than once
-
-
-def find_dataset(run: Mapping[str, Any], datasets: Sequence[LesionDataset]) -> LesionDataset | None:
-    """The lesions that a run scored; None where they are not at hand, or were prepared in another way since."""
-    scored = [dataset for dataset in datasets if dataset.metadata["dataset"] == run["dataset"]]
-    return next((dataset for dataset in scored if run.get("prepared") in (None, dataset.identity)), None)
 
 
 def find_checkpoint(run: Mapping[str, Any], folders: Sequence[Path]) -> Path | None:
@@ -83,7 +77,7 @@ def _strip(dataset: LesionDataset, truth: str, row: int, prediction: np.ndarray)
     masks = ((nothing, BLUE), (reference, GREEN), (dataset.array("ellipse")[row], ORANGE), (prediction, BLUE))
     gap = np.full((len(image) * SCALE, GAP, 3), 255, np.uint8)
     strip = np.hstack([part for mask, colour in masks for part in (gap, outline(image, mask, colour))][1:])
-    return _uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+    return data_uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes(), "png")
 
 
 def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
@@ -110,7 +104,7 @@ def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
     figure.supylabel("Dice", fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return _uri(buffer.getvalue())
+    return data_uri(buffer.getvalue(), "png")
 
 
 def learning_curves(groups: Sequence[RunGroup], folders: Sequence[Path]) -> str | None:
@@ -121,8 +115,4 @@ def learning_curves(groups: Sequence[RunGroup], folders: Sequence[Path]) -> str 
         return None
     with TemporaryDirectory() as folder:
         draw_histories(path := Path(folder) / "curves.png", histories)
-        return _uri(path.read_bytes())
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        return data_uri(path.read_bytes(), "png")

@@ -38,6 +38,7 @@ METHOD_SETTINGS = {
     "patience": "patience {}",
     "loss_weights": "loss {}",
     "clusters": "K {}",
+    "checkpoint": "checkpoint {:.8}",
 }  # in which comparable groups may differ, as the methods' recipes do
 
 
@@ -101,15 +102,12 @@ def group_runs(evaluations: Iterable[Mapping[str, Any]]) -> list[RunGroup]:
     """
     groups: dict[tuple[Any, ...], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for evaluation in evaluations:
-        runs, seed = groups[_describe(evaluation)], evaluation["settings"].get("seed")
-        identity = evaluation.get("checkpoint", {}).get("sha256", seed)
-        twins = [run for run in runs.values() if run["settings"].get("seed") == seed is not None]
-        if twins and identity not in runs:
+        twin = groups[_describe(evaluation)].setdefault(evaluation["settings"].get("seed"), evaluation)
+        if twin.get("checkpoint", {}).get("sha256") != evaluation.get("checkpoint", {}).get("sha256"):
             raise UserError(
-                f"{twins[0]['path']} and {evaluation['path']} are evaluations of different checkpoints with the same "
+                f"{twin['path']} and {evaluation['path']} are evaluations of different checkpoints with the same "
                 "settings and seed; remove one of them"
             )
-        runs.setdefault(identity, evaluation)
     return [
         RunGroup(dataset, label, target, lesions, dict(settings), list(runs.values()))
         for (dataset, label, target, lesions, settings, _), runs in groups.items()
@@ -128,6 +126,8 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
     settings = training | scoring | {"trained": ", ".join(texts) or None}
     if evaluation["split"] == "test":  # of the others that goes without saying
         settings["seen_in_training"] = evaluation.get("seen_in_training") or None
+    if settings.get("seed") is None:  # a checkpoint that says nothing of its training may differ in more than the seed
+        settings["checkpoint"] = evaluation.get("checkpoint", {}).get("sha256")
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:
         settings["clusters"] = None
     names = [name for name in (*SHARED_SETTINGS, *METHOD_SETTINGS) if settings.get(name) is not None]

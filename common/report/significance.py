@@ -19,7 +19,7 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    p: float  # of Wilcoxon's signed-rank test over lesions, of Student's t-test over seeds; NaN where nothing differs
+    p: float  # of Wilcoxon's signed-rank test over lesions, of Student's t-test over seeds; NaN without spread
     lesions: int
 
 
@@ -34,6 +34,13 @@ class Comparison(NamedTuple):
 def interval_text(difference: Difference | None) -> str:
     """The interval of a fraction's difference in percentage points; empty where there is none."""
     return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
+
+
+def p_text(difference: Difference) -> str:
+    """The p of a difference; "identical" where there is none at all, empty where nothing tells how large chance is."""
+    if np.isnan(difference.p):
+        return "" if difference.mean else "identical"
+    return f"{difference.p:.2g}"
 
 
 def paired_difference(ours: "pd.Series", theirs: "pd.Series") -> Difference | None:

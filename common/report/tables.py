@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.evaluation.results import read_results
+from common.evaluation.results import UNDEFINED_NOTE, read_results
 from common.metrics import FRACTIONS, METRICS
 from common.recipe import A1CLASS
 from common.report.runs import RunGroup, a1_reference, common_settings, comparable_groups, full_name, group_runs
-from common.report.significance import compare_groups, interval_text
+from common.report.significance import compare_groups, interval_text, p_text
 from common.utils.arguments import Parser
-from common.utils.files import ROOT, atomic_path, write_csv
+from common.utils.files import ROOT, atomic_path, check_writable, write_csv
 
 HEADINGS = dict(zip(METRICS, ("IoU", "Dice", "VS", "centre", "perimeter", "AVD"), strict=True))
 COLUMNS = ["data", "model", "runs", "lesions", *HEADINGS.values()]
@@ -113,16 +113,18 @@ def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
         names = f"{full_name(ours, groups)} minus {full_name(theirs, groups)}"
         for over, difference in (*single.items(), *overall.items()):
             if difference:
-                numbers = [f"{100 * difference.mean:+.2f}", interval_text(difference), f"{difference.p:.2g}"]
+                numbers = [f"{100 * difference.mean:+.2f}", interval_text(difference), p_text(difference)]
                 rows.append([ours.dataset, names, HEADINGS[metric], over, str(difference.lesions), *numbers])
     return rows
 
 
-def shared_settings(groups: Sequence[RunGroup]) -> list[str]:
-    """A sentence for each dataset: the settings that all its groups share."""
+def table_notes(groups: Sequence[RunGroup]) -> list[str]:
+    """Sentences under the results table: the settings that all groups of a dataset share, then what the cells mean."""
     datasets = sorted({group.dataset for group in groups})
     shared = [common_settings([group for group in groups if group.dataset == dataset]) for dataset in datasets]
-    return [f"{dataset}: {', '.join(settings.values())}." for dataset, settings in zip(datasets, shared, strict=True)]
+    sentences = [f"{name}: {', '.join(settings.values())}." for name, settings in zip(datasets, shared, strict=True)]
+    has_nan = any(np.isnan(group.mean(metric)) for group in groups for metric in METRICS)
+    return [*sentences, TABLE_NOTE, *([UNDEFINED_NOTE] if has_nan else [])]
 
 
 def format_rows(rows: Iterable[Row], bold: str = "{}", escape: Callable[[str], str] = str) -> list[list[str]]:
@@ -162,16 +164,17 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
     import pandas as pd  # slow to import
 
     groups = group_runs(read_results(folders))
-    rows, settings = results_table(groups), shared_settings(groups)
+    check_writable(out, "pass another --out")
+    rows, notes = results_table(groups), table_notes(groups)
     differences = [list(map(escape_markdown, row)) for row in difference_table(groups)]
 
     markdown = markdown_table(COLUMNS, format_rows(rows, "**{}**", escape_markdown))
-    markdown += f"\n{' '.join([*map(escape_markdown, settings), TABLE_NOTE])}\n"
+    markdown += f"\n{' '.join(map(escape_markdown, notes))}\n"
     if differences:
         markdown += f"\n{markdown_table(DIFFERENCE_COLUMNS, differences)}\n{DIFFERENCE_NOTE}\n"
     table = pd.DataFrame(format_rows(rows, r"\textbf{{{}}}", escape_latex), columns=COLUMNS)
     latex = table.to_latex(index=False, column_format="llrr" + "r" * len(METRICS))
-    latex += "".join(f"% {escape_latex(sentence)}\n" for sentence in settings)
+    latex += "".join(f"% {escape_latex(sentence)}\n" for sentence in notes)
     for name, text in (("table.md", markdown), ("table.tex", latex)):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -179,13 +182,18 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
     return markdown
 
 
+def add_results(parser: Parser) -> None:
+    """Add the folders of results, by default those of all datasets."""
+    folders = sorted(ROOT.glob("code_*/results"))
+    parser.add_argument("results", nargs="*", type=Path, default=folders, help="folders (default code_*/results)")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: see --help."""
     parser = Parser(description=__doc__)
-    parser.add_argument("results", nargs="*", type=Path, help="folders of results (default code_*/results)")
+    add_results(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the first folder of results")
     args = parser.parse_args(arguments)
-    folders = args.results or [path for path in sorted(ROOT.glob("code_*/results")) if path.is_dir()]
-    out = args.out or (folders[0] if folders else ROOT)
-    print(write_report(folders, out))
+    out = args.out or next(iter(args.results), ROOT)
+    print(write_report(args.results, out))
     print(f"{out / 'table.md'}, .csv and .tex written")

@@ -6,9 +6,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.data.dataset import prepared_clusters
 from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, TARGETS, DatasetInfo, EvalConfig, Recipe, TrainConfig
-from common.utils.arguments import Parser, learning_rate, positive, seed_number
+from common.utils.arguments import Parser, device_name, learning_rate, positive, seed_number
 
 Config = TypeVar("Config", TrainConfig, EvalConfig)
 
@@ -49,16 +50,17 @@ def _run_parser(recipe: Recipe, description: str | None, default: str) -> argpar
     parser = _DatasetParser(dataset, description)
     add = parser.add_argument
     checkpoint, results = dataset.folder / "checkpoints" / recipe.checkpoint, dataset.folder / "results"
-    add("--checkpoint", type=Path, default=checkpoint, metavar="PATH", help=f"default {checkpoint}")
+    with_k = f", for a K other than {dataset.clusters} with that in its name" if recipe.method.cluster_head else ""
+    add("--checkpoint", type=Path, metavar="PATH", help=f"default {checkpoint}{with_k}")
     add("--results", type=Path, default=results, metavar="DIR", help=f"of evaluation (default {results})")
     sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
     add("--encoder", metavar="NAME", help=f"default {default}{ENCODER}")
     add("--canvas", type=parse_canvas, metavar="HxW", help=f"px that the network sees (default {default}{sizes})")
-    add("--clusters", type=positive, metavar="K", help=f"default {default}{dataset.clusters}")
+    add("--clusters", type=positive, metavar="K", help="default that of the prepared arrays")
     add("--protocol", choices=PROTOCOLS, help=f"default {default}released")
     add("--batch-size", type=positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
     add("--seed", type=seed_number, default=0, help="default 0")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="auto: a GPU, if any")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
     add("--limit", type=positive, metavar="N", help="only the first N lesions of each split, for a quick look")
     return parser
@@ -67,7 +69,7 @@ def _run_parser(recipe: Recipe, description: str | None, default: str) -> argpar
 def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> TrainConfig:
     """Parse a training script's command line; the recipe's values are the defaults."""
     parser = _run_parser(recipe, description, default="")
-    parser.set_defaults(encoder=ENCODER, clusters=recipe.dataset.clusters, protocol="released")
+    parser.set_defaults(encoder=ENCODER, protocol="released")
     add = parser.add_argument
     add("--encoder-weights", default="imagenet", metavar="imagenet|none|PATH",
         help="what the encoder starts from; PATH is a torchvision-keyed state dict (default imagenet)")  # fmt: skip
@@ -76,10 +78,12 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})")  # fmt: skip
-    add("--resume", action="store_true", help="go on where an interrupted training stopped")
+    add("--resume", action="store_true",
+        help="go on where a training was interrupted or, with more --epochs, where it ended")  # fmt: skip
     add("--compile", action="store_true", help="compile the network first: minutes once, faster steps after")
     args = parser.parse_args(arguments)
     args.canvas = args.canvas or (CANVAS if args.protocol == "released" else SMALL_CANVAS)
+    args.clusters = args.clusters or prepared_clusters(args.prepared, recipe.dataset)
     return _config(TrainConfig, recipe, args)
 
 
@@ -93,6 +97,9 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
         help=f"masks to score against (default {recipe.dataset.truth})")  # fmt: skip
     add("--allow-seen", action="store_true", help="score lesions seen in training as test data; every result says so")
     add("--export", choices=("onnx",), help="write the checkpoint as ONNX beside it, score nothing")
+    parser.set_defaults(download=False)
+    if recipe.released:
+        add("--download", action="store_true", help="fetch the released checkpoint first, to the place of --checkpoint")
     return _config(EvalConfig, recipe, parser.parse_args(arguments))
 
 
@@ -100,5 +107,9 @@ def _config(kind: type[Config], recipe: Recipe, args: argparse.Namespace) -> Con
     """The configuration of a command line; flags that are part of the recipe change the recipe."""
     values = vars(args)
     changes = {name: values[name] for name in ("lr", "batch_size", "epochs", "patience") if name in values}
+    if args.checkpoint is None:
+        info = recipe.dataset
+        clusters = info.clusters if values.get("download") else args.clusters or prepared_clusters(args.prepared, info)
+        args.checkpoint = info.folder / "checkpoints" / recipe.checkpoint_name(clusters)
     own = {field.name: values[field.name] for field in fields(kind) if field.name != "recipe"}
     return kind(recipe=replace(recipe, **changes), **own)

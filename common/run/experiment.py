@@ -28,9 +28,9 @@ from common.run.cli import parse_train
 from common.run.discover import MethodScripts, find_folder, find_methods, import_name
 from common.run.scripts import eval_main, train_main
 from common.run.tasks import Command, Task, run_tasks
-from common.utils.arguments import Parser
+from common.utils.arguments import Parser, split_flags
 from common.utils.errors import Interrupted, UserError
-from common.utils.files import ROOT, read_csv
+from common.utils.files import ROOT, check_writable, read_csv
 
 UPPER_BOUND = "truth"  # the target of the A1 that shows how good the network itself can be
 
@@ -45,8 +45,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, metavar="DIR", help="data folder (default the dataset's)")
     add("--prepared", type=Path, metavar="DIR", help="prepared arrays, used as they are (default DATA/prepared)")
     add("--out", type=Path, metavar="DIR", help="default experiments/DATASET/ in the project's root")
-    add("--prepare", type=shlex.split, default=[], metavar="FLAGS", help="for the data script, in quotes")
-    add("--train", type=shlex.split, default=[], metavar="FLAGS", help="for all training scripts, in quotes")
+    add("--prepare", type=split_flags, default=[], metavar="FLAGS", help="for the data script, in quotes")
+    add("--train", type=split_flags, default=[], metavar="FLAGS", help="for all training scripts, in quotes")
     add("--for", dest="special", nargs=2, action="append", default=[], metavar=("METHOD", "FLAGS"),
         help="for one method's training; can be repeated")  # fmt: skip
     add("--no-upper-bound", dest="upper_bound", action="store_false", help="leave out A1 trained on the true masks")
@@ -96,7 +96,7 @@ def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
 
 
 def _training(args: argparse.Namespace, method: MethodScripts, seed: int, *more: str) -> Training:
-    special = [word for name, flags in args.special if name == method.name for word in shlex.split(flags)]
+    special = [word for name, flags in args.special if name == method.name for word in split_flags(flags)]
     flags = [*method.flags, *args.train, *special, *more, "--seed", str(seed), *_data_flags(args)]
     config = parse_train(method.recipe, None, flags)
     checkpoint = args.out / "checkpoints" / f"{method.name}_{config.target}_seed{seed}.pt"
@@ -198,12 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(arguments)
     folder = find_folder(args.dataset)
     args.out = args.out or ROOT / "experiments" / folder.name.removeprefix("code_")
-    trainings = find_trainings(args, folder)
-    configs, results = [training.config for training in trainings], args.out / "results"
+    configs, results = [training.config for training in find_trainings(args, folder)], args.out / "results"
 
     def plan() -> list[Task]:
         baselines = [_baseline_task(results, configs[0])] if args.baselines else []
-        return [*baselines, *(_training_task(args, training) for training in trainings)]
+        # K is that of the prepared arrays, which may be others now.
+        return [*baselines, *(_training_task(args, training) for training in find_trainings(args, folder))]
 
     prepare, tasks = _prepare_task(args, folder, configs), plan()
     if args.dry_run:
@@ -212,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         print(*lines, sep="\n")
         return
+    check_writable(args.out, "pass another --out")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     run_tasks([prepare, *tasks], args.out / "logs", stop=1)

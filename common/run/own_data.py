@@ -8,23 +8,26 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import read_photo
+from common.data.images import list_images, read_photo
 from common.data.masks import mask_fault
-from common.data.preprocess import PreprocessConfig, preprocess
+from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
-from common.patches import resize_image, resize_mask
+from common.inference.photos import predict_photos
+from common.patches import resize_mask
 from common.recipe import A1, A1CLASS, ACOSEG, METHODS, DatasetInfo, Method, Recipe
 from common.recist import ellipse_from_diameters, fit_ellipse
 from common.run.cli import prepare_parser
-from common.run.own_files import check_ends, join_names, read_ends, read_outline, read_patients
+from common.run.own_files import check_ends, read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
-from common.utils.errors import UserError
+from common.utils.errors import UserError, join_names
 from common.weak_masks import ellipse_mask, grabcut_mask
 
+VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
 # Checkpoint, loss weights, learning rate and batch size: HAM10000's (FACTS.md section 2).
 _VALUES: dict[Method, tuple[str, dict[str, float], float, int]] = {
@@ -41,6 +44,7 @@ def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
             dataset=dataset,
             method=method,
             checkpoint=f"{dataset.name.lower()}_{stem}.pt",
+            released=None,
             loss_weights=loss_weights,
             lr=lr,
             batch_size=batch_size,
@@ -82,7 +86,7 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
     recist = None if mask is None else fit_ellipse(mask)
     if mask is None or recist is None:
         return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
-    patch = np.ascontiguousarray(resize_image(photo.pixels)[..., ::-1])  # RGB
+    patch = photo.patch(rgb=True)
     truth = None if outline is None else resize_mask(outline)
     if truth is not None and not (mask & truth).any():
         notes.append("its end points and its outline lie apart; look at the order of x and y")
@@ -100,6 +104,10 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
     return [lesion]
 
 
+def _make_or_unreadable(path: Path, make: Callable[..., list[Outcome]], **knowledge: Any) -> list[Outcome]:
+    return or_unreadable(path.name, partial(make, path, **knowledge))
+
+
 def split_by_group(rows: list[dict[str, str]]) -> list[str]:
     """Split rows of `lesions.csv` 70/20/10, with no group in two splits."""
     return split_groups([row["group"] for row in rows], seed=1)
@@ -113,7 +121,7 @@ def own_data_main(
     make_lesion: Callable[..., list[Outcome]] = make_lesion,
     split: Callable[[list[dict[str, str]]], list[str]] = split_by_group,
 ) -> None:
-    """Run the command line ``prepare``, ``train METHOD`` or ``eval METHOD``, with the flags that all scripts take.
+    """Run a command line of `VERBS`, with the flags that all scripts take.
 
     The protocol is `corrected` unless a flag says otherwise.
 
@@ -131,15 +139,15 @@ def own_data_main(
     match list(sys.argv[1:] if arguments is None else arguments):
         case ["-h" | "--help"]:
             script = dataset.prepare_script.removesuffix(" prepare")
-            usage = [f"python {script} {verb}" for verb in ("prepare", "train METHOD", "eval METHOD")]
+            usage = [f"python {script} {verb}" for verb in VERBS]
             print(description, "", *usage, "", f"METHOD is {', '.join(METHODS)}; each takes --help.", sep="\n")
         case ["prepare", *flags]:
             args = prepare_parser(dataset, description).parse_args([*FLAGS, *flags])
-            images = sorted(path for path in (args.data / "images").iterdir() if not path.name.startswith("."))
+            images = list_images(args.data / "images")
             stems = Counter(path.stem for path in images)
             if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
                 raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
-            inputs = [*images, *args.data.glob("masks/*"), *args.data.glob("*.[cC][sS][vV]")]
+            inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
             config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
             ends, patients = read_ends(args.data, images), read_patients(args.data, images)
 
@@ -148,14 +156,14 @@ def own_data_main(
                     row["group"] = patients.get(row["lesion"], row["group"])
                 return split(rows)
 
-            work = partial(make_lesion, ends=ends, grabcut=args.grabcut)
-            how = {name: getattr(args, name) for name in ("force", "refresh", "workers")}
-            preprocess(config, args.prepared, images, work, split_patients, **how)
+            work = partial(_make_or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
+            how = {name: getattr(args, name) for name in ("force", "refresh", "skip_bad", "workers")}
+            preprocess(config, args.prepared, images, work, split_patients, most_lesions=len(images), **how)
         case ["train", method, *flags] if method in own:
             train_main(own[method], description, [*FLAGS, *flags])
         case ["eval", method, *flags] if method in own:
             eval_main(own[method], description, flags)  # the checkpoint knows its protocol
+        case ["predict", method, *flags] if method in own:
+            predict_photos(dataset, description, flags, own[method])
         case _:
-            raise UserError(
-                f"say prepare, train METHOD or eval METHOD, METHOD being one of {', '.join(METHODS)} (see --help)"
-            )
+            raise UserError(f"say {', '.join(VERBS)}, METHOD being one of {', '.join(METHODS)} (see --help)")

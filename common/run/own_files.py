@@ -11,7 +11,7 @@ from common.data.images import Photo
 from common.data.masks import read_mask
 from common.inference.prompts import ENDS
 from common.utils.arguments import number_list
-from common.utils.errors import UserError
+from common.utils.errors import UserError, join_names
 from common.utils.files import read_csv
 
 Table = dict[str, dict[str, str]]  # rows by the images' file names
@@ -63,11 +63,6 @@ def read_table(data: Path, name: str, images: Sequence[Path], columns: Sequence[
 
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
-
-
-def join_names(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def read_ends(data: Path, images: Sequence[Path]) -> dict[str, np.ndarray]:

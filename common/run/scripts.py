@@ -22,6 +22,10 @@ def train_main(recipe: Recipe, description: str | None, arguments: Sequence[str]
 def eval_main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
     """Score or export a checkpoint as a command line says; see --help."""
     config = parse_eval(recipe, description, arguments)
+    if config.download:
+        from common.training.released import download_released
+
+        download_released(config)
     if config.export:
         from common.inference.onnx_export import export as work
     else:

@@ -1,11 +1,12 @@
 """Checkpoints: weights in the released layout, with the settings of their training.
 
 A file is ``{"model_dict": state_dict, "recipe": {...}}``; the release reads and writes only the first key, under the
-same names (FACTS.md section 2).
+same names (FACTS.md section 2). What other trainers wrap around the weights is taken off when a file is read.
 """
 
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from common.utils.errors import UserError
 from common.utils.files import atomic_path
 
 _CLUSTER_WEIGHT = "classification_head.3.weight"
+_WEIGHTS = ("model_dict", "state_dict", "model_state_dict", "model")  # where the weights are, if not at the top level
+# What precedes a network's own names: "module.", "_orig_mod.", Lightning's "model." and the like.
+_PREFIX = re.compile(r"((?:\w+\.)*?)(?:encoder|deeplab_model|deeplab_encoder)\.")
 
 
 def save_checkpoint(path: Path, network: nn.Module, settings: Mapping[str, Any]) -> None:
@@ -71,7 +75,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, ours or a released one.
+    """Read a checkpoint: ours, a released one, or the same network as another trainer saves it.
 
     Raises:
         UserError: missing, truncated, or no checkpoint.
@@ -79,11 +83,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"the checkpoint {path} does not exist; train it first, or pass --checkpoint PATH")
     content = load_tensors(path)
-    state = content.get("model_dict") if isinstance(content, dict) else None
+    named = isinstance(content, dict)
+    state = next((content[name] for name in _WEIGHTS if name in content), content) if named else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()):
-        raise UserError(f"{path} is not a checkpoint of this project: it has no model_dict of tensors")
-    if not any(name.endswith("encoder.conv1.weight") or ".encoder." in f".{name}" for name in state):
-        raise UserError(f"{path} is not a checkpoint of this project: it holds no encoder")
+        raise UserError(f"{path} is not a checkpoint of this project: it has no dict of tensors")
+    prefixes = {found[1] for name in state if (found := _PREFIX.match(name))}
+    if len(prefixes) != 1:
+        what = "several networks" if prefixes else "no encoder"
+        raise UserError(f"{path} is not a checkpoint of this project: it holds {what}")
+    prefix = prefixes.pop()
+    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if _CLUSTER_WEIGHT in state and not state[_CLUSTER_WEIGHT].dim():
         raise UserError(f"{path} is not a checkpoint of this project: its cluster head has no clusters")
     return Checkpoint(state, _plain(content.get("recipe")))
@@ -150,7 +159,7 @@ def load_model(
         raise UserError(f"{path} gives an invalid encoder ({encoder!s:.40}); pass --encoder")
     if protocol not in PROTOCOLS:
         raise UserError(f"{path} gives an invalid protocol ({protocol!s:.40}); pass --protocol")
-    network = build_network(method, encoder, checkpoint.clusters or 1)
+    network = build_network(method, encoder, checkpoint.clusters or 1, canvas)
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
@@ -166,7 +175,12 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
     Raises:
         UserError: as `load_model`; or the checkpoint is of another method or K.
     """
-    path, method = config.checkpoint, config.recipe.method
+    path, method, released = config.checkpoint, config.recipe.method, config.recipe.released
+    if released and not path.is_file():
+        raise UserError(
+            f"the checkpoint {path} does not exist; train it first, pass --download for the released one (or save "
+            f"{released} there), or pass --checkpoint PATH"
+        )
     checkpoint = load_checkpoint(path)
     if checkpoint.method != method.name:
         raise UserError(
@@ -174,9 +188,7 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
             f"evaluate it with the {checkpoint.method} script"
         )
     if config.clusters and checkpoint.clusters not in (None, config.clusters):
-        raise UserError(
-            f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; pass --clusters {checkpoint.clusters}"
-        )
+        raise UserError(f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; leave --clusters out")
     published = config.recipe.dataset.clusters
     if not checkpoint.settings and checkpoint.clusters not in (None, published):
         print(

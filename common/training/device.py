@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -10,19 +10,35 @@ import torch
 from common.patches import SMALL_CANVAS
 from common.utils.errors import UserError
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+"""What PyTorch says, with no class of its own for it, on Linux and macOS, on Windows, and of a Mac's GPU."""
+
 
 def pick_device(wanted: str) -> torch.device:
-    """The device for "auto", "cpu" or "cuda".
+    """The device for "cpu", "cuda", "cuda:N", "mps" (a Mac's GPU) or "auto": the first of cuda, mps, cpu that is there.
 
     Raises:
-        UserError: CUDA is asked for where there is none.
+        UserError: the device is not there, or is one that torchrun's processes can't share.
     """
+    rank = os.environ.get("LOCAL_RANK")  # set by torchrun, which numbers the processes of a machine
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch finds no CUDA device here; pass --device cpu")
-    # torchrun numbers the processes of a machine, and each takes the GPU of its number.
-    return torch.device(wanted, int(os.environ.get("LOCAL_RANK", "0"))) if wanted == "cuda" else torch.device(wanted)
+        wanted = "cuda" if gpus else "mps" if has_mps and rank is None else "cpu"
+    if wanted == "mps" and not has_mps:
+        raise UserError("--device mps: PyTorch finds no GPU of Apple's here; pass --device cpu")
+    kind, _, number = wanted.partition(":")
+    if rank is not None and (number or kind == "mps"):
+        raise UserError(f"--device {wanted} is one GPU for all of torchrun's processes; pass --device cuda or cpu")
+    if kind != "cuda":
+        return torch.device(kind)
+    index = int(number or rank or 0)
+    if not gpus:
+        raise UserError(f"--device {wanted}: PyTorch finds no CUDA device here; pass --device cpu")
+    if index >= gpus:
+        remedy = f"pass --device cuda:{gpus - 1}" if rank is None else f"start at most {gpus} processes"
+        raise UserError(f"there is no cuda:{index}: PyTorch finds {gpus} CUDA devices here, from cuda:0 on; {remedy}")
+    return torch.device(kind, index)
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
@@ -35,9 +51,10 @@ def pick_precision(wanted: str, device: torch.device) -> str:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # PyTorch has no public question for this on the CPU; elsewhere than on Linux, float32 is the safe answer.
+    # PyTorch has no public question for this elsewhere. Only Linux tells of the CPU; float32 is the safe answer.
     cpu_info = Path("/proc/cpuinfo")
-    return cpu_info.is_file() and any(flag in cpu_info.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    flags = cpu_info.read_text() if device.type == "cpu" and cpu_info.is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def set_math_flags(device: torch.device, precision: str) -> None:
@@ -51,7 +68,7 @@ def set_math_flags(device: torch.device, precision: str) -> None:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """The context of a network's forward pass."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
@@ -61,7 +78,7 @@ def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
         A function that waits for this copy alone, not for work that the device was given after it.
     """
     if tensor.device.type != "cuda":
-        return lambda: tensor
+        return tensor.cpu
     copy = tensor.to("cpu", non_blocking=True)
     done = torch.cuda.current_stream(tensor.device).record_event()
 
@@ -81,8 +98,8 @@ def explain_out_of_memory(batch_size: int | None, canvas: tuple[int, int]) -> It
     """
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
         if batch_size is None:
             size = f"{canvas[0]}x{canvas[1]}"

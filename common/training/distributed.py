@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.utils.errors import UserError
 
 _PAUSE = 0.2  # s
+_HEAD_START = 2  # s; torchrun compares whole seconds
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class World:
 
     def all_reduce_sum(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Named scalars summed over the processes, read from the device."""
-        stacked = torch.stack([value.double() for value in values.values()])
+        stacked = torch.stack(list(values.values())).cpu().double()  # mps has no float64
         if self.size > 1:
             dist.all_reduce(stacked)
         return dict(zip(values, stacked.tolist(), strict=True))
@@ -62,15 +63,13 @@ class World:
         """Wrap a network so that all processes train it together; parameters and tensor names stay what they were."""
         if self.size == 1:
             return network
-        if device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        else:
-            for module in network.modules():
-                if type(module) is nn.BatchNorm2d:
-                    # Replaced in place, because ACoseg's network holds the same modules under two names.
-                    module.__class__ = CpuSyncBatchNorm
-        devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                # Replaced in place, because ACoseg's network holds the same modules under two names.
+                module.__class__ = SyncBatchNorm
+        parallel = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        parallel.broadcast_buffers = False  # the argument is deprecated in 2.14, and has no other name in 2.11
+        return parallel
 
 
 SINGLE_PROCESS = World()
@@ -87,7 +86,7 @@ def process_group(device: torch.device) -> Iterator[World]:
     if size == 1:
         yield SINGLE_PROCESS
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo")
     world = World(dist.get_rank(), size)
     try:
         with Path(os.devnull).open("w") as devnull:
@@ -98,6 +97,7 @@ def process_group(device: torch.device) -> Iterator[World]:
                     yield world
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
+            time.sleep(_HEAD_START)  # so that the process which failed is the first to say so
             raise UserError("another process of this run has stopped; its message tells why") from error
         raise
     finally:
@@ -107,24 +107,46 @@ def process_group(device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the images of all processes, on the CPU; PyTorch's own needs a GPU."""
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over the images of all processes; PyTorch's own needs a GPU, and waits for it every time."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) features to normalised ones; the statistics are those of all processes' images."""
-        if not self.training:
-            return super().forward(features)
+        return _Normalise.apply(features, self.weight, self.bias, self) if self.training else super().forward(features)
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalises as if all processes' features were one batch; nothing is read on the host."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, layer: nn.BatchNorm2d) -> Tensor:
         wide = features.to(torch.promote_types(features.dtype, torch.float32))
-        count = torch.tensor(float(wide.shape[0] * wide.shape[2] * wide.shape[3]))
-        dist.all_reduce(count)
-        mean = differentiable.all_reduce(wide.sum((0, 2, 3))) / count
-        centred = wide - mean[:, None, None]
-        variance = differentiable.all_reduce((centred * centred).sum((0, 2, 3))) / count
-        with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
+        variance, mean = (moment.double() for moment in torch.var_mean(wide, (0, 2, 3), correction=0))
+        sums = torch.stack([torch.ones_like(mean), mean, variance + mean**2]) * (features.numel() // len(mean))
+        dist.all_reduce(sums)
+        count, mean, square = sums[0], *(sums[1:] / sums[0])
+        variance = square - mean**2
+        assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
+        assert layer.num_batches_tracked is not None
+        layer.running_mean.lerp_(mean.to(weight.dtype), layer.momentum)
+        layer.running_var.lerp_((variance * count / (count - 1)).to(weight.dtype), layer.momentum)
+        layer.num_batches_tracked += 1
+        statistics = mean.to(weight.dtype), variance.to(weight.dtype)
+        ctx.eps = layer.eps
+        ctx.save_for_backward(features, weight, *statistics, count)
+        return F.batch_norm(features, *statistics, weight, bias, eps=layer.eps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        features, weight, mean, variance, count = ctx.saved_tensors
+        # Those of a layer with fixed statistics, then what the features contribute through the statistics.
+        of_features, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, features, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([of_weight, of_bias])
+        dist.all_reduce(sums)
+        inverse = torch.rsqrt(variance + ctx.eps)
+        slope, level = weight * inverse * sums / count.to(weight.dtype)
+        slope = slope * inverse
+        of_features -= features * slope[:, None, None] + (level - slope * mean)[:, None, None]
+        return of_features, of_weight, of_bias, None

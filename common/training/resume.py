@@ -1,7 +1,8 @@
 """Interrupting and resuming a training: its saved state, and the signals that ask it to stop.
 
 The state is saved after every epoch, and in the middle of one when Ctrl-C or SIGTERM asks for it. It lies beside the
-checkpoint, as `<stem>.state`, and is removed when the training is complete.
+checkpoint, as `<stem>.state`. When the training is complete it is removed or, where more epochs could follow, kept as
+`<stem>.finished`.
 """
 
 import signal
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.recipe import state_path
-from common.training.checkpoint import save_tensors
+from common.recipe import Recipe, finished_path, history_path, state_path
+from common.training.checkpoint import load_checkpoint, save_tensors
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
+from common.utils.files import read_csv
 
 _STATE_KEYS = {"network", "gradients", "optimizer", "random", "progress", "settings"}
 
@@ -28,7 +30,7 @@ def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: 
 
     Every process calls this, because each has random numbers of its own; the main one writes.
     """
-    random = trainer.world.gather([_random_state()])
+    random = trainer.world.gather([_random_state(trainer.device)])
     if not trainer.world.is_main:
         return
     content = {
@@ -41,6 +43,27 @@ def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: 
         "settings": dict(settings),
     }
     save_tensors(state_path(checkpoint), content)
+    finished_path(checkpoint).unlink(missing_ok=True)
+
+
+def can_resume(checkpoint: Path, recipe: Recipe) -> bool:
+    """Whether a training can go on, or begin; False where it is complete, with the epochs and patience of ``recipe``.
+
+    Raises:
+        UserError: it is complete and is to have more of them, but there is no state to go on from.
+    """
+    if state_path(checkpoint).exists() or not checkpoint.exists():
+        return True
+    settings, history = load_checkpoint(checkpoint).settings, history_path(checkpoint)
+    epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
+    if recipe.epochs <= epochs and recipe.patience <= patience:
+        return False
+    if not finished_path(checkpoint).is_file():
+        done = len(read_csv(history)) if history.is_file() else epochs
+        stopped = f"it ran out of patience ({patience} epochs) after epoch {done}"
+        why = stopped if done < epochs else f"{finished_path(checkpoint)} is gone"
+        raise UserError(f"the training of {checkpoint} can't go on: {why}; train anew, without --resume")
+    return True
 
 
 def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> TrainState:
@@ -53,6 +76,8 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
         UserError: the state is damaged, or was saved by a training with other settings.
     """
     path = state_path(checkpoint)
+    if not path.is_file() and checkpoint.is_file():
+        path = finished_path(checkpoint)
     if not path.is_file():
         return TrainState()
     content = load_tensors(path)
@@ -73,16 +98,17 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
     trainer.optimizer.load_state_dict(content["optimizer"])
-    cpu, *cuda = content["random"][trainer.world.rank]
+    cpu, *gpu = content["random"][trainer.world.rank]
     torch.set_rng_state(cpu)
-    if cuda and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(cuda[0])
+    if gpu and trainer.device.type != "cpu":
+        torch.get_device_module(trainer.device).set_rng_state(gpu[0])
     return TrainState(**content["progress"])
 
 
-def _random_state() -> list[Tensor]:
+def _random_state(device: torch.device) -> list[Tensor]:
     """The states of the generators that this process draws from: the CPU's and, where it uses one, its GPU's."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+    gpu = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()]
+    return [torch.get_rng_state(), *gpu]
 
 
 class StopRequest:

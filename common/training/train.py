@@ -8,16 +8,16 @@ import torch
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader, Remainder
-from common.model import build_network
-from common.recipe import Recipe, TrainConfig, history_path, state_path
-from common.training.checkpoint import save_checkpoint
+from common.model import build_network, check_encoder
+from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
+from common.training.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
 from common.training.distributed import World, process_group
-from common.training.resume import StopRequest, catch_stop_signals, load_state, save_state
+from common.training.resume import StopRequest, can_resume, catch_stop_signals, load_state, save_state
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_encoder_weights
 from common.utils.errors import Interrupted, UserError
-from common.utils.files import write_csv
+from common.utils.files import check_writable, write_csv
 from common.utils.progress import progress
 from common.utils.provenance import package_versions
 
@@ -30,11 +30,14 @@ def train(config: TrainConfig) -> None:
         Interrupted: by Ctrl-C or SIGTERM, once the state is saved.
     """
     recipe, method = config.recipe, config.recipe.method
+    check_encoder(config.encoder, config.canvas)
     clusters = config.clusters if method.cluster_head else None
     dataset = LesionDataset.open_for(config.prepared, recipe.dataset, config.protocol, clusters)
     train_rows, val_rows = dataset.rows("train", config.limit), dataset.rows("val", config.limit)
     _check_batch_size(recipe, len(train_rows))
-    _check_writable(config.checkpoint)
+    if config.checkpoint.is_dir():
+        raise UserError(f"--checkpoint {config.checkpoint} is a folder; pass the path of a file")
+    check_writable(config.checkpoint.parent, "pass another --checkpoint")
     device = pick_device(config.device)
     with (
         process_group(device) as world,
@@ -62,7 +65,7 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     precision = pick_precision(config.precision, device)
     set_math_flags(device, precision)
     torch.manual_seed(config.seed)
-    network = build_network(method, config.encoder, config.clusters)
+    network = build_network(method, config.encoder, config.clusters, config.canvas)
     load_encoder_weights(network, config.encoder, config.encoder_weights)
     network.to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
@@ -100,7 +103,7 @@ def _fit(
     """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
     recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
     settings = describe_training(config, trainer, train_loader, val_loader)
-    if config.resume and checkpoint.exists() and not state_path(checkpoint).exists():
+    if config.resume and not can_resume(checkpoint, recipe):
         print(f"{checkpoint} is complete; there is nothing to resume")
         return
     state = load_state(checkpoint, trainer, settings) if config.resume else TrainState()
@@ -124,12 +127,26 @@ def _fit(
             interrupt(f"after epoch {row['epoch']}")
     if state.best is None:
         raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
+    out_of_patience = state.epochs_without_improvement >= recipe.patience
+    if not out_of_patience:
+        save_state(checkpoint, trainer, state, settings)
     if world.is_main:
-        out_of_patience = state.epochs_without_improvement >= recipe.patience
         if out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released":
             save_checkpoint(checkpoint, trainer.network, settings | {"epoch": state.epoch - 1})
-        state_path(checkpoint).unlink(missing_ok=True)
+        elif config.resume:
+            _record_epochs(checkpoint, recipe.epochs)
+        if out_of_patience:
+            state_path(checkpoint).unlink(missing_ok=True)
+        else:
+            state_path(checkpoint).replace(finished_path(checkpoint))
     print(f"{checkpoint}: {recipe.watch} on validation {state.best:.4f}, {len(state.history)} epochs")
+
+
+def _record_epochs(checkpoint: Path, epochs: int) -> None:
+    """Note in a checkpoint for how many epochs it was trained: its weights may be from before there were to be more."""
+    best = load_checkpoint(checkpoint)
+    if best.settings.get("epochs") != epochs:
+        save_tensors(checkpoint, {"model_dict": best.state, "recipe": best.settings | {"epochs": epochs}})
 
 
 def _train_epoch(
@@ -177,18 +194,3 @@ def _check_world_size(recipe: Recipe, world: World) -> None:
             f"--batch-size {recipe.batch_size} can't be divided among {world.size} processes, each of which needs a "
             f"lesion; start at most {most}, or pass a larger --batch-size"
         )
-
-
-def _check_writable(checkpoint: Path) -> None:
-    """Before the first epoch, not after it."""
-    if checkpoint.is_dir():
-        raise UserError(f"--checkpoint {checkpoint} is a folder; pass the path of a file")
-    try:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        probe = checkpoint.with_name(f".{checkpoint.name}.probe")
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{checkpoint.parent} can't be written to ({error.strerror}); pass --checkpoint PATH"
-        ) from error

@@ -19,11 +19,17 @@ def load_tensors(path: Path) -> Any:
     """Read a file made by ``torch.save``, tensors and plain values only, onto the CPU.
 
     Raises:
-        UserError: missing, truncated, not such a file, or holding anything that would run code.
+        UserError: missing, truncated, not such a file (a download page), or holding anything that would run code.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(99).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            raise UserError(
+                f"{path} is a web page that was saved in place of the file it offers (a browser shows what it says); "
+                "delete it and download the file itself"
+            )
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # torch.save does not compress; what does is a bomb
@@ -32,7 +38,8 @@ def load_tensors(path: Path) -> Any:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is not a file of tensors, or holds code, which is never run; use a file you trust"
+            f"{path} is not a file of tensors, or holds code, which is never run; use a file of weights only, as "
+            "torch.save(network.state_dict(), PATH) makes it"
         ) from error
     except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is truncated or not a PyTorch file; make or download it again") from error
@@ -66,8 +73,8 @@ def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:
     Args:
         network: as made by ``model.build_network``.
         encoder: its encoder's name.
-        source: "imagenet" (downloaded by segmentation-models-pytorch), "none" (stay random), or the path of a
-            state dict with torchvision's keys, whose ``fc.*`` keys are left out.
+        source: "imagenet" (downloaded by segmentation-models-pytorch; for tu- names, timm's default weights), "none"
+            (stay random), or the path of a state dict with torchvision's keys, whose ``fc.*`` keys are left out.
 
     Raises:
         UserError: the download fails, or the file is missing, damaged or of another network.
@@ -96,8 +103,10 @@ def _downloaded(encoder: str) -> dict[str, Tensor]:
     # The hub's client tells of each of its retries; one sentence at the end is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
-        return smp.encoders.get_encoder(encoder, weights="imagenet").state_dict()
-    except KeyError as error:
+        # Names of timm say themselves which weights theirs are.
+        weights = encoder.startswith("tu-") or "imagenet"
+        return smp.encoders.get_encoder(encoder, weights=weights).state_dict()
+    except (KeyError, RuntimeError) as error:
         raise UserError(
             f"there are no ImageNet weights for {encoder}; pass --encoder-weights none or a PATH"
         ) from error

@@ -2,6 +2,9 @@
 
 import argparse
 import math
+import os
+import re
+import shlex
 from typing import Any
 
 from common.utils.errors import UserError
@@ -42,6 +45,22 @@ def learning_rate(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def device_name(text: str) -> str:
+    """Check the name of a device; whether the machine has it is for `training.device.pick_device` to say.
+
+    Raises:
+        argparse.ArgumentTypeError: none of the names.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, mps, cuda and cuda:N, N counted from 0")
+    return text
+
+
+def split_flags(text: str) -> list[str]:
+    """Split a command line given as one argument; on Windows a backslash is part of a path."""
+    return shlex.split(text.replace("\\", "/") if os.name == "nt" else text)
 
 
 def number_list(text: str, count: int) -> tuple[float, ...] | None:

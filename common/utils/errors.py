@@ -1,10 +1,14 @@
 """Errors for people: one sentence that names the file and the remedy, exit status 2, no traceback."""
 
 import errno
+import io
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -20,8 +24,15 @@ class Interrupted(Exception):  # noqa: N818 - no error
         self.status = 128 + (number or signal.SIGINT)
 
 
+def join_names(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's ``main`` and exit: 0, 2 with one sentence for bad input, 130 when interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal's encoding lacks
     try:
         main()
         sys.stdout.flush()
@@ -44,8 +55,24 @@ def run_script(main: Callable[[], None]) -> NoReturn:
 def _stop(message: str, status: int = 2) -> NoReturn:
     # Names of files may hold line ends and the terminal's own commands.
     message = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)  # noqa: PTH119
+    sentence = f"{Path(sys.argv[0]).name}: {message}"
+    if _is_first_to_fail(sentence):
+        print(sentence, file=sys.stderr)
     sys.exit(status)
+
+
+def _is_first_to_fail(sentence: str) -> bool:
+    """Whether no other of torchrun's processes on this machine has failed; its report of them shows the sentence."""
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return True
+    report = Path(os.environ["TORCHELASTIC_ERROR_FILE"])  # RUN/ATTEMPT/RANK/error.json
+    about = {"message": sentence, "extraInfo": {"timestamp": str(int(time.time()))}}
+    try:
+        report.write_text(json.dumps({"message": about}))
+        (report.parents[1] / "failed").touch(exist_ok=False)
+    except OSError as error:
+        return not isinstance(error, FileExistsError)
+    return True
 
 
 def explain(error: Exception) -> str | None:
@@ -60,7 +87,7 @@ def explain(error: Exception) -> str | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
     where = f" {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):  # quotas are not known everywhere
         return f"the disk is full while writing{where}; free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for{where}; choose another folder or change its permissions"

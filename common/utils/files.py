@@ -7,12 +7,14 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from common.utils.errors import UserError
 
@@ -55,17 +57,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def check_writable(folder: Path, remedy: str) -> None:
+    """Make a folder, and a file in it that is gone again: before the work, not after it.
+
+    Raises:
+        UserError: it can't be written to; ends in ``remedy``, which names the flag that takes another folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} can't be written to ({error.strerror}); {remedy}") from error
+
+
 def _alive(process: str) -> bool:
     """Whether another process with this number is running."""
-    if not process.isdigit() or int(process) == os.getpid():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    # Not os.kill(process, 0), which ends the process on Windows.
+    return process.isdecimal() and len(process) < 10 and int(process) != os.getpid() and psutil.pid_exists(int(process))
 
 
 def _remove(path: Path) -> None:
@@ -130,10 +139,12 @@ def _without_formula(cell: Any) -> Any:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """All rows of a CSV file as text cells."""
+    """All rows, as text cells, of a table whose header has commas, semicolons or tabs between its names."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
-            rows = list(csv.DictReader(file))
+            lines = list(file)
+            delimiter = next((sign for sign in ",;\t" if sign in "".join(lines[:1])), ",")
+            rows = list(csv.DictReader(lines, delimiter=delimiter))
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{path} is not a readable CSV file ({error})") from error
     for row in rows:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import HAM_A1class_train
-import HAM_data
+import HAM_phantom
 from common.benchmark import ours, published
 from common.benchmark.published import draw_ellipse, find_pairs, make_loader, train_step
 from common.benchmark.runner import BenchmarkConfig, make_config
@@ -106,7 +106,7 @@ def test_the_fit_is_the_projects(dataset):
 def test_a_lesion_without_its_files_is_an_error(config, tmp_path):
     with pytest.raises(UserError, match=r"has no image x\.jpg with a mask named after it"):
         find_pairs(config.data, [{"source": "x.jpg"}])
-    shutil.copy(config.data / HAM_data.IMAGE_FOLDERS[0] / "ISIC_9000000.jpg", tmp_path)
+    shutil.copy(config.data / HAM_phantom.IMAGE_FOLDERS[0] / "ISIC_9000000.jpg", tmp_path)
     with pytest.raises(UserError, match="ISIC_9000000"):
         find_pairs(tmp_path, [{"source": "ISIC_9000000.jpg"}])
 

@@ -66,7 +66,7 @@ def test_the_configuration_is_a_training_with_the_folders_protocol(phantom_ham, 
         HAM_A1class_train.RECIPE, dataset, data=phantom_ham, scratch=tmp_path, steps=1, lesions=30, compile=True
     )
     assert (config.prepared, config.protocol, config.canvas) == (dataset.folder, "released", (384, 480))
-    assert (config.encoder, config.encoder_weights, config.clusters, config.compile) == ("resnet101", "none", 45, True)
+    assert (config.encoder, config.encoder_weights, config.clusters, config.compile) == ("resnet101", "none", 4, True)
     opened, rows = config.open_lesions()
     assert len(opened.lesions) == 40 and rows.tolist() == list(range(30))
 

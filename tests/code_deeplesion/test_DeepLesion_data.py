@@ -1,5 +1,7 @@
 """DeepLesion: the golden values of the published code, where the patch lies, its channels and masks, and bad input."""
 
+import re
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 
 import DeepLesion_data as deep
+from common.data.dataset import Unreadable
 from common.patches import Crop
 from common.recist import ellipse_from_diameters
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json, write_csv
-from DeepLesion_info import COLUMNS, Mark, find_tasks, read_marks
+from DeepLesion_info import COLUMNS, NOISY, Mark, read_marks
+from DeepLesion_slices import IMAGES, find_tasks
 from helpers import golden_masks
 
 SERIES = "000001_01_01"
@@ -24,7 +28,7 @@ def mark(box=(200, 200, 240, 230), ends=(205, 215, 235, 215, 220, 205, 220, 225)
 
 
 def write_slice(data: Path, number: int, hu: np.ndarray) -> None:
-    folder = data / deep.IMAGES / SERIES
+    folder = data / IMAGES / SERIES
     folder.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / f"{number:03d}.png"), (hu + deep.HU_OFFSET).astype(np.uint16))
 
@@ -34,8 +38,8 @@ def flat(hu: float, size: int = 512) -> np.ndarray:
 
 
 def lesion_of(data: Path, lesion: Mark, corrected: bool = False, grabcut: bool = False):
-    tasks, _ = find_tasks(data / deep.IMAGES, [lesion])
-    (outcome,) = deep.make_lesions(tasks, images=data / deep.IMAGES, corrected=corrected, grabcut=grabcut)
+    tasks, _ = find_tasks(data, [lesion])
+    (outcome,) = deep.make_lesions(tasks, corrected=corrected, grabcut=grabcut)
     return outcome
 
 
@@ -48,7 +52,8 @@ def write_table(data: Path, *changes: dict[str, str]) -> None:
         "DICOM_windows": "0, 255",
         "Train_Val_Test": "1",
     }
-    write_csv(data / deep.INFO, [row | change for change in changes], COLUMNS)
+    rows = [row | change for change in changes]
+    write_csv(data / deep.INFO, rows, [*COLUMNS, *([NOISY] if NOISY in rows[0] else [])])
 
 
 def run(monkeypatch, data: Path, *flags: str) -> None:
@@ -63,9 +68,9 @@ def run(monkeypatch, data: Path, *flags: str) -> None:
 @pytest.fixture(scope="module")
 def real(shared):
     data = shared / "data" / "deeplesion"
-    tasks, dropped = find_tasks(data / deep.IMAGES, read_marks(data / deep.INFO)[0])
+    tasks, dropped = find_tasks(data, read_marks(data / deep.INFO)[0])
     assert not dropped
-    make = partial(deep.make_lesions, tasks, images=data / deep.IMAGES, grabcut=True)
+    make = partial(deep.make_lesions, tasks, grabcut=True)
     return {"tasks": tasks, "released": make(corrected=False), "corrected": make(corrected=True)}
 
 
@@ -277,10 +282,11 @@ def test_lesions_that_the_patch_does_not_show_are_dropped(tmp_path):
 
 def test_eight_bit_slice(tmp_path):
     write_slice(tmp_path, 10, flat(0))
-    path = tmp_path / deep.IMAGES / SERIES / "010.png"
+    path = tmp_path / IMAGES / SERIES / "010.png"
     cv2.imwrite(str(path), np.zeros((512, 512), np.uint8))
-    with pytest.raises(UserError, match=r"010.png holds 8-bit px .* unpack it again"):
-        lesion_of(tmp_path, mark())
+    outcome = lesion_of(tmp_path, mark())
+    assert isinstance(outcome, Unreadable)
+    assert re.search(r"010.png holds 8-bit px .* unpack it again", outcome.reason)
 
 
 @pytest.mark.parametrize(
@@ -306,11 +312,11 @@ def test_a_slice_that_is_not_hu_plus_32768_is_told(real_slice, tmp_path, what, s
 
 @pytest.fixture
 def real_slice(shared) -> Path:
-    return next((shared / "data" / "deeplesion" / deep.IMAGES).rglob("109.png"))
+    return next((shared / "data" / "deeplesion" / IMAGES).rglob("109.png"))
 
 
 def test_every_real_slice_is_read(shared):
-    slices = list((shared / "data" / "deeplesion" / deep.IMAGES).rglob("*.png"))
+    slices = list((shared / "data" / "deeplesion" / IMAGES).rglob("*.png"))
     assert len(slices) == 76 and all(deep.read_slice(path).shape == (512, 512) for path in slices)
 
 
@@ -330,25 +336,25 @@ def test_preparing_says_so_where_all_patches_are_of_one_colour(tmp_path, monkeyp
 
 def test_unreadable_slice(tmp_path):
     write_slice(tmp_path, 10, flat(0))
-    path = tmp_path / deep.IMAGES / SERIES / "010.png"
+    path = tmp_path / IMAGES / SERIES / "010.png"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match=r"010.png is cut short"):
-        lesion_of(tmp_path, mark())
+    assert "010.png is cut short" in lesion_of(tmp_path, mark()).reason
     path.write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"010.png is not a readable image"):
-        lesion_of(tmp_path, mark())
+    assert "010.png is not a readable image" in lesion_of(tmp_path, mark()).reason
 
 
 def test_neighbour_of_another_size(tmp_path):
     write_slice(tmp_path, 10, flat(0))
     write_slice(tmp_path, 12, flat(0, size=256))
-    with pytest.raises(UserError, match=r"012.png has another size than slice 010"):
-        lesion_of(tmp_path, mark(interval=1.0))
+    assert "012.png has another size than slice 010" in lesion_of(tmp_path, mark(interval=1.0)).reason
 
 
 def test_no_image_for_any_row(tmp_path, monkeypatch):
     write_table(tmp_path, {})
-    with pytest.raises(UserError, match=r"none of the 1 key slices .* --download"):
+    (tmp_path / "Images_png_01.zip").touch()
+    with pytest.raises(
+        UserError, match=r"none of the 1 key slices .*holds DL_info.csv, Images_png_01.zip.* --download"
+    ):
         run(monkeypatch, tmp_path)
     assert not (tmp_path / "prepared").exists()
 
@@ -406,6 +412,77 @@ def test_prepare(tmp_path, monkeypatch, capsys):
     run(monkeypatch, tmp_path)
     assert "making it again" in capsys.readouterr().out
     assert np.load(prepared / "images.npy")[0, 0, 0].tolist() == [90, 100, 200]
+
+
+def test_unreadable_slices_are_listed_together_or_left_out(tmp_path, monkeypatch, capsys):
+    for number in range(9, 16):
+        write_slice(tmp_path, number, flat(10 * number))
+    folder = tmp_path / IMAGES / SERIES
+    for number in (9, 15):
+        (folder / f"{number:03d}.png").write_bytes(b"no image")
+    keys = [{"File_name": f"{SERIES}_{number:03d}.png", "DICOM_windows": "0, 200"} for number in (9, 10, 12, 15)]
+    write_table(tmp_path, *keys)  # 10's neighbour 9, 2 mm away, is bad too
+    with pytest.raises(UserError, match=r"2 files can't be used, .* --skip-bad"):
+        run(monkeypatch, tmp_path)
+    assert not (tmp_path / "prepared").exists()
+    listed = [f"{folder / name} is not a readable image; download it again" for name in ("009.png", "015.png")]
+    assert capsys.readouterr().err.splitlines() == listed
+    run(monkeypatch, tmp_path, "--skip-bad")
+    assert [row["lesion"] for row in read_csv(tmp_path / "prepared" / "lesions.csv")] == [f"{SERIES}_012"]
+    dropped = {row["lesion"]: row["reason"] for row in read_csv(tmp_path / "prepared" / "dropped.csv")}
+    assert dropped == {f"{SERIES}_{number}": listed[number == "015"] for number in ("009", "010", "015")}
+
+
+def test_noisy_lesions_are_kept_unless_no_noisy_is_passed(tmp_path, monkeypatch, capsys):
+    write_slice(tmp_path, 10, flat(100))
+    write_table(tmp_path, {NOISY: "0"}, {NOISY: "1"})
+    run(monkeypatch, tmp_path)
+    assert "1 of 2 lesions are possibly noisy; kept, as published (--no-noisy" in capsys.readouterr().out
+    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"] == {"grabcut": True}
+    run(monkeypatch, tmp_path, "--no-noisy")
+    assert "making it again" in capsys.readouterr().out
+    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"] == {"noisy": False, "grabcut": True}
+    noisy = {"lesion": f"{SERIES}_010-2", "reason": "possibly noisy"}
+    assert read_csv(tmp_path / "prepared" / "dropped.csv") == [noisy]
+
+
+def documented(path: Path, number: int) -> Path:
+    return Path(IMAGES, path.parent.name, path.name)
+
+
+LAYOUTS = {
+    "nested": lambda path, number: Path(IMAGES, IMAGES, path.parent.name, path.name),
+    "a folder for each archive": lambda path, number: Path(f"{IMAGES}_0{number % 3}", documented(path, number)),
+    "flat": lambda path, number: Path(f"{path.parent.name}_{path.name}"),
+    "flat in a folder": lambda path, number: Path("slices", f"{path.parent.name}_{path.name}"),
+    "at the root": lambda path, number: Path(path.parent.name, path.name),
+}
+
+
+def prepare_layout(monkeypatch, shared: Path, data: Path, place, table: str) -> dict[str, bytes]:
+    """Prepare links to the real data, which lie where ``place`` says; what was written, but for ``prepared.json``."""
+    real = shared / "data" / "deeplesion"
+    for number, path in enumerate(sorted((real / IMAGES).rglob("*.png"))):
+        target = data / place(path, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+        (target.parent / f"._{target.name}").write_bytes(b"\0")
+    (data / table).parent.mkdir(exist_ok=True)
+    shutil.copy(real / deep.INFO, data / table)
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (data / name).write_text("nothing")
+    run(monkeypatch, data, "--no-grabcut")
+    return {path.name: path.read_bytes() for path in (data / "prepared").iterdir() if path.name != "prepared.json"}
+
+
+def test_every_layout_gives_the_arrays_of_the_documented_one(shared, tmp_path, monkeypatch, capsys):
+    right = prepare_layout(monkeypatch, shared, tmp_path / "documented", documented, deep.INFO)
+    assert np.load(tmp_path / "documented" / "prepared" / "images.npy").shape[0] == 32
+    for layout, place in LAYOUTS.items():
+        data = tmp_path / layout
+        assert prepare_layout(monkeypatch, shared, data, place, f"{deep.INFO}/{deep.INFO}") == right
+        output = capsys.readouterr()
+        assert f"{data}: 48 slices are used, such as {data}" in output.out and not output.err
 
 
 # Human masks

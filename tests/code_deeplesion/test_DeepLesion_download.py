@@ -1,7 +1,6 @@
 """The downloader against a server on localhost that misbehaves in the ways of real ones."""
 
 import errno
-import fcntl
 import hashlib
 import io
 import shutil
@@ -13,6 +12,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from filelock import FileLock
 
 import DeepLesion_download as downloader
 from common.utils.errors import UserError
@@ -120,7 +120,7 @@ def test_fetched_and_unpacked_once(host, tmp_path, capsys):
     download([archive], tmp_path, NO_WAIT)
     assert slices(tmp_path) == ["Images_png/000001_01_01/109.png", "Images_png/000001_01_01/110.png"]
     assert (tmp_path / slices(tmp_path)[0]).read_bytes() == SLICE
-    assert [path.name for path in (tmp_path / "archives").iterdir()] == ["Images_png_01.zip.unpacked"]
+    assert [path.name for path in (tmp_path / "archives").glob("[!.]*")] == ["Images_png_01.zip.unpacked"]
     output = capsys.readouterr().out
     assert "56 archives, about 220 GB in all" in output and "as the server says" in output
     assert host.downloads() == [""]
@@ -204,7 +204,7 @@ def test_damaged_archive_is_fetched_again_then_given_up(host, tmp_path, capsys):
         download([archive], tmp_path, NO_WAIT)
     assert host.downloads() == ["", ""]
     assert "is damaged: its MD5 sum is" in capsys.readouterr().out
-    assert not list((tmp_path / "archives").iterdir()) and not slices(tmp_path)
+    assert not list((tmp_path / "archives").glob("[!.]*")) and not slices(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,11 @@ def test_disk_full_while_unpacking(tmp_path, monkeypatch):
 def test_two_at_once(host, tmp_path):
     archive = put(host, GOOD)
     part = tmp_path / "a.part"
-    with part.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="being fetched by another process"):
-            fetch(archive.url, part, NO_WAIT)
+    with (
+        FileLock(tmp_path / ".a.part.lock"),
+        pytest.raises(UserError, match=r"a.part is being fetched by another process"),
+    ):
+        fetch(archive.url, part, NO_WAIT)
 
 
 def test_published_list():

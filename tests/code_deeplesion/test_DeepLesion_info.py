@@ -1,13 +1,12 @@
-"""`DL_info.csv`: usable, malformed and excluded rows, and the slices of the three channels."""
+"""`DL_info.csv`: where it lies, and its usable, malformed, excluded and noisy rows."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from common.utils.errors import UserError
 from common.utils.files import write_csv
-from DeepLesion_info import COLUMNS, EXCLUDED, FULL_TABLE, find_channels, read_marks
+from DeepLesion_info import COLUMNS, EXCLUDED, FULL_TABLE, NOISY, choose_noisy, find_table, read_marks
 
 GOOD = {
     "File_name": "000001_01_01_109.png",
@@ -107,9 +106,47 @@ def test_the_screen_is_not_flooded(tmp_path, capsys):
     assert "and 20 more" in lines[-1]
 
 
-def test_missing_table_says_where_it_goes(tmp_path):
-    with pytest.raises(UserError, match=r"DL_info.csv is missing; download .* put it there"):
-        read_marks(tmp_path / "DL_info.csv")
+def test_missing_table_says_where_it_goes_and_what_is_there(tmp_path):
+    with pytest.raises(UserError, match=r"DL_info.csv is missing, .*no such folder\); download .* put it there"):
+        find_table(tmp_path / "nowhere")
+    table(tmp_path).rename(tmp_path / "my_DL_info.csv")
+    with pytest.raises(UserError, match=r"none lies deeper \(it holds my_DL_info.csv\)"):
+        find_table(tmp_path)
+
+
+def test_the_table_is_found_at_any_depth_the_documented_place_first(tmp_path):
+    places = [tmp_path / "a" / "b" / "DL_info.csv", tmp_path / "dl_info.csv" / "DL_Info.CSV", tmp_path / "DL_info.csv"]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        (place.parent / "._DL_info.csv").touch()
+        assert find_table(tmp_path) == place  # each lies less deep than those before
+
+
+def test_possibly_noisy_rows_are_counted_and_left_out_where_that_is_asked_for(tmp_path, capsys):
+    path = tmp_path / "DL_info.csv"
+    rows = [GOOD | {NOISY: cell} for cell in ("0", "1", "1.0", "", "x")]
+    write_csv(path, rows, [*COLUMNS, NOISY])
+    marks, _ = read_marks(path)
+    assert [mark.noisy for mark in marks] == [False, True, True, False, False]
+    assert choose_noisy(marks, path, keep=True) == (marks, [])
+    line = f"{path}: 2 of 5 lesions are possibly noisy; "
+    assert capsys.readouterr().out == f"{line}kept, as published (--no-noisy leaves them out)\n"
+    kept, left_out = choose_noisy(marks, path, keep=False)
+    assert [mark.row for mark in kept] == [0, 3, 4]
+    assert [(item.lesion, item.reason) for item in left_out] == [(mark.name, "possibly noisy") for mark in marks[1:3]]
+    assert capsys.readouterr().out == f"{line}left out\n"
+
+
+def test_noisy_rows_that_can_not_be_left_out(tmp_path, capsys):
+    marks, _ = read_marks(table(tmp_path, {}))
+    assert choose_noisy(marks, tmp_path, keep=True) == (marks, [])
+    with pytest.raises(UserError, match="--no-noisy: it lacks the column Possibly_noisy"):
+        choose_noisy(marks, tmp_path, keep=False)
+    assert not capsys.readouterr().out
+    write_csv(tmp_path / "DL_info.csv", [GOOD | {NOISY: "1"}], [*COLUMNS, NOISY])
+    with pytest.raises(UserError, match="--no-noisy: all of its lesions are Possibly_noisy"):
+        choose_noisy(read_marks(tmp_path / "DL_info.csv")[0], tmp_path, keep=False)
 
 
 def test_missing_column(tmp_path):
@@ -136,38 +173,3 @@ def test_eight_rows_are_left_out_of_the_full_table_only(tmp_path):
     assert {item.reason for item in dropped} == {"left out by the release"}
     path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1)))
     assert len(read_marks(path)[0]) == FULL_TABLE - 1
-
-
-@pytest.mark.parametrize(
-    "interval, previous, following",
-    [
-        (1.0, {98: 1}, {102: 1}),
-        (2.0, {99: 1}, {101: 1}),
-        (2.5, {99: 0.8, 100: 0.2}, {101: 0.8, 100: 0.2}),
-        (5.0, {99: 0.4, 100: 0.6}, {101: 0.4, 100: 0.6}),
-        (1.5, {98: 1 / 3, 99: 2 / 3}, {102: 1 / 3, 101: 2 / 3}),
-        (None, {100: 1}, {100: 1}),
-    ],
-)
-def test_neighbours_two_mm_away(interval, previous, following):
-    channels = find_channels(100, interval, lambda number: True)
-    assert [{number: weight for weight, number in channel} for channel in channels] == [
-        pytest.approx(previous),
-        {100: 1},
-        pytest.approx(following),
-    ]
-
-
-@pytest.mark.parametrize(
-    "interval, present, previous, following",
-    [
-        (1.0, {99, 100, 101, 102}, [(1, 99)], [(1, 102)]),
-        (1.0, {98, 100}, [(1, 98)], [(1, 100)]),
-        (5.0, {100, 101}, [(0.4, 100), (0.6, 100)], [(0.4, 101), (0.6, 100)]),
-        (1.6, {99, 100}, [(0.25, 99), (0.75, 99)], [(0.25, 100), (0.75, 100)]),
-    ],
-)
-def test_missing_neighbours_are_replaced_by_the_nearest_towards_the_key(interval, present, previous, following):
-    channels = find_channels(100, interval, present.__contains__)
-    assert np.ravel(channels[0]) == pytest.approx(np.ravel(previous))
-    assert np.ravel(channels[2]) == pytest.approx(np.ravel(following))

@@ -10,9 +10,10 @@ from common.patches import PATCH
 from common.recist import ellipse_from_diameters
 from common.utils.files import read_csv, write_csv
 from common.weak_masks import ellipse_mask
-from DeepLesion_data import IMAGES, INFO, make_lesions, place_patch
-from DeepLesion_info import EXCLUDED, FULL_TABLE, find_tasks, read_marks
+from DeepLesion_data import make_lesions, place_patch
+from DeepLesion_info import EXCLUDED, FULL_TABLE, INFO, read_marks
 from DeepLesion_phantom import COLUMNS, INTERVALS, measure, write_deeplesion
+from DeepLesion_slices import IMAGES, find_tasks
 
 LESIONS = 35
 
@@ -29,9 +30,9 @@ def test_every_lesion_can_be_prepared(phantom):
     assert len(marks) == LESIONS and not malformed
     assert {mark.interval for mark in marks} == set(INTERVALS)
     assert {mark.split for mark in marks} == {"train", "val", "test"}
-    tasks, dropped = find_tasks(phantom / IMAGES, marks)
+    tasks, dropped = find_tasks(phantom, marks)
     assert not dropped
-    for lesion in make_lesions(tasks[:5], images=phantom / IMAGES, corrected=True, grabcut=False):
+    for lesion in make_lesions(tasks[:5], corrected=True, grabcut=False):
         inside = lesion.ellipse.astype(bool)
         around = cv2.dilate(lesion.ellipse, np.ones((15, 15))).astype(bool) & ~inside
         assert abs(lesion.image[inside, 1].mean() - lesion.image[around, 1].mean()) > 10

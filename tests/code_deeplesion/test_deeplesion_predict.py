@@ -81,10 +81,11 @@ def test_patches_are_those_of_preprocessing(phantom_deeplesion):
         np.testing.assert_array_equal(image.patches[0].image, dataset.array("images")[row])
 
 
-def test_without_interval_the_channels_are_copies_of_the_slice(tmp_path):
+@pytest.mark.parametrize("series", ["", "000001_01_01_"])
+def test_without_interval_the_channels_are_copies_of_the_slice(series, tmp_path):
     for number, radius in ((9, 5), (10, 10), (11, 20)):
-        write_slice(tmp_path / "a" / f"{number:03d}.png", 512, (100, 100, radius))
-    prompt, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / "010.png"
+        write_slice(tmp_path / "a" / f"{series}{number:03d}.png", 512, (100, 100, radius))
+    prompt, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / f"{series}010.png"
 
     def areas(interval):
         (patch,) = deeplesion_predict.read_slice(path, [prompt], interval=interval).patches
@@ -110,7 +111,7 @@ def test_pasting_inverts_cutting(scale, left, top):
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        ("--interval 5", "slice.png is not a number"),
+        ("--interval 5", "slice.png does not end in a number"),
         ("--interval 0", "is not a number of mm"),
         ("--spacing nan", "is not a number of mm"),
         ("--dicom-window=275,-175", "is not LOW,HIGH in HU"),

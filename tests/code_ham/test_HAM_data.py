@@ -12,6 +12,7 @@ from common.data import masks
 from common.data.dataset import LesionDataset
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from HAM_phantom import IMAGE_FOLDERS, MASK_FOLDER
 from helpers import golden_masks, iou
 
 
@@ -51,12 +52,12 @@ def test_the_full_split_has_the_published_sizes():
 @pytest.fixture
 def data(phantom_ham, tmp_path):
     """A copy of six phantoms that a test may damage."""
-    for folder in (*HAM_data.IMAGE_FOLDERS, HAM_data.MASK_FOLDER):
+    for folder in (*IMAGE_FOLDERS, MASK_FOLDER):
         (tmp_path / folder).mkdir()
     for number in range(9_000_000, 9_000_006):
         name = f"ISIC_{number}"
-        shutil.copy(phantom_ham / HAM_data.IMAGE_FOLDERS[0] / f"{name}.jpg", tmp_path / HAM_data.IMAGE_FOLDERS[1])
-        shutil.copy(phantom_ham / HAM_data.MASK_FOLDER / f"{name}_segmentation.png", tmp_path / HAM_data.MASK_FOLDER)
+        shutil.copy(phantom_ham / IMAGE_FOLDERS[0] / f"{name}.jpg", tmp_path / IMAGE_FOLDERS[1])
+        shutil.copy(phantom_ham / MASK_FOLDER / f"{name}_segmentation.png", tmp_path / MASK_FOLDER)
     return tmp_path
 
 
@@ -65,11 +66,11 @@ def _prepare(data, *flags):
 
 
 def _image(data, number=0):
-    return data / HAM_data.IMAGE_FOLDERS[1] / f"ISIC_{9_000_000 + number}.jpg"
+    return data / IMAGE_FOLDERS[1] / f"ISIC_{9_000_000 + number}.jpg"
 
 
 def _mask(data, number=0):
-    return data / HAM_data.MASK_FOLDER / f"ISIC_{9_000_000 + number}_segmentation.png"
+    return data / MASK_FOLDER / f"ISIC_{9_000_000 + number}_segmentation.png"
 
 
 def test_unpaired_files_are_listed_and_the_rest_goes_on(data, capsys):
@@ -201,10 +202,15 @@ def _truncate(path):
             lambda data: Image.fromarray(np.full((450, 600), 4095, np.uint16)).save(_image(data), "png"),
             r"ISIC_9000000\.jpg has uint16 levels, none above 4095; save it with 8 bits",
         ),
-        (lambda data: shutil.rmtree(data / HAM_data.MASK_FOLDER), "_tschandl is missing; put HAM10000 there"),
-        (lambda data: [shutil.rmtree(data / name) for name in HAM_data.IMAGE_FOLDERS], "images_part_1 is missing"),
-        (lambda data: [path.unlink() for path in (data / HAM_data.MASK_FOLDER).iterdir()], "no image in .* has a mask"),
-        (lambda data: (data / HAM_data.METADATA).write_text("a,b\n1,2\n"), "lacks the column image_id"),
+        (
+            lambda data: shutil.rmtree(data / MASK_FOLDER),
+            r"no image ISIC_\*\.jpg with its mask .* among 6 \.jpg and 0 masks .*it holds HAM10000_images_part_1/, HAM",
+        ),
+        (
+            lambda data: [shutil.rmtree(data / name) for name in (*IMAGE_FOLDERS, MASK_FOLDER)],
+            r"among 0 \.jpg and 0 masks below .*\(it is empty\); unpack HAM10000 there",
+        ),
+        (lambda data: (data / "HAM10000_metadata.tab").write_text("a\tb\n1\t2\n"), r"\.tab lacks the column image_id"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_and_nothing_is_written(data, damage, sentence):

@@ -8,11 +8,12 @@ import HAM_phantom
 
 
 def test_the_layout_is_the_datasets(phantom_ham):
-    pairs, dropped = HAM_data.find_pairs(phantom_ham)
+    pairs, dropped, metadata = HAM_data.find_pairs(phantom_ham)
     assert len(pairs) == 40
     assert not dropped
+    assert metadata == [phantom_ham / "HAM10000_metadata.csv"]
     assert len({pair.lesion_id for pair in pairs}) == 36
-    assert {pair.image.parent.name for pair in pairs} == set(HAM_data.IMAGE_FOLDERS)
+    assert {pair.image.parent.name for pair in pairs} == set(HAM_phantom.IMAGE_FOLDERS)
     assert cv2.imread(str(pairs[0].image)).shape == (450, 600, 3)
     assert set(np.unique(cv2.imread(str(pairs[0].mask), 0))) == {0, 255}
 

@@ -11,6 +11,7 @@ import stub
 from common.data.dataset import LesionDataset
 from common.data.images import write_image
 from common.inference.measurements import diameters
+from common.inference.photos import read_lesion_image
 from common.metrics import dice
 from common.model import build_network
 from common.recipe import A1CLASS
@@ -63,9 +64,9 @@ def test_patches_are_those_of_preprocessing(phantom_ham):
     dataset = LesionDataset.open(phantom_ham / "prepared")
     for row in (0, 25):
         (path,) = phantom_ham.glob(f"HAM10000_images_part_*/{dataset.lesions[row]['source']}")
-        (patch,) = HAM_predict.read_lesion_image(path, "a", rgb=False).patches
+        (patch,) = read_lesion_image(path, "a", rgb=False).patches
         np.testing.assert_array_equal(patch.image, dataset.array("images")[row])
-        (patch,) = HAM_predict.read_lesion_image(path, "a", rgb=True).patches
+        (patch,) = read_lesion_image(path, "a", rgb=True).patches
         np.testing.assert_array_equal(patch.image, dataset.array("images")[row][..., ::-1])
 
 
@@ -138,7 +139,7 @@ def test_what_cannot_be_predicted_is_one_sentence(image, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     for words, wrong in (
-        ([tmp_path / "empty"], "holds no .jpg"),
+        ([tmp_path / "empty"], "no image is in .*empty: it is empty; images end in .jpg"),
         ([tmp_path / "gone.jpg"], "does not exist"),
         ([tmp_path / "broken.jpg"], "is not a readable image"),
     ):

@@ -42,10 +42,10 @@ def test_prepare_runs_from_anywhere(folder, phantom_ham, tmp_path):
 @pytest.mark.parametrize(
     ("script", "flags", "sentence"),
     [
-        ("HAM_data.py", ["--data", "nowhere"], "is missing"),
+        ("HAM_data.py", ["--data", "nowhere"], "there is no such folder"),
         ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py --data nowhere first"),
         ("HAM_A1_train.py", ["--canvas", "100x100"], "multiples of 16, from 128x128"),
-        ("HAM_A1_eval.py", ["--checkpoint", "nowhere.pt"], "train it first"),
+        ("HAM_A1_eval.py", ["--data", "nowhere"], "or pass --prepared DIR if it is elsewhere"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(script, flags, sentence, tmp_path):

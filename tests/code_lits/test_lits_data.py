@@ -330,17 +330,6 @@ def test_no_tumour_anywhere(tmp_path):
     assert not (tmp_path / "prepared").exists()
 
 
-def test_missing_folders_and_pairs(tmp_path):
-    with pytest.raises(UserError, match="volume is missing; put LiTS there"):
-        prepare(tmp_path)
-    (tmp_path / "volume").mkdir()
-    with pytest.raises(UserError, match="segmentations is missing; put LiTS there"):
-        prepare(tmp_path)
-    write(tmp_path, 1, scan()[0], None)
-    with pytest.raises(UserError, match="has a segmentation-N; the numbers must match"):
-        prepare(tmp_path)
-
-
 @pytest.mark.parametrize("text", ["50", "50,0", "50,-3", "a,b", "nan,3", "1,2,3", ""])
 def test_bad_windows(data, text):
     with pytest.raises(UserError, match="is not CENTRE,WIDTH in HU"):

@@ -63,7 +63,8 @@ def test_a_mask_lies_where_the_lesions_are(volume, tmp_path, monkeypatch):
         assert voxels[..., index].any() == truth[..., index].any()
     assert 2 * (voxels & truth).sum() / (voxels.sum() + truth.sum()) > 0.97
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *(f"Leber_{index}_overlay.png" for index in (2, 3, 5)), "Leber_mask.nii.gz", "measurements.csv"]  # fmt: skip
+        *(f"Leber_{index}_overlay.png" for index in (2, 3, 5)), "Leber_mask.nii.gz", "index.html", "measurements.csv",
+    ]  # fmt: skip
 
 
 def test_measurements_are_in_mm_and_ml_over_all_slices_of_a_lesion(volume, tmp_path, monkeypatch):

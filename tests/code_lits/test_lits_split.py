@@ -54,10 +54,19 @@ def test_split_file_decides(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["7", "volume-7", "volume-7.nii", "volume-7.nii.gz", "liver_7", "liver_7.nii.gz", " 7 "]
+)
+def test_a_volume_has_several_names(tmp_path, name):
+    path = write_split(tmp_path / "split.csv", "volume,split", f"{name},val")
+    assert lits_split.read_split_file(path, {"volume-7"}) == {"volume-7": "val"}
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["volume,split", "1,train", "2,val", "9,test"], "line 4 names volume-9, which has no volume"),
-        (["volume,split", "1,train", "2,val", "volume-1,test"], "line 4 puts volume-1 into test, an earlier one"),
+        (["volume,split", "1,train", "2,val", "volume-,test"], "line 4 names volume-, which has no volume"),
+        (["volume,split", "1,train", "2,val", "liver_1,test"], "line 4 puts volume-1 into test, an earlier one"),
         (["volume,split", "1,train", "2,validation"], "line 3 says 'validation'"),
         (["volume,split", "1,train"], "doesn't name volume-2"),
         (["volume,set", "1,train"], "lacks the column volume or split"),

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from common.data.images import BLUE, display_image, outline, read_image, read_orientation, read_photo, write_image
+from common.data.images import (
+    BLUE,
+    SUFFIXES,
+    display_image,
+    list_images,
+    outline,
+    read_image,
+    read_orientation,
+    read_photo,
+    write_image,
+)
 from common.utils.errors import UserError
 
 
@@ -39,18 +49,52 @@ def test_a_png_named_jpg_is_read(tmp_path):
     assert read_image(tmp_path / "a.jpg", cv2.IMREAD_GRAYSCALE)[0, 0] == 7
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_as_viewers_turn_it(orientation, suffix, tmp_path):
     exif = Image.Exif()
     exif[0x10F], exif[0x112] = "a camera", orientation
     pixels = cv2.resize(np.random.default_rng(0).integers(0, 255, (3, 4, 3), dtype=np.uint8), (64, 48))
-    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", exif=exif)
+    Image.fromarray(pixels).save(
+        tmp_path / f"a{suffix}", exif=exif, **({"lossless": True} if suffix == ".webp" else {})
+    )
     photo = read_photo(tmp_path / f"a{suffix}")
     assert photo.orientation == orientation
     with Image.open(tmp_path / f"a{suffix}") as image:
         shown = np.array(ImageOps.exif_transpose(image))
     np.testing.assert_allclose(photo.pixels[..., ::-1], shown, atol=3 * (suffix == ".jpg"))
+
+
+def test_folders_give_every_format_that_is_read(tmp_path, capsys):
+    encoder = {".jfif": ".jpg", ".pgm": ".pnm", ".pbm": ".pnm"}  # OpenCV writes these from other arrays only
+    shade = np.full((48, 64, 3), 200, np.uint8)
+    for suffix in SUFFIXES:
+        path = tmp_path / f"a{suffix.upper()}"
+        path.write_bytes(cv2.imencode(encoder.get(suffix, suffix), shade)[1].tobytes())
+        assert read_photo(path).pixels.mean(axis=(0, 1)) == pytest.approx([200] * 3, abs=8)  # GIFs are dithered
+    assert len(list_images(tmp_path)) == len(SUFFIXES)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "a.heic").touch()
+    (tmp_path / "._a.jpg").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert len(list_images(tmp_path)) == len(SUFFIXES)
+    assert capsys.readouterr().err == f"{tmp_path}: a.heic: not named like an image, left out\n"
+
+
+def test_a_folder_without_images_is_one_sentence(tmp_path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=r"no image is in .*: it holds a\.txt; images end in \.jpg, "):
+        list_images(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        list_images(tmp_path / "gone")
+
+
+def test_a_photos_patch_is_rgb_or_as_published(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 40, 3), (200, 100, 0), np.uint8))  # BGR
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.patch(rgb=False).shape == (120, 120, 3)
+    assert photo.patch(rgb=False)[60, 60].tolist() == [200, 100, 0]
+    assert photo.patch(rgb=True)[60, 60].tolist() == [0, 100, 200]
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 274])

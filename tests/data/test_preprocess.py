@@ -1,6 +1,5 @@
 """Making the arrays on disk: whole or absent, the same for any number of processes."""
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from common.data import preprocess as module
 from common.data.dataset import LesionDataset
@@ -126,6 +126,30 @@ def test_nothing_usable_and_too_few_for_the_clusters(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
+def test_too_few_for_the_clusters_is_told_before_the_work(tmp_path):
+    arguments = (make_config(clusters=20), tmp_path / "p", range(12), None, split_in_thirds)  # nothing makes lesions
+    with pytest.raises(UserError, match=r"^20 shape clusters can't be fitted on 12 lesions; pass --clusters 1, say"):
+        preprocess(*arguments, most_lesions=12, workers=1)
+
+
+def test_splits_without_lesions_are_told(tmp_path, capsys):
+    def all_test(rows: list) -> list[str]:
+        return ["test"] * len(rows)
+
+    preprocess(make_config(), tmp_path / "p", range(6), make_lesions, all_test, workers=1)
+    assert capsys.readouterr().err == (
+        "warning: no training or validation lesions; training needs training and validation lesions, evaluation test "
+        "lesions or another --split: add images, volumes or patients, or split them otherwise\n"
+    )
+    assert LesionDataset.open(tmp_path / "p").rows("test").size == 6
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file can't be written to .*; pass another --prepared"):
+        preprocess(make_config(), tmp_path / "file" / "p", range(12), None, split_in_thirds, workers=1)
+
+
 def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     seen = {}
 
@@ -141,8 +165,7 @@ def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
 
 
 def test_a_second_process_waits_its_turn(tmp_path):
-    with (tmp_path / ".prepared.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(tmp_path / ".prepared.lock"):
         code = (
             "import sys; from pathlib import Path; from common.data.preprocess import _exclusive\n"
             "with _exclusive(Path(sys.argv[1])): print('mine')"

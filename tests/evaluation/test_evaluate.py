@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import HAM_A1_train
+import HAM_A1class_train
 import HAM_Acoseg_train
 import HAM_data
 import HAM_phantom
@@ -221,7 +222,7 @@ def test_data_that_grew_after_training_are_told(tmp_path):
     data, away = tmp_path / "data", tmp_path / "away"
     HAM_phantom.write_ham(data, lesions=40)
     away.mkdir()
-    masks = sorted((data / HAM_data.MASK_FOLDER).iterdir())
+    masks = sorted((data / HAM_phantom.MASK_FOLDER).iterdir())
     for mask in masks[1::2]:
         mask.rename(away / mask.name)
     prepare = ["--data", str(data), "--clusters", "2", "--no-grabcut", "--workers", "1"]
@@ -240,6 +241,31 @@ def test_data_that_grew_after_training_are_told(tmp_path):
     state_path(tmp_path / "a.pt").write_bytes(b"")
     with pytest.raises(UserError, match="is not complete, and what stands there may be older"):
         evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
+
+
+def test_a_k_of_ones_own_needs_no_flag_and_another_is_refused_as_in_training(phantom_ham, tmp_path):
+    """The arrays have K = 4, HAM10000's published K is 45."""
+    recipe = replace(HAM_A1class_train.RECIPE, dataset=replace(RECIPE.dataset, folder=tmp_path))
+    where = ["--data", str(phantom_ham), "--precision", "fp32"]
+    small = "--encoder mobilenet_v2 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8".split()
+    train(parse_train(recipe, None, [*where, *small]))
+    evaluate(parse_eval(recipe, None, where))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").glob("*.pt")) == ["ham_a1class_4.pt"]
+    assert read_json(tmp_path / "results" / "ham_a1class_4.json")["settings"]["clusters"] == 4
+    sentences = []
+    for work in (lambda: train(parse_train(recipe, None, [*where, *small, "--clusters", "5"])),
+                 lambda: evaluate(parse_eval(recipe, None, [*where, "--clusters", "5"]))):  # fmt: skip
+        with pytest.raises(UserError, match=r"clusters 4, but 5 .* --clusters 5, or leave --clusters out") as error:
+            work()
+        sentences.append(str(error.value))
+    assert sentences[0] == sentences[1]
+
+
+def test_results_that_cannot_be_written_are_told_before_the_work(checkpoints, phantom_ham, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(module, "Predictor", None)
+    with pytest.raises(UserError, match=r"file can't be written to .*; pass another --results"):
+        evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path / "file"))
 
 
 def test_other_preprocessing_is_refused(checkpoints, phantom_ham, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.evaluation.results import (
+    UNDEFINED_NOTE,
     print_metrics,
     read_evaluation,
     read_lesion_metrics,
@@ -54,9 +55,15 @@ def test_which_lesions_were_scored_travels_with_the_result(tmp_path):
     assert digests[0] == write_results(tmp_path, "b", LESIONS, [EMPTY] * 2, "corrected", ABOUT)["scored"] != digests[1]
 
 
-def test_all_predictions_empty_is_null(tmp_path):
-    assert np.isnan(write_results(tmp_path, "a", LESIONS, [EMPTY, EMPTY], "released", ABOUT)["avd"])
+def test_all_predictions_empty_is_null_and_explained(tmp_path, capsys):
+    summary = write_results(tmp_path, "a", LESIONS, [EMPTY, EMPTY], "released", ABOUT)
+    assert np.isnan(summary["avd"])
     assert read_json(tmp_path / "a.json")["avd"] is None
+    print_metrics(summary, "truth")
+    printed = capsys.readouterr().out
+    assert "avd                 nan px" in printed and printed.endswith(f"  {UNDEFINED_NOTE}\n")
+    print_metrics(summary | dict.fromkeys(METRICS, 0.5), "truth")
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_on_screen(tmp_path, capsys):

@@ -10,6 +10,10 @@ INFO, SLICE = "data/DL_info.csv", "data/Images_png/000002_01_01/010.png"
 NAME = "000002_01_01_010"
 ENDS, BOX = "135, 261, 167, 261, 151, 250, 151, 272", "130, 245, 172, 277"
 """Of that slice's first lesion, in row 2 of the table."""
+JUNK = (
+    "._DL_info.csv .DS_Store notes.txt __MACOSX/000002_01_01/010.png Images_png/Thumbs.db "
+    "Images_png/000002_01_01/._010.png a/000002_01_01/010.png a/000002_01_01_010.png a/DL_info.csv"
+)
 HU = np.full((512, 512), 32_800, np.uint16)
 
 
@@ -34,6 +38,10 @@ END_POINTS = "Measurement_coordinates does not hold 8 numbers"
 CASES = [
     Case(DEEP, "truncated slice", cut(SLICE), r"010\.png is cut short"),
     Case(DEEP, "empty slice", put(SLICE, b""), "not a readable image"),
+    Case(DEEP, "empty slice with --skip-bad", put(SLICE, b""), flags="--skip-bad",
+         right=dropped(NAME, f"{SLICE} is not a readable image; download it again")),
+    Case(DEEP, "junk, and a damaged copy of a slice elsewhere",
+         several(*(put(f"data/{name}", "x") for name in JUNK.split()))),
     Case(DEEP, "JPEG named .png", image(SLICE, np.zeros((512, 512), np.uint8), ".jpg"), "holds 8-bit px"),
     Case(DEEP, "slice in colour", image(SLICE, np.dstack([HU] * 3)), "in 3 dimensions"),
     Case(DEEP, "unreadable slice", closed(SLICE), r"010\.png can't be read"),
@@ -44,7 +52,7 @@ CASES = [
          right=dropped(NAME, "the box lies outside the slice")),
     Case(DEEP, "slice all zero", image(SLICE, HU * 0), r"010\.png holds 0 to 0, which as HU \+ 32768 can't be a CT"),
     Case(DEEP, "slice all one", image(SLICE, HU * 0 + 1), r"010\.png holds 1 to 1, which as HU \+ 32768 can't be a CT"),
-    Case(DEEP, "read-only data folder", read_only("data"), "no permission for data/"),
+    Case(DEEP, "read-only data folder", read_only("data"), "data can.t be written to .*pass another --prepared"),
     Case(DEEP, "no table", gone(INFO), r"DL_info\.csv is missing"),
     Case(DEEP, "empty table", put(INFO, b""), "names no lesion"),
     Case(DEEP, "table cut within a row", cut(INFO), right=kept(NAME)),

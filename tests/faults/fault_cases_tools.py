@@ -65,10 +65,10 @@ RESULTS = [
     *of_both("folder named like a result", folder("results/x.json")),
     *of_both("link to itself named like a result", loop("results/x.json")),
     Case(REPORT, "file in place of the folder to write to", put("out", "x"), "out"),
-    Case(REPORT, "read-only folder to write to", read_only("out"), "no permission for out"),
+    Case(REPORT, "read-only folder to write to", read_only("out"), r"written to .*; pass another --out"),
     Case(REPORT, "disk full", small_disk("full", 4096), FULL, "--out full"),
     Case(PAGE, "folder in place of the page", folder("out/report.html"), r"out/report\.html"),
-    Case(PAGE, "read-only folder to write to", read_only("out"), "no permission for out"),
+    Case(PAGE, "read-only folder to write to", read_only("out"), r"written to .*; pass another --out"),
 ]  # fmt: skip
 
 BASELINE = [Case(BASELINES, *fault) for fault in DAMAGED[1:9:3]] + [
@@ -76,7 +76,7 @@ BASELINE = [Case(BASELINES, *fault) for fault in DAMAGED[1:9:3]] + [
     Case(BASELINES, "no truth", json_cell("data/prepared/prepared.json", "arrays", value=["images", "ellipse"]),
          "has no human masks"),
     Case(BASELINES, "file in place of the results' folder", put("results", "x"), "results"),
-    Case(BASELINES, "read-only folder of results", read_only("results"), "no permission for results"),
+    Case(BASELINES, "read-only folder of results", read_only("results"), r"written to .*; pass another --results"),
     Case(BASELINES, "disk full", small_disk("full", 4096), FULL, "--results full"),
 ]  # fmt: skip
 
@@ -95,7 +95,7 @@ PREDICTIONS = [
     Case(HAM, "100,000 px wide", image(JPG, np.zeros((20, 100_000, 3), np.uint8)), None, "",
          made("out/measurements.csv")),
     Case(HAM, "file in place of the results' folder", put("out", "x"), "out is a file"),
-    Case(HAM, "read-only folder of results", read_only("out"), "no permission for .*/out/"),
+    Case(HAM, "read-only folder of results", read_only("out"), r"written to .*; pass another --out"),
     Case(HAM, "truncated checkpoint", cut("a.pt"), r"a\.pt is truncated"),
     Case(HAM, "disk full", small_disk("full", 8192), FULL, "--out full"),
     Case(LITS, "truncated volume", cut(NII), r"volume-0\.nii is cut short"),
@@ -133,7 +133,7 @@ EXPERIMENTS = [
          several(cut("out/checkpoints/A1_ellipse_seed0.pt"), gone(f"{DONE}.json")), r"seed0\.pt is truncated"),
     Case(EXPERIMENT, "truncated CSV of results", cut(f"{DONE}.csv"), r"seed0\.csv is damaged"),
     Case(EXPERIMENT, "file in place of the results' folder", put("file", "x"), "file", "--out file"),
-    Case(EXPERIMENT, "read-only folder of results", read_only("out"), "no permission for out"),
+    Case(EXPERIMENT, "read-only folder of results", read_only("out"), r"written to .*; pass another --out"),
     Case(EXPERIMENT, "folder in place of the page", folder("out/report.html"), r"out/report\.html"),
 ]  # fmt: skip
 CASES = [*RESULTS, *BASELINE, *PICTURES, *PREDICTIONS, *PHANTOMS, *EXPERIMENTS]

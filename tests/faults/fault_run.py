@@ -119,7 +119,8 @@ def results(root: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in ("data/prepared", "data/other", "results", "out"):
         found |= {str(p.relative_to(root)): _content(p) for p in sorted((root / name).rglob("*")) if p.is_file()}
-    return found | {p.name: _content(p) for p in sorted(root.glob("a.*"))}
+    # The state of a finished training holds times.
+    return found | {p.name: _content(p) for p in sorted(root.glob("a.*")) if p.suffix != ".finished"}
 
 
 def _content(path: Path) -> object:
@@ -159,6 +160,6 @@ def check_whole(root: Path) -> None:
             content = json.loads((root / name / "prepared.json").read_text())
             for array in content["arrays"]:
                 assert len(np.load(root / name / f"{array}.npy")) == content["lesions"]
-    for path in [*root.glob("a.pt"), *root.glob("a.state")]:
+    for path in (path for suffix in ("pt", "state", "finished") for path in root.glob(f"a.{suffix}")):
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None

@@ -1,12 +1,12 @@
 """Processes that are killed, race, or run while the clock goes backwards: see faults.py for what must hold then."""
 
-import fcntl
 import os
 import random
 import time
 from itertools import count
 
 import pytest
+from filelock import FileLock
 
 import fault_processes
 from fault_run import differences, results
@@ -50,8 +50,7 @@ def test_two_prepare_the_same_folder_at_once(harness: Harness):
     """The test holds the lock until both wait for it, so that they surely meet."""
     script = "code_ham/HAM_data"
     want, world = harness.reference(script), harness.world(script)
-    with world.path("data/.prepared.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(world.path("data/.prepared.lock")):
         both = [fault_processes.start(script, usual(script), world.root.with_suffix(f".{name}")) for name in "ab"]
         until = time.monotonic() + 60
         while not all("another process is preparing" in it.told for it in both):

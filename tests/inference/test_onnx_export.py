@@ -13,7 +13,7 @@ import deeplesion_A1_train
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
-from common.inference.onnx_export import read_preprocessing
+from common.inference.predictor import read_preprocessing
 from common.model import CanvasTransform, build_network
 from common.recipe import Recipe
 from common.run.scripts import eval_main
@@ -126,7 +126,7 @@ def test_channels_are_not_swapped_for_a_network_that_was_not_trained_on_bgr(
 )
 def test_channels_and_window_are_the_checkpoints_else_the_published(dataset, protocol, settings, channels):
     config = SimpleNamespace(recipe=SimpleNamespace(dataset=dataset))
-    preprocessing = read_preprocessing(config, SimpleNamespace(protocol=protocol, settings=settings))
+    preprocessing = read_preprocessing(SimpleNamespace(protocol=protocol, settings=settings), config.recipe.dataset)
     assert preprocessing == settings.get("preprocessing", {}) | {"channels": channels}
 
 

@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(d
     with pytest.raises(UserError, match=r"holds the input photo.jpg; choose a folder of its own"):
         load_predictor(arguments("--out", tmp_path / ".." / tmp_path.name), dataset, [file])
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: (tmp_path / "none" / "there").open("w"))
-    with pytest.raises(OSError, match="there"):
+    with pytest.raises(UserError, match=r"out can't be written to .*; pass another --out"):
         load_predictor(arguments("--out", tmp_path / "out"), dataset, [file])
     assert network.settings is None
 
@@ -107,7 +107,8 @@ def images(count, taken):
 def test_masks_overlays_and_measurements_are_written(tmp_path, capsys):
     predict(stub.BrightIsLesion(), images(2, []), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "in 0_mask.png", "in 0_overlay.png", "in 1_mask.png", "in 1_overlay.png", "measurements.csv"]  # fmt: skip
+        "in 0_mask.png", "in 0_overlay.png", "in 1_mask.png", "in 1_overlay.png", "index.html", "measurements.csv",
+    ]  # fmt: skip
     mask = cv2.imread(str(tmp_path / "in 1_mask.png"), cv2.IMREAD_UNCHANGED)
     assert (mask.shape, mask.dtype, np.unique(mask).tolist()) == ((60, 120), np.uint8, [0, 255])
     assert np.argwhere(mask).min(axis=0).tolist() == [10, 10]

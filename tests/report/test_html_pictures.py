@@ -93,16 +93,6 @@ def test_where_the_truth_is_not_at_hand_the_ellipse_gives_the_size(dataset):
     assert np.pi / 4 * sizes["diameter"].iloc[3] ** 2 == pytest.approx(int(dataset.array("ellipse")[3].sum()))
 
 
-def test_only_the_lesions_that_were_scored_are_used(dataset):
-    other = LesionDataset(dataset.folder, {**dataset.metadata, "identity": "redrawn"}, dataset.lesions)
-    lits = LesionDataset(dataset.folder, {**dataset.metadata, "dataset": "LiTS"}, dataset.lesions)
-    assert html_pictures.find_dataset(result(prepared=dataset.identity), [lits, other, dataset]) is dataset
-    assert html_pictures.find_dataset(result(prepared="redrawn"), [dataset, other]) is other
-    assert html_pictures.find_dataset(result(prepared="of another window"), [dataset, other]) is None
-    assert html_pictures.find_dataset(result(), [lits]) is None
-    assert html_pictures.find_dataset(result(), [other]) is other  # an old result does not say
-
-
 def test_only_the_checkpoint_that_was_scored_is_used(checkpoint, tmp_path):
     run = {"checkpoint": {"file": "a.pt", "sha256": sha256(checkpoint)}}
     assert html_pictures.find_checkpoint(run, [tmp_path, checkpoint.parent]) == checkpoint

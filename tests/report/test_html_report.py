@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from common.data.dataset import LesionDataset
+from common.evaluation.results import UNDEFINED_NOTE
 from common.model import build_network
 from common.recipe import A1
 from common.report import html_report
 from common.report.runs import group_runs
 from common.training.checkpoint import save_checkpoint
 from common.utils.errors import UserError
-from common.utils.files import read_csv, write_csv
+from common.utils.files import read_csv, write_csv, write_json
 from common.utils.provenance import sha256
-from example_results import baseline, result
+from example_results import baseline, result, scored
 
 EVIL = '<script>alert("x")</script><img src=http://example.com/a.png onerror=alert(1)>&amp;'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -99,7 +100,8 @@ def report(phantom_ham, tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     save_checkpoint(folder / "a.pt", build_network(A1, "resnet18", 4), {"encoder": "resnet18", "canvas": [128, 128]})
-    about = {"dataset": EVIL, "lesions": len(tests)}
+    identity = LesionDataset.open(folder / "prepared").identity
+    about = {"dataset": EVIL, "lesions": len(tests), "prepared": identity}
     checkpoint = {"checkpoint": {"file": "a.pt", "sha256": sha256(folder / "a.pt")}}
     history = [{"epoch": e, "train_total": 1 / e, "val_mask": 1 / e, "val_dice": 0.5, "best": 1} for e in (1, 2)]
     write_csv(folder / "a.history.csv", history, list(history[0]))
@@ -111,8 +113,7 @@ def report(phantom_ham, tmp_path_factory) -> Path:
         rows = [{"lesion": test["lesion"], "dice": value, "iou": 0.5} for test, value in zip(tests, dice, strict=True)]
         write_csv(folder / "results" / f"{name}.csv", rows, ["lesion", "dice", "iou"])
     out = folder / "report.html"
-    where = ["--prepared", str(folder / "prepared"), "--checkpoints", str(folder)]
-    html_report.main([str(folder / "results"), *where, "--out", str(out)])
+    html_report.main([str(folder / "results"), "--out", str(out)])
     return out
 
 
@@ -156,7 +157,7 @@ def test_in_a_browser(report, browser, tmp_path):
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_the_page_forbids_itself_scripts_and_requests(guarded, browser, tmp_path):
-    text = html_report.render_page(group_runs([result() | {"path": tmp_path / "a.json"}]), [], [])
+    text = html_report.render_page(group_runs([result() | {"path": tmp_path / "a.json"}]), {}, [])
     head, _, tail = text.partition("<section>")
     head = head if guarded else head.replace("Content-Security-Policy", "nothing")
     page = tmp_path / "attack.html"
@@ -170,8 +171,10 @@ def test_the_page_forbids_itself_scripts_and_requests(guarded, browser, tmp_path
     assert ("Content Security Policy" in done.stderr) == guarded
 
 
-def test_from_results_alone(report, tmp_path):
-    html_report.main([str(report.parent / "results"), "--out", str(tmp_path / "a.html")])
+def test_from_results_alone_then_with_what_is_named(report, tmp_path):
+    arguments = [str(shutil.copytree(report.parent / "results", tmp_path / "alone" / "results"))]
+    arguments += ["--out", str(tmp_path / "a.html")]
+    html_report.main(arguments)
     page = parsed((tmp_path / "a.html").read_text())
     assert page.count["img"] == 0
     words = " ".join(page.words)
@@ -181,6 +184,24 @@ def test_from_results_alone(report, tmp_path):
         "the prepared folder that was scored is needed",
     ):
         assert missing in words
+    shutil.copytree(report.parent / "prepared", tmp_path / "prepared")  # not beside the results
+    shutil.copy(report.parent / "a.pt", tmp_path)
+    html_report.main([*arguments, "--prepared", str(tmp_path / "prepared"), "--checkpoints", str(tmp_path)])
+    assert parsed((tmp_path / "a.html").read_text()).count["img"] == 1 + 4
+
+
+def test_what_was_scored_is_found_by_its_identity(phantom_ham, tmp_path):
+    identity = LesionDataset.open(phantom_ham / "prepared").identity
+    assert html_report.find_datasets([tmp_path], {identity}) == {}
+    for place, folder in (("direct", "prepared"), ("data", "Data_ham/prepared"), ("deep", "a/b/prepared")):
+        shutil.copytree(phantom_ham / "prepared", tmp_path / place / folder)
+    for place, folder in (("direct", "prepared"), ("data", "Data_ham/prepared")):
+        (found,) = html_report.find_datasets([tmp_path / place], {identity, None}).values()
+        assert found.folder == tmp_path / place / folder
+    assert html_report.find_datasets([tmp_path / "deep"], {identity}) == {}
+    assert html_report.find_datasets([tmp_path / "direct"], {"of other lesions", None}) == {}
+    (tmp_path / "direct" / "prepared" / "lesions.csv").write_text("lesion\n")
+    assert html_report.find_datasets([tmp_path / "direct"], {identity}) == {}
 
 
 def test_one_result_has_nothing_to_be_compared_with(tmp_path):
@@ -194,19 +215,32 @@ def test_one_result_has_nothing_to_be_compared_with(tmp_path):
 def test_bad_input(tmp_path, phantom_ham):
     with pytest.raises(UserError, match="no evaluation results"):
         html_report.main([str(tmp_path), "--out", str(tmp_path / "a.html")])
+    results = tmp_path / "results"
+    write_json(results / "0.json", result())
     with pytest.raises(UserError, match="missing or unfinished"):
-        html_report.main([str(tmp_path), "--prepared", str(tmp_path), "--out", str(tmp_path / "a.html")])
-    assert not list(tmp_path.iterdir())
+        html_report.main([str(results), "--prepared", str(tmp_path), "--out", str(tmp_path / "a.html")])
+    with pytest.raises(UserError, match=f"0.json is not a folder of results; name its folder, {results}$"):
+        html_report.main([str(results / "0.json"), "--out", str(tmp_path / "a.html")])
+    assert list(tmp_path.iterdir()) == [results]
 
 
 def test_the_published_row_is_set_apart(tmp_path):
     published = dict.fromkeys(("iou", "dice", "vs", "centre_error", "perimeter_error", "avd"), (1.0, 0.1))
     groups = group_runs([result(published=published) | {"path": tmp_path / "a.json"}])
-    text = html_report.render_page(groups, [], [])
+    text = html_report.render_page(groups, {}, [])
     assert text.count('<tr class="paper"><td>HAM10000</td><td>A1 (paper)</td>') == 1
 
 
-def test_prepared_folders_are_told_apart_by_their_dataset(phantom_ham, tmp_path):
+def test_lesions_of_another_identity_are_not_shown(phantom_ham, tmp_path):
     dataset = LesionDataset.open(phantom_ham / "prepared")
-    groups = group_runs([result(dataset="LiTS") | {"path": tmp_path / "a.json"}])
-    assert "LiTS: pass --prepared DIR" in html_report.render_page(groups, [dataset], [])
+    groups = group_runs([result(prepared="of another window") | {"path": tmp_path / "a.json"}])
+    assert "HAM10000: pass --prepared DIR" in html_report.render_page(groups, {dataset.identity: dataset}, [])
+
+
+def test_identical_methods_and_undefined_metrics_are_explained(tmp_path):
+    for label in ("A1", "A1+L"):
+        run = scored(tmp_path, label, (0.5, 0.6, 0.7), result(label, avd=None))
+        write_json(run.pop("path"), run)
+    html_report.main([str(tmp_path), "--out", str(tmp_path / "a.html")])
+    words = parsed((tmp_path / "a.html").read_text()).words
+    assert words.count("identical") == 2 and UNDEFINED_NOTE in words

@@ -74,10 +74,19 @@ def test_two_checkpoints_of_one_seed_are_refused(tmp_path):
         UserError, match=r"a\.json and .*b\.json are evaluations of different checkpoints with the same"
     ):
         group_runs([first, second])
-    # Of another recipe, another dataset or unknown seed they are no twins.
+    # Of another recipe or another dataset they are no twins.
     assert len(group_runs([first, second | {"training": {"lr": 1.0}}, second | {"dataset": "LiTS"}])) == 3
-    unknown = [run | {"settings": run["settings"] | {"seed": None}} for run in (first, second)]
-    assert len(group_runs(unknown)[0].runs) == 2
+
+
+def test_checkpoints_that_say_nothing_of_their_training_are_never_averaged():
+    first, second = (result(checkpoint={"file": "a.pt", "sha256": 10 * name}, seed=None, training={}) for name in "ab")
+    groups = group_runs([first, second, first, result()])
+    assert [(runs.full_name(group, groups), len(group.runs)) for group in groups] == [
+        ("A1, checkpoint aaaaaaaa", 1), ("A1, checkpoint bbbbbbbb", 1), ("A1", 1),
+    ]  # fmt: skip
+    (block,) = runs.comparable_groups(groups)
+    assert [group.text("dice") for group in block] == ["80.00"] * 3
+    assert [runs.full_name(group, group_runs([first])) for group in group_runs([first])] == ["A1"]
 
 
 def test_only_what_differs_from_the_scoring_is_said_of_the_training():

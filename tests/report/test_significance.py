@@ -12,6 +12,7 @@ from common.report.significance import (
     compare_groups,
     interval_text,
     mean_by_lesion,
+    p_text,
     paired_difference,
     seed_difference,
 )
@@ -43,6 +44,9 @@ def test_nothing_to_compare():
     assert paired_difference(pd.Series({"a": 1.0}), pd.Series({"a": 1.0})) is None
     same = pd.Series({"a": 1.0, "b": 1.0})
     assert math.isnan(paired_difference(same, same).p)
+    assert p_text(paired_difference(same, same)) == "identical"
+    assert p_text(Difference(0.1, 0.1, 0.1, math.nan, 2)) == ""  # all seeds differ by as much
+    assert p_text(Difference(0.1, 0.0, 0.2, 0.01234, 2)) == "0.012"
 
 
 def test_over_seeds_by_hand():

@@ -238,3 +238,23 @@ def test_an_undefined_metric_is_never_the_best():
     assert table[0][AVD] == "nan"
     assert table[1][AVD] == "**50.00**"
     assert [row[AVD] for row in cells(result(avd=None), result("A1+L", avd=None))] == ["nan", "nan"]
+
+
+def test_nan_is_explained_only_where_it_stands(tmp_path):
+    for avd, count in ((None, 1), (5.0, 0)):
+        tables.main([str(write(tmp_path, result(avd=avd)))])
+        for name in ("table.md", "table.tex"):
+            assert (tmp_path / name).read_text().count(tables.UNDEFINED_NOTE) == count
+
+
+def test_a_file_in_place_of_a_folder(tmp_path):
+    file = write(tmp_path, result()) / "0.json"
+    with pytest.raises(UserError, match=rf"0\.json is not a folder of results; name its folder, {tmp_path}$"):
+        tables.main([str(file)])
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_identical_methods_have_no_p(tmp_path):
+    runs = [scored(tmp_path, label, (0.5, 0.6, 0.7), result(label)) for label in ("A1", "A1+L")]
+    rows = tables.difference_table(group_runs(runs))
+    assert [row[5:] for row in rows] == [["+0.00", "+0.00 to +0.00", "identical"]] * 2

@@ -33,6 +33,19 @@ def test_the_corrected_protocol_has_a_canvas_of_its_own():
     assert parse_train(RECIPE, None, ["--canvas", "128x128"]).canvas == (128, 128)
 
 
+def test_k_and_the_checkpoints_name_follow_the_prepared_arrays(tmp_path):
+    (tmp_path / "prepared.json").write_text('{"clusters": 3}')
+    prepared, folder = ["--prepared", str(tmp_path)], RECIPE.dataset.folder / "checkpoints"
+    trained, scored = parse_train(RECIPE, None, prepared), parse_eval(RECIPE, None, prepared)
+    assert (trained.clusters, scored.clusters) == (3, None)
+    assert trained.checkpoint == scored.checkpoint == folder / "ham_a1class_3.pt"
+    for parse in (parse_train, parse_eval):  # which is refused later, in the same sentence
+        config = parse(RECIPE, None, [*prepared, "--clusters", "7"])
+        assert (config.clusters, config.checkpoint) == (7, folder / "ham_a1class_7.pt")
+    assert parse_eval(RECIPE, None, [*prepared, "--checkpoint", "a.pt"]).checkpoint == Path("a.pt")
+    assert parse_eval(RECIPE, None, [*prepared, "--download"]).checkpoint == folder / "ham_a1class.pt"
+
+
 def test_flags_change_the_recipe():
     flags = "--epochs 3 --batch-size 4 --lr 0.5 --patience 2 --clusters 7"
     config = parse_train(RECIPE, None, flags.split())
@@ -46,6 +59,15 @@ def test_evaluation_leaves_to_the_checkpoint_what_is_not_given():
     assert (config.split, config.truth, config.export) == ("test", "truth", None)
     assert config.results == RECIPE.dataset.folder / "results"
     assert parse_eval(RECIPE, None, ["--batch-size", "4"]).recipe == replace(RECIPE, batch_size=4)
+
+
+def test_only_what_is_released_can_be_downloaded():
+    assert parse_eval(RECIPE, None, ["--download"]).download
+    assert not parse_eval(RECIPE, None, []).download
+    own = replace(RECIPE, released=None)
+    assert not parse_eval(own, None, []).download
+    with pytest.raises(UserError, match="--download"):
+        parse_eval(own, None, ["--download"])
 
 
 @pytest.mark.parametrize("text", ["384x480", "128x128", "128X160"])

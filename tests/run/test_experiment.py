@@ -41,6 +41,13 @@ def test_the_plan_seed_by_seed_with_baselines_and_upper_bound(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_k_is_that_of_prepared_arrays(tmp_path, capsys):
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "prepared.json").write_text('{"clusters": 3}')
+    prepare, *_ = plan(capsys, "ham", "--out", str(tmp_path / "out"), "--data", str(tmp_path))
+    assert "--clusters 3 --refresh" in prepare
+
+
 def test_deeplesion_has_no_upper_bound_and_its_baseline_is_scored_against_what_stands_for_truth(capsys):
     lines = plan(capsys, "deeplesion", "--seeds", "4,")
     assert not [line for line in lines if "--target truth" in line]

@@ -65,6 +65,9 @@ def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
     for method in METHODS:
         run(mine, f"train {method} {BRIEF} --encoder-weights none --epochs 1")
         run(mine, f"eval {method}")
+    image = home / "data" / "images" / "lesion 0.png"
+    mine.main(["predict", "A1class", str(image), "--out", str(tmp_path / "predictions")])
+    assert read_csv(tmp_path / "predictions" / "measurements.csv")[0]["lesion"] == "lesion 0"
     report.main([str(home / "results"), "--out", str(tmp_path)])
     table = read_csv(tmp_path / "table.csv")
     assert sorted((row["data"], row["model"]) for row in table) == [
@@ -171,12 +174,30 @@ def test_two_images_that_would_share_a_mask_are_one_sentence(mine):
     run(mine, "prepare --workers 1")
 
 
+def test_junk_is_never_an_image_and_unreadable_ones_are_listed_together(mine, capsys):
+    data = mine.DATASET.folder / "data"
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", "._lesion 0.png"):
+        (data / "images" / name).write_text("junk")
+        (data / "masks" / name).write_text("junk")
+    (data / "images" / "old").mkdir()
+    (data / "images" / "lesion 3.png").write_bytes(b"no image")
+    cv2.imwrite(str(data / "masks" / "lesion 4.png"), np.ones((9, 9), np.uint8))  # of another size
+    with pytest.raises(UserError, match=r"2 files can't be used, as listed above; .*--skip-bad"):
+        run(mine, "prepare --workers 1")
+    err = capsys.readouterr().err
+    assert "images: Thumbs.db, notes.txt: not named like an image, left out" in err
+    assert "lesion 3.png is not a readable image" in err and "lesion 4.png" in err
+    run(mine, "prepare --workers 1 --skip-bad")
+    dropped = [row["lesion"] for row in read_csv(data / "prepared" / "dropped.csv")]
+    assert dropped == ["lesion 3.png", "lesion 4.png"]
+
+
 def test_no_data_is_one_sentence(mine):
     shutil.rmtree(mine.DATASET.folder / "data" / "images")
-    with pytest.raises(FileNotFoundError, match="images"):  # run_script makes it a sentence
+    with pytest.raises(UserError, match=r"no image is in .*images: there is no such folder; images end in \.jpg"):
         run(mine, "prepare")
     (mine.DATASET.folder / "data" / "images").mkdir()
-    with pytest.raises(UserError, match="no usable Mine lesion"):
+    with pytest.raises(UserError, match=r"no image is in .*images: it is empty"):
         run(mine, "prepare")
 
 

@@ -18,7 +18,7 @@ def test_the_recipes_are_those_of_ham10000_without_the_releases_oddities(module)
     published = module.RECIPE
     mine = recipes(toy.DATASET)[published.method.name]
     assert mine.checkpoint == published.checkpoint.replace("ham", "toy")
-    same = {"checkpoint": mine.checkpoint, "dataset": toy.DATASET, "published": ()}
+    same = {"checkpoint": mine.checkpoint, "dataset": toy.DATASET, "published": (), "released": None}
     assert mine == replace(published, **same, out_of_patience="best", scored_multiple=1)
 
 
@@ -27,6 +27,9 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
     monkeypatch.setattr(own_data, "train_main", lambda recipe, _, flags: calls.append((recipe.method.name, flags)))
     monkeypatch.setattr(own_data, "eval_main", lambda recipe, _, flags: calls.append((recipe.method.name, flags)))
     monkeypatch.setattr(
+        own_data, "predict_photos", lambda info, _, flags, recipe: calls.append((recipe.method.name, info.name, flags))
+    )
+    monkeypatch.setattr(
         own_data,
         "preprocess",
         lambda config, folder, images, *_, force, **__: calls.append((config.protocol, folder, images, force)),
@@ -34,18 +37,26 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
     image = tmp_path / "images" / "a.png"
     image.parent.mkdir()
     image.touch()
-    for line in (f"prepare --force --data {tmp_path}", "train A1class --lr 1", "eval Acoseg --split val"):
+    for line in (
+        f"prepare --force --data {tmp_path}",
+        "train A1class --lr 1",
+        "eval Acoseg --split val",
+        "predict A1 a.jpg",
+    ):
         own_data_main(toy.DATASET, None, line.split())
     assert calls == [
         ("corrected", tmp_path / "prepared", [image], True),
         ("A1class", ["--protocol", "corrected", "--lr", "1"]),
         ("Acoseg", ["--split", "val"]),  # the protocol is the checkpoint's own
+        ("A1", "Toy", ["a.jpg"]),
     ]
 
 
-@pytest.mark.parametrize("line", ["", "train", "train A2", "eval", "predict A1", "A1 train"])
+@pytest.mark.parametrize("line", ["", "train", "train A2", "eval", "predict", "A1 train"])
 def test_what_is_no_verb_and_method_is_one_sentence(line):
-    with pytest.raises(UserError, match=r"say prepare, train METHOD or eval METHOD, METHOD .* A1, A1class, Acoseg"):
+    with pytest.raises(
+        UserError, match=r"say prepare, train METHOD, eval METHOD, predict METHOD .*, METHOD .* A1, A1class, Acoseg"
+    ):
         own_data_main(toy.DATASET, None, line.split())
 
 

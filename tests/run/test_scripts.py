@@ -18,7 +18,7 @@ SHARED += " --protocol --limit"
 FLAGS = {
     "data": "--data --prepared --protocol --clusters --force --no-grabcut --workers",
     "train": f"{SHARED} --encoder-weights --target --epochs --lr --patience --resume --compile",
-    "eval": f"{SHARED} --split --truth --export",
+    "eval": f"{SHARED} --split --truth --export --download",
     "predict": "--checkpoint --out --encoder --canvas --protocol --device --precision",
 }
 

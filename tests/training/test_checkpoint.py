@@ -90,7 +90,7 @@ def test_a_released_checkpoint_of_another_k_gets_a_line(small, tmp_path, capsys)
         (HAM_A1_train.RECIPE, "A1class", "", "the network of A1+L, not of A1; evaluate it with the A1class script"),
         (HAM_A1class_train.RECIPE, "A1", "", "the network of A1, not of A1+L"),
         (HAM_A1_train.RECIPE, "Acoseg", "", "the network of ACoseg"),
-        (HAM_A1class_train.RECIPE, "A1class", "--clusters 45", "has 4 clusters, not 45; pass --clusters 4"),
+        (HAM_A1class_train.RECIPE, "A1class", "--clusters 45", "has 4 clusters, not 45; leave --clusters out"),
         (HAM_A1_train.RECIPE, "A1", "--encoder resnet34", "are not those of the encoder resnet34; pass --encoder"),
     ],
 )
@@ -107,6 +107,10 @@ def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
         {"state": 1},
         {"model_dict": 1},
         {"model_dict": {"a": torch.ones(1)}},
+        {"model_dict": {}},
+        {"state_dict": {"encoder.conv1.weight": 1}},
+        {"encoder.conv1.weight": torch.ones(1), "epoch": 3},
+        {"decoder.weight": torch.ones(1), "myencoder.weight": torch.ones(1)},
         {"model_dict": {"encoder.conv1.weight": torch.ones(1), 5: torch.ones(1)}},
         {"model_dict": {"encoder.conv1.weight": torch.ones(1), "classification_head.3.weight": torch.ones(())}},
         [1],
@@ -116,6 +120,42 @@ def test_checkpoints_that_do_not_fit(small, recipe, file, flags, sentence):
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(UserError, match="is not a checkpoint of this project"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+PREFIXES = ("", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net._orig_mod.", "a.b.")
+
+
+@pytest.mark.parametrize("key", ["", "model_dict", "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("method", ["A1", "A1class", "Acoseg"])
+def test_what_other_trainers_wrap_around_the_weights_is_taken_off(key, method, tmp_path):
+    weight = f"{'deeplab_model.' * (method == 'Acoseg')}encoder.conv1.weight"
+    more = {"A1": "segmentation_head.0.weight", "A1class": "classification_head.3.weight", "Acoseg": "mlp1a.weight"}
+    state = {weight: torch.ones(2), more[method]: torch.zeros(3)}
+    for prefix in PREFIXES:
+        wrapped = {prefix + name: value for name, value in state.items()}
+        wrapped |= {"criterion.weight": torch.ones(1)} if prefix else {}  # a trainer's own tensors
+        torch.save({key: wrapped, "epoch": 3, "optimizer": {"state": {}}} if key else wrapped, tmp_path / "a.pt")
+        checkpoint = load_checkpoint(tmp_path / "a.pt")
+        assert list(checkpoint.state) == list(state)
+        assert (checkpoint.method, checkpoint.settings) == (method, {})
+
+
+def test_a_wrapped_network_is_the_same_network(small, tmp_path):
+    for method, path in small.items():
+        network = load_model(path).network
+        state = torch.nn.DataParallel(torch.compile(network)).state_dict()
+        assert next(iter(state)).startswith("module._orig_mod.")
+        torch.save({"state_dict": state}, tmp_path / "wrapped.ckpt")
+        wrapped = load_model(tmp_path / "wrapped.ckpt", "resnet18", (128, 160))
+        assert wrapped.method.name == method
+        for value, expected in zip(wrapped.network.parameters(), network.parameters(), strict=True):
+            assert torch.equal(value, expected)
+
+
+def test_of_two_networks_none_is_taken(tmp_path):
+    torch.save({f"{name}.encoder.conv1.weight": torch.ones(1) for name in ("student", "teacher")}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="it holds several networks"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -156,6 +196,11 @@ def test_weights_must_be_finite(tmp_path):
 def test_missing_and_truncated(tmp_path, small):
     with pytest.raises(UserError, match="train it first"):
         load_checkpoint(tmp_path / "none.pt")
+    path = tmp_path / "none.pt"
+    with pytest.raises(UserError, match=r"--download .*\(or save https://drive\S+/12gK0K_\S+/view there\)"):
+        load_model_for(parse_eval(HAM_A1_train.RECIPE, None, ["--checkpoint", str(path)]))
+    with pytest.raises(UserError, match=r"none\.pt does not exist; train it first, or pass --checkpoint PATH"):
+        load_model_for(parse_eval(replace(HAM_A1_train.RECIPE, released=None), None, ["--checkpoint", str(path)]))
     content = small["A1"].read_bytes()
     small["A1"].write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="truncated"):

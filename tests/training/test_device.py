@@ -16,20 +16,57 @@ from common.utils.errors import UserError
 CPU = torch.device("cpu")
 
 
-def test_auto_takes_a_gpu_where_there_is_one():
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert pick_device("cpu").type == "cpu"
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that the machine has so many CUDA devices, a Mac's GPU or not, and that torchrun numbers the process."""
+
+    def pretend(cuda: int = 0, mps: bool = False, rank: int | None = None) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+        if rank is not None:
+            monkeypatch.setenv("LOCAL_RANK", str(rank))
+
+    return pretend
 
 
-def test_missing_cuda_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="pass --device cpu"):
-        pick_device("cuda")
+@pytest.mark.parametrize(
+    ("has", "wanted", "device"),
+    [
+        ({}, "auto", "cpu"), ({"mps": True}, "auto", "mps"), ({"cuda": 2, "mps": True}, "auto", "cuda:0"),
+        ({"mps": True}, "mps", "mps"), ({"cuda": 2, "mps": True}, "cpu", "cpu"), ({"cuda": 2}, "cuda", "cuda:0"),
+        ({"cuda": 2}, "cuda:1", "cuda:1"), ({"cuda": 4, "rank": 3}, "auto", "cuda:3"),
+        ({"cuda": 4, "rank": 3}, "cuda", "cuda:3"), ({"mps": True, "rank": 0}, "auto", "cpu"),
+    ],
+)  # fmt: skip
+def test_the_device(machine, has, wanted, device):
+    machine(**has)
+    assert pick_device(wanted) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "sentence"),
+    [
+        ({}, "cuda", "--device cuda: PyTorch finds no CUDA device here; pass --device cpu"),
+        ({}, "cuda:1", "--device cuda:1: PyTorch finds no CUDA device"),
+        ({"cuda": 2}, "cuda:2", "there is no cuda:2: PyTorch finds 2 CUDA devices here, .*; pass --device cuda:1"),
+        ({"cuda": 2, "rank": 2}, "auto", "there is no cuda:2: .*; start at most 2 processes"),
+        ({"cuda": 2, "rank": 0}, "cuda:1", "--device cuda:1 is one GPU for all of torchrun's processes"),
+        ({"mps": True, "rank": 0}, "mps", "--device mps is one GPU for all"),
+        ({"cuda": 1}, "mps", "--device mps: PyTorch finds no GPU of Apple's here"),
+    ],
+)
+def test_a_device_that_is_not_there(machine, has, wanted, sentence):
+    machine(**has)
+    with pytest.raises(UserError, match=sentence):
+        pick_device(wanted)
 
 
 def test_precision_can_be_forced():
     assert [pick_precision(precision, CPU) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
     assert pick_precision("auto", CPU) in ("fp32", "bf16")
+    assert pick_precision("auto", torch.device("mps")) == "fp32"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
@@ -44,7 +81,13 @@ def test_autocast(precision, dtype):
      (2, (384, 480), "a smaller --encoder or --canvas 128x128")],
 )  # fmt: skip
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
 )
 def test_out_of_memory_says_what_to_try(error, size, canvas, remedy):
     sentence = rf"out of memory at --batch-size {size} and --canvas .*; try {remedy}"
@@ -55,12 +98,6 @@ def test_out_of_memory_says_what_to_try(error, size, canvas, remedy):
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(8, (128, 128)):
         raise RuntimeError("shapes differ")
-
-
-def test_each_process_takes_its_own_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert pick_device("auto") == torch.device("cuda", 3)
 
 
 def test_math_flags_leave_the_cpu_alone():

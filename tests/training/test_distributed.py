@@ -1,6 +1,5 @@
 """Several processes do what one does: torchrun over gloo, on the CPU."""
 
-import json
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ import together
 from common.run.scripts import eval_main
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint
-from common.training.distributed import SINGLE_PROCESS, CpuSyncBatchNorm, World
+from common.training.distributed import SINGLE_PROCESS, SyncBatchNorm, World
 from common.training.train import train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
@@ -40,26 +39,35 @@ def torchrun(*command: str, count: int = 2, **options) -> subprocess.Popen:
 
 
 @pytest.fixture(scope="module")
-def losses_of_two(phantom_ham, tmp_path_factory) -> dict[str, list[dict[str, float]]]:
-    """The losses that two processes report."""
+def two(phantom_ham, tmp_path_factory) -> Path:
+    """The file of the losses that two processes report; beside it what the second one normalised."""
     out = tmp_path_factory.mktemp("two") / "losses.json"
     process = torchrun(together.__file__, str(phantom_ham), str(out))
     err = process.communicate(timeout=SECONDS)[1]
     assert process.returncode == 0, err
-    return json.loads(out.read_text())
+    assert "Warning" not in err
+    return out
 
 
 @pytest.mark.parametrize("dtype", together.RATES)
 @pytest.mark.parametrize("method", together.RECIPES)
-def test_losses_of_two_processes_are_those_of_one(method, dtype, losses_of_two, phantom_ham):
+def test_losses_of_two_processes_are_those_of_one(method, dtype, two, phantom_ham):
     config = together.make_config(together.RECIPES[method], phantom_ham)
-    one, two = together.first_losses(config, SINGLE_PROCESS, dtype), losses_of_two[f"{method} {dtype}"]
-    assert len(one) == len(two) == together.STEPS[dtype]
-    for losses, expected in zip(two, one, strict=True):
+    one, of_two = together.first_losses(config, SINGLE_PROCESS, dtype), read_json(two)[f"{method} {dtype}"]
+    assert len(one) == len(of_two) == together.STEPS[dtype]
+    for losses, expected in zip(of_two, one, strict=True):
         if dtype == "float32":
             expected.pop("gradient_norm", None)  # too ill-conditioned to be compared in float32
             losses.pop("gradient_norm", None)
         assert losses == pytest.approx(expected, rel=1e-4 if dtype == "float32" else 1e-6)  # losses are float32
+
+
+@pytest.mark.parametrize("dtype", together.TOLERANCES)
+def test_a_batch_is_normalised_as_one_however_it_is_divided(dtype, two):
+    one = together.uneven_batch(SINGLE_PROCESS, dtype)
+    tolerance = together.TOLERANCES[dtype]
+    for ours, expected in zip(torch.load(two.with_suffix(".pt"))[dtype], one, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +82,7 @@ def trained(phantom_ham, tmp_path_factory) -> Path:
         process = torchrun(str(ROOT / "code_ham" / f"HAM_A1class_{kind}.py"), *where, *flags)
         out, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, err
+        assert "Warning" not in err
         (folder / f"{kind}.out").write_text(out)
     return folder
 
@@ -86,7 +95,9 @@ def test_a_training_prints_and_writes_once(trained):
     checkpoint = load_checkpoint(trained / "a.pt")
     assert checkpoint.settings["processes"] == 2
     assert not any(name.startswith("module.") for name in checkpoint.state)
-    assert {path.name for path in trained.iterdir()} == {"a.pt", "a.history.csv", "train.out", "eval.out", "two"}
+    assert {path.name for path in trained.iterdir()} == {
+        "a.pt", "a.history.csv", "a.finished", "train.out", "eval.out", "two",
+    }  # fmt: skip
 
 
 def test_an_evaluation_is_divided_and_merged(trained, phantom_ham, tmp_path):
@@ -157,7 +168,19 @@ def test_the_process_that_fails_gives_the_cause(phantom_ham, tmp_path):
     process = torchrun(str(tmp_path / "fail.py"), *flags)
     err = process.communicate(timeout=SECONDS)[1]
     assert process.returncode != 0
-    assert "fail.py: the second has had enough" in err
+    check_failure(err, "fail.py: the second has had enough")
+
+
+def test_when_all_fail_one_says_so(phantom_ham, tmp_path):
+    flags = [*SMALL.split(), "--data", str(phantom_ham), "--checkpoint", str(tmp_path / "a.pt"), "--limit", "1"]
+    err = torchrun(SCRIPT, *flags).communicate(timeout=SECONDS)[1]
+    check_failure(err, "HAM_A1class_train.py: training needs at least 2 lesions, and the training split has 1")
+
+
+def check_failure(err: str, sentence: str) -> None:
+    """One process tells what happened, and torchrun's report gives it as the cause."""
+    assert [line for line in err.splitlines() if re.match(r"\w+\.py: ", line)] == [sentence]
+    assert f"traceback : {sentence}\n" in err.rpartition("Root Cause")[2]
 
 
 @pytest.mark.parametrize(("method", "size", "most"), [("A1", 9, 8), ("Acoseg", 5, 4)])
@@ -178,4 +201,4 @@ def test_a_single_process():
     assert SINGLE_PROCESS.gather([1, 2]) == [1, 2]
     network = torch.nn.BatchNorm2d(1)
     assert SINGLE_PROCESS.distribute(network, together.CPU) is network
-    assert not isinstance(network, CpuSyncBatchNorm)
+    assert not isinstance(network, SyncBatchNorm)

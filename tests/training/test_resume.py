@@ -16,7 +16,7 @@ import fault_processes
 import HAM_A1class_train
 import HAM_Acoseg_train
 import HAM_data
-from common.recipe import Recipe, TrainConfig, history_path, state_path
+from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
 from common.run.cli import parse_train
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint
@@ -106,7 +106,9 @@ def test_killed_at_ten_random_moments_and_resumed(phantom_ham, tmp_path, monkeyp
     running = begin("killed")
     assert running.wait() == 0, running.told
     assert _same(tmp_path / "killed.pt", tmp_path / "uninterrupted.pt")
-    assert {path.suffix for path in tmp_path.iterdir() if "killed" in path.name} <= {".pt", ".csv", ".log", ".tmp"}
+    assert {path.suffix for path in tmp_path.iterdir() if "killed" in path.name} <= {
+        ".pt", ".csv", ".finished", ".log", ".tmp",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -130,6 +132,49 @@ def test_resuming_what_is_complete_or_was_never_begun(phantom_ham, tmp_path, cap
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--epochs", "1", "--limit", "8", "--resume"))
     assert path.stat().st_mtime_ns == before
     assert "is complete; there is nothing to resume" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "losses"),
+    [
+        (HAM_A1class_train.RECIPE, [3, 2, 1]),
+        (HAM_Acoseg_train.RECIPE, [3, 2, 1]),
+        (HAM_A1class_train.RECIPE, [1, 2, 3]),
+    ],
+    ids=["better", "better, ACoseg", "worse"],
+)
+def test_more_epochs_for_a_finished_training(recipe, losses, phantom_ham, tmp_path, monkeypatch):
+    """As if they had been asked for at once, whether the best weights are of the first or the last of them."""
+
+    def fit(name: str, validation: list[int], *flags: str) -> Path:
+        means = iter(validation)
+        monkeypatch.setattr(Trainer, "validate", lambda *_: {"mask": next(means), "dice": 0.5})
+        train(_config(recipe, phantom_ham, tmp_path / name, "--encoder", "mobilenet_v2", "--limit", "8", *flags))
+        return tmp_path / name
+
+    at_once = fit("once.pt", losses, "--epochs", "3")
+    path = fit("later.pt", losses[:2], "--epochs", "2")
+    assert fit("later.pt", losses[2:], "--epochs", "3", "--resume") == path
+    assert _same(path, at_once)
+    assert len(read_csv(history_path(path))) == 3
+    assert finished_path(path).is_file()
+    assert not state_path(path).exists()
+    finished_path(path).unlink()
+    with pytest.raises(UserError, match=r"later\.finished is gone; train anew, without --resume"):
+        fit("later.pt", [], "--epochs", "4", "--resume")
+
+
+def test_no_more_epochs_where_patience_ended(phantom_ham, tmp_path, monkeypatch, capsys):
+    path, means = tmp_path / "a.pt", iter([1, 2])
+    monkeypatch.setattr(Trainer, "validate", lambda *_: {"mask": next(means), "dice": 0.5})
+    flags = "--encoder mobilenet_v2 --limit 8 --epochs 9 --patience 1".split()
+    train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags))
+    assert not finished_path(path).exists()
+    train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--resume"))
+    assert "is complete; there is nothing to resume" in capsys.readouterr().out
+    for more in (["--epochs", "12"], ["--patience", "3"]):
+        with pytest.raises(UserError, match=r"go on: it ran out of patience \(1 epochs\) after epoch 2; train anew"):
+            train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, *more, "--resume"))
 
 
 def test_another_trainings_state_is_refused(phantom_ham, tmp_path, monkeypatch):

@@ -85,6 +85,7 @@ def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monke
         (A1, "--protocol corrected", "--protocol corrected"),
         (A1, "--prepared nowhere", "run python code_ham/HAM_data.py --prepared nowhere first"),
         (A1, "--encoder resnet17", "not an encoder"),
+        (A1, "--encoder vgg11 --prepared nowhere", "--encoder vgg11 can't be used"),
         (A1, "--encoder-weights nowhere.pth", "does not exist"),
         (A1, "--lr 1e30", "diverged"),
     ],

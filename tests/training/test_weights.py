@@ -98,6 +98,15 @@ def test_damaged_files_are_refused(tmp_path, content):
         load_tensors(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize(
+    "page", ["<!DOCTYPE html><html>", "\ufeff\r\n <html lang=en>", "<?xml version='1.0'?><Error/>"]
+)
+def test_a_download_page_is_called_that(tmp_path, page):
+    (tmp_path / "a.pt").write_text(page, encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.pt is a web page that was saved in place of .*; delete it and download"):
+        load_tensors(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}])
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
@@ -173,3 +182,22 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
     assert process.returncode == 2
     assert "pass --encoder-weights PATH" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_weights_of_timm_are_those_that_the_name_stands_for(monkeypatch):
+    wanted, make = [], smp.encoders.get_encoder
+
+    def get_encoder(name: str, weights: str | bool) -> torch.nn.Module:
+        wanted.append(weights)
+        return make(name, weights=None)
+
+    monkeypatch.setattr(smp.encoders, "get_encoder", get_encoder)
+    for encoder in ("resnet18", "tu-resnet18"):
+        load_encoder_weights(build_network(A1, encoder, 4), encoder, "imagenet")
+    assert wanted == ["imagenet", True]
+
+
+@pytest.mark.parametrize("encoder", ["dpn68b", "tu-regnetz_005"])
+def test_an_encoder_without_imagenet_weights_is_one_sentence(encoder):
+    with pytest.raises(UserError, match=f"there are no ImageNet weights for {encoder}; pass --encoder-weights none"):
+        load_encoder_weights(torch.nn.Identity(), encoder, "imagenet")

@@ -4,14 +4,15 @@ import argparse
 
 import pytest
 
-from common.utils.arguments import Parser, learning_rate, number_list, positive, seed_number
+from common.utils.arguments import Parser, device_name, learning_rate, number_list, positive, seed_number, split_flags
 from common.utils.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [(positive, "1", 1), (positive, "2147483647", 2**31 - 1), (seed_number, "0", 0),
-     (seed_number, "4294967295", 2**32 - 1), (learning_rate, "1e-3", 0.001)],
+     (seed_number, "4294967295", 2**32 - 1), (learning_rate, "1e-3", 0.001),
+     *((device_name, name, name) for name in ("auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"))],
 )  # fmt: skip
 def test_a_value_within_its_range_is_accepted(parse, text, value):
     assert parse(text) == value
@@ -26,6 +27,21 @@ def test_anything_else_is_refused_with_the_text(parse, texts):
     for text in texts:
         with pytest.raises(argparse.ArgumentTypeError, match=f"^{text!r} is not a "):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tpu", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:\u0663", "cuda:1000", "meta", "cuda:0\n"]
+)
+def test_anything_else_is_no_device(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is none of auto, cpu, mps, cuda and cuda:N"):
+        device_name(text)
+
+
+def test_a_backslash_is_part_of_a_path_on_windows_only(monkeypatch):
+    text = r"--prepared 'C:\my data\p' --lr 1e-4"
+    assert split_flags(r"a\ b") == ["a b"]
+    monkeypatch.setattr("common.utils.arguments.os.name", "nt")
+    assert split_flags(text.replace("\\\\", "\\")) == ["--prepared", "C:/my data/p", "--lr", "1e-4"]
 
 
 def test_a_bad_command_line_is_one_sentence():

@@ -5,8 +5,9 @@ import os
 import signal
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from common.utils.errors import Interrupted, UserError, explain, run_script
+from common.utils.errors import Interrupted, UserError, explain, join_names, run_script
 
 
 def _raise(error: BaseException):
@@ -47,3 +48,27 @@ def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_script(_raise(ZeroDivisionError()))
     assert explain(ZeroDivisionError()) is None
+
+
+def test_of_many_names_the_first_three_are_told():
+    assert join_names(["a", "b", "c"]) == "a, b, c"
+    assert join_names(list("abcde")) == "a, b, c and 2 more"
+
+
+def test_the_first_to_fail_of_torchruns_processes_speaks_and_all_leave_a_report(monkeypatch, tmp_path, capsys):
+    for rank, err in enumerate(["train.py: what\n", ""]):
+        report = tmp_path / "attempt_0" / str(rank) / "error.json"
+        report.parent.mkdir(parents=True)
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(report))
+        monkeypatch.setattr("sys.argv", ["code/train.py"])
+        with pytest.raises(SystemExit):
+            run_script(_raise(UserError("what")))
+        assert capsys.readouterr().err == err
+        assert ProcessFailure(rank, 1, 2, str(report)).message["message"] == "train.py: what"
+
+
+def test_where_there_is_no_room_for_a_report_all_speak(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "gone" / "0" / "error.json"))
+    with pytest.raises(SystemExit):
+        run_script(_raise(UserError("what")))
+    assert capsys.readouterr().err.endswith("what\n")

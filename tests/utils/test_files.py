@@ -13,6 +13,7 @@ from common.utils.errors import UserError
 from common.utils.files import (
     ROOT,
     atomic_path,
+    check_writable,
     describe_folder,
     find_files,
     list_files,
@@ -49,6 +50,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     dead.wait()
     (tmp_path / f".a.{dead.pid}.tmp").write_text("half")
     (tmp_path / f".a.{os.getppid()}.tmp").write_text("under way")
+    (tmp_path / ".a.12345678901.tmp").write_text("the number of no process")
     with atomic_path(tmp_path / "a") as temporary:
         temporary.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".a.{os.getppid()}.tmp", "a"]
@@ -82,6 +84,12 @@ def test_json_that_is_no_file_is_named(tmp_path):
 def test_csv_round_trip(tmp_path):
     write_csv(tmp_path / "a.csv", [{"a": "1,5", "b": "é"}, {"a": 2}], ["a", "b"])
     assert read_csv(tmp_path / "a.csv") == [{"a": "1,5", "b": "é"}, {"a": "2", "b": ""}]
+
+
+@pytest.mark.parametrize(("header", "rows"), [("a;b", '"1;2";3,5'), ('a\t"b"', '1;2\t"3,5"'), ("a,b", '1;2,"3,5"')])
+def test_the_header_tells_what_stands_between_cells(tmp_path, header, rows):
+    (tmp_path / "a.csv").write_text(f"\ufeff{header}\r\n{rows}\r\n", encoding="utf-8")
+    assert read_csv(tmp_path / "a.csv") == [{"a": "1;2", "b": "3,5"}]
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "@a", "+a", "-a", "'=b", "''-c"])
@@ -123,3 +131,15 @@ def test_a_folder_is_described_by_what_it_holds(tmp_path):
     for name in "abcdefgh":
         (tmp_path / name).mkdir()
     assert describe_folder(tmp_path) == "it holds a/, b/, c/, d/, e/, f/ and 2 more"
+
+
+def test_a_folder_is_tried_before_it_is_needed(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "folder", "pass another --out")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"new can't be written to \(Read-only file system\); pass another --out"):
+        check_writable(tmp_path / "new", "pass another --out")

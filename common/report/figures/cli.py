@@ -14,6 +14,7 @@ from typing import Any
 from common.data.dataset import SPLITS, LesionDataset
 from common.utils.arguments import Parser, positive
 from common.utils.errors import UserError
+from common.utils.files import check_writable
 
 
 def overview(out: Path, prepared: Path, checkpoint: Path, lesion: str | None) -> str:
@@ -116,5 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, settings in options.items():
             command.add_argument(name, **settings)
     values = vars(parser.parse_args(arguments))
+    check_writable(values["out"].parent, "pass another --out")
     summary = values.pop("draw")(**values)
     print(f"{values['out']} written: {summary}")
