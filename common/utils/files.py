@@ -1,7 +1,6 @@
 """Reading and writing files: a file is either whole or absent."""
 
 import csv
-import fnmatch
 import glob
 import json
 import os
@@ -190,11 +189,3 @@ def describe_folder(folder: Path) -> str:
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     more = f" and {len(names) - 6} more" if names[6:] else ""
     return f"it holds {', '.join(names[:6])}{more}" if names else "it is empty"
-
-
-def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder whose names match, sorted.
-
-    Unlike ``Path.glob``, which finds nothing in a folder that it may not read, this raises OSError.
-    """
-    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))

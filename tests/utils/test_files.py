@@ -16,7 +16,6 @@ from common.utils.files import (
     check_writable,
     describe_folder,
     find_files,
-    list_files,
     read_csv,
     read_json,
     write_csv,
@@ -97,14 +96,6 @@ def test_a_cell_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tm
     write_csv(tmp_path / "a.csv", [{"a": cell, "b": "-1.5"}], ["a", "b"])
     assert (tmp_path / "a.csv").read_text() == f"a,b\n'{cell},-1.5\n"
     assert read_csv(tmp_path / "a.csv") == [{"a": cell, "b": "-1.5"}]
-
-
-def test_files_are_listed_in_order_and_an_unreadable_folder_is_an_error(tmp_path):
-    for name in ("b.csv", "a.csv", "a.json"):
-        (tmp_path / name).touch()
-    assert [path.name for path in list_files(tmp_path, "*.csv")] == ["a.csv", "b.csv"]
-    with pytest.raises(FileNotFoundError):
-        list_files(tmp_path / "none", "*")
 
 
 def test_the_projects_folder_holds_the_package():
