@@ -21,7 +21,7 @@ from common.data.images import read_image
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
-from common.recist import ellipse_from_diameters
+from common.recist import ellipse_from_diameters, long_first
 from common.run.cli import prepare_parser
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder
@@ -144,6 +144,7 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
         image=image,
         ellipse=ellipse,
         recist=recist,
+        ends=long_first(ends),
         grabcut=grabcut_mask(grey, ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
         info=known | crop._asdict(),
     )

@@ -39,7 +39,7 @@ class Nodule(NamedTuple):
 def measure(mask: np.ndarray) -> np.ndarray:
     """The longest distance of two outline pixels of a (rows, columns) 0/1 mask, and the longest chord across it.
 
-    The demo's table depends on these end points, which lie on pixels; `measurements.diameters` puts them on the border.
+    The demo's table depends on these end points, which lie on pixels; `recist.diameters` puts them on the border.
 
     Returns:
         (4, 2) end points (x, y) in px, counted from 0: of the long diameter, then of the short one.

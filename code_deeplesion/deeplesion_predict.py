@@ -26,6 +26,7 @@ from common.inference.prompts import HELP, LesionPrompt, read_prompts
 from common.patches import PATCH, paste_patch
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
+from common.weak_masks import quarters_mask
 from DeepLesion_info import LEAST_INTERVAL
 from DeepLesion_slices import files_of, find_channels
 from DeepLesion_truth import frame_scale
@@ -82,7 +83,12 @@ def read_slice(
                 f"check its place, and that px are HU + {DeepLesion_data.HU_OFFSET}, or pass another --dicom-window"
             )
         larger = partial(cut, prompt, scale / 2) if prompt.is_point and scale > LEAST_SCALE * frame else None
-        return LesionPatch(prompt.lesion, image, lambda probability: paste_patch(probability, crop, shape), larger)
+        ends = quarters = None
+        if prompt.ends is not None:
+            ends = (prompt.ends + 0.5) * scale - 0.5 - (crop.left, crop.top)
+            quarters = partial(quarters_mask, prompt.ends, shape)
+        paste = partial(paste_patch, crop=crop, shape=shape)
+        return LesionPatch(prompt.lesion, image, paste, larger, ends, quarters)
 
     def first_scale(prompt: LesionPrompt) -> float:
         side = max(prompt.right - prompt.left, prompt.bottom - prompt.top) + 1
@@ -128,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     prompts = read_prompts(args.lesions, DeepLesion_data.read_slice(args.slice).shape)
     image = read_slice(args.slice, prompts, window=args.dicom_window, interval=args.interval, spacing=args.spacing)
-    predictor = load_predictor(args, DeepLesion_data.DATASET, [args.slice, args.lesions])
+    predictor = load_predictor(args, DeepLesion_data.DATASET, [args.slice, args.lesions], prompts)
     predict(predictor, [image], args.out)
 
 

@@ -20,9 +20,9 @@ from common.data.masks import mask_fault, read_mask
 from common.data.pairs import drop_unpaired, unique_files
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
-from common.patches import resize_image, resize_mask, shrink_mask
+from common.patches import resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo
-from common.recist import fit_ellipse
+from common.recist import diameters, fit_ellipse
 from common.run.cli import prepare_parser
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder, find_files, read_csv
@@ -123,6 +123,7 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
         image=photo.patch(rgb=corrected),
         ellipse=resize_mask(ellipse_mask(ellipse, mask.shape)),
         recist=recist,
+        ends=resize_points(diameters(mask).ends, mask.shape),
         grabcut=None if inside is None else grabcut_mask(resize_image(photo.pixels), inside),
         truth=resize_mask(mask),
         info={"source": pair.image.name, "lesion_id": pair.lesion_id},

@@ -20,9 +20,9 @@ from scipy import ndimage
 
 from common.data.dataset import Dropped, Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
-from common.patches import PATCH, resize_image, resize_mask, shrink_mask
+from common.patches import PATCH, resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo
-from common.recist import fit_ellipse
+from common.recist import diameters, fit_ellipse
 from common.run.cli import prepare_parser
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, run_script
@@ -126,7 +126,8 @@ def make_lesion(
         touched = ellipse_mask(ellipse, component.shape, grow=0.5).astype(np.float64)
         touched = (cv2.resize(touched, (PATCH, PATCH)) > 0).astype(np.uint8)
         weak = grabcut_mask(image, touched, inset=2, least_pixels=10)
-    return Lesion(name, group, image, target, recist, weak, truth, info)
+    ends = resize_points(diameters(component).ends, component.shape)
+    return Lesion(name, group, image, target, recist, ends, weak, truth, info)
 
 
 def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:

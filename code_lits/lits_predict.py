@@ -20,8 +20,10 @@ import lits_data  # also puts the project's root on the path
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import VOLUME_HELP, LesionPrompt, read_prompts
+from common.patches import resize_points
 from common.utils.errors import UserError, run_script
 from common.utils.progress import progress
+from common.weak_masks import quarters_mask
 from lits_scan import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -50,7 +52,10 @@ def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int =
         bottom=min(prompt.bottom + high, pixels.shape[0] - 1),
     )
     look = partial(cut_patch, pixels, larger, scan, looks - 1) if prompt.is_point and looks else None
-    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste, look)
+    marks, corner = prompt.ends, (place[1].start, place[0].start)
+    ends = None if marks is None else resize_points(marks - corner, patch.shape)
+    quarters = None if marks is None else lambda: scan.upright(quarters_mask(marks, pixels.shape))
+    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste, look, ends, quarters)
 
 
 def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: Window) -> Iterator[LesionImage]:
@@ -112,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prompts = read_prompts(args.lesions, scan.shape, scan.axes)
     for remark in scan.remarks:
         print(f"{args.volume}: {remark}", file=sys.stderr)
-    predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions])
-    window = choose_window(args.window, predictor.model.settings, args.checkpoint)
+    predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions], prompts)
+    window = choose_window(args.window, predictor.model.settings, args.checkpoint) if predictor else args.window
     (name,) = output_names([args.volume])
     volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.patches import PATCH, SMALL_CANVAS, canvas_index, patch_offset
 from common.recipe import Method
+from common.recist import quarter_radius
 from common.utils.errors import UserError
 
 HEAD_DROPOUT = 0.2  # dropout of the cluster head (FACTS.md section 1).
@@ -26,15 +27,19 @@ _RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 class LesionNet(smp.DeepLabV3Plus):
     """DeepLabV3+ at output stride 16, one class, with the cluster head when ``clusters`` is given (A1, A1+L).
 
+    With ``prompt`` the images have a fourth channel, which shows the lesion's RECIST mark (see `CanvasTransform`).
+
     Tensor names are those of the released checkpoints.
     """
 
-    def __init__(self, encoder: str, clusters: int | None = None) -> None:
+    def __init__(self, encoder: str, clusters: int | None = None, prompt: bool = False) -> None:
         head = None if clusters is None else {"classes": clusters, "pooling": "avg", "dropout": HEAD_DROPOUT}
-        super().__init__(encoder, encoder_weights=None, encoder_output_stride=16, classes=1, aux_params=head)
+        super().__init__(
+            encoder, encoder_weights=None, encoder_output_stride=16, in_channels=3 + prompt, classes=1, aux_params=head
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map (B, 3, H, W) normalised images to named logits."""
+        """Map (B, 3, H, W) normalised images, (B, 4, H, W) with ``prompt``, to named logits."""
         features = self.encoder(images)
         outputs = {"mask": self.segmentation_head(self.decoder(features))}
         if self.classification_head is not None:
@@ -109,8 +114,10 @@ def check_encoder(encoder: str, canvas: tuple[int, int]) -> None:
         ) from error
 
 
-def build_network(method: Method, encoder: str, clusters: int, canvas: tuple[int, int] = SMALL_CANVAS) -> nn.Module:
-    """The network of a method, with random weights.
+def build_network(
+    method: Method, encoder: str, clusters: int, canvas: tuple[int, int] = SMALL_CANVAS, prompt: bool = False
+) -> nn.Module:
+    """The network of a method, with random weights; for ``prompt`` see `LesionNet`.
 
     Raises:
         UserError: as `check_encoder`.
@@ -118,16 +125,22 @@ def build_network(method: Method, encoder: str, clusters: int, canvas: tuple[int
     check_encoder(encoder, canvas)
     if method.paired:
         return CosegNet(encoder)
-    return LesionNet(encoder, clusters if method.cluster_head else None)
+    return LesionNet(encoder, clusters if method.cluster_head else None, prompt)
 
 
 class CanvasTransform(nn.Module):
-    """Normalise patches and mirror-pad them to the canvas (FACTS.md section 1)."""
+    """Normalise patches and mirror-pad them to the canvas (FACTS.md section 1); append a prompt where one is given.
+
+    The prompt is a channel made from the four end points of the lesion's RECIST diameters alone. It falls from 2 where
+    they cross to 1 at the quarter-ellipses through their ends (`recist.quarter_radius`), outside from 0 to -1 at twice
+    that distance. Ramp and step together were learnt faster than either alone (measured: code_ham/README.md).
+    """
 
     rows: Tensor
     columns: Tensor
     mean: Tensor
     std: Tensor
+    pixels: Tensor
 
     def __init__(self, canvas: tuple[int, int]) -> None:
         super().__init__()
@@ -137,16 +150,23 @@ class CanvasTransform(nn.Module):
             "columns": columns,
             "mean": torch.tensor(IMAGENET_MEAN),
             "std": torch.tensor(IMAGENET_STD),
+            "pixels": torch.arange(float(PATCH)),
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Map (B, 120, 120, 3) intensities 0..255 to (B, 3, H, W) float32 images, channels last in memory."""
+    def forward(self, patches: Tensor, ends: Tensor | None = None) -> Tensor:
+        """Map (B, 120, 120, 3) intensities 0..255 to (B, 3, H, W) float32 images, channels last in memory.
+
+        With (B, 4, 2) ``ends`` (x, y) in px of the patch, the images are (B, 4, H, W).
+        """
         patches = patches.float()
         # Published: divided by 255 only where the image's maximum exceeds 1.
         brightest = patches.amax(dim=(1, 2, 3), keepdim=True)
         patches = (torch.where(brightest > 1, patches / 255, patches) - self.mean) / self.std
+        if ends is not None:
+            ramp = (1 - quarter_radius(ends.float(), self.pixels, self.pixels)).clamp(-1, 1).nan_to_num(-1)
+            patches = torch.cat([patches, (ramp + (ramp > 0))[..., None]], dim=-1)
         return self._pad(patches).permute(0, 3, 1, 2)
 
     def masks(self, masks: Tensor) -> Tensor:
@@ -171,9 +191,12 @@ class PatchNet(nn.Module):
         self.network = network
         self.transform = CanvasTransform(canvas)
 
-    def forward(self, patches: Tensor) -> dict[str, Tensor]:
-        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K)."""
-        logits = self.network(self.transform(patches))
+    def forward(self, patches: Tensor, ends: Tensor | None = None) -> dict[str, Tensor]:
+        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K).
+
+        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch.
+        """
+        logits = self.network(self.transform(patches, ends))
         return logits | {"mask": centre_crop(logits["mask"])[:, 0]}
 
 

@@ -57,6 +57,11 @@ def resize_image(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (PATCH, PATCH), interpolation=cv2.INTER_LINEAR)
 
 
+def resize_points(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where (n, 2) points (x, y), in px of an image of ``shape``, lie on the patch that `resize_image` makes of it."""
+    return (points + 0.5) * PATCH / shape[1::-1] - 0.5
+
+
 def resize_mask(mask: np.ndarray) -> np.ndarray:
     """Resize a (H, W) mask to a (120, 120) uint8 mask of 0/1 with nearest neighbours, as published."""
     return cv2.resize((mask > 0).astype(np.uint8), (PATCH, PATCH), interpolation=cv2.INTER_NEAREST)

@@ -1,7 +1,7 @@
 """What a dataset declares about itself, the three methods, a recipe's fields, and the configuration of a run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +10,13 @@ import numpy as np
 Protocol = Literal["released", "corrected"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
 ENCODER = "resnet101"  # the published encoder (FACTS.md section 1).
-TARGETS = ("ellipse", "grabcut", "truth")
+TARGETS = ("ellipse", "quarters", "grabcut", "truth")
 """Masks that a network can be trained on or scored against, by the name of their array."""
+
+
+def default_target(protocol: str | None) -> str:
+    """The mask that is trained on unless a flag says otherwise."""
+    return "quarters" if protocol == "corrected" else "ellipse"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Method:
-    """One of the paper's three methods (FACTS.md section 1)."""
+    """One of the paper's three methods (FACTS.md section 1), or what is built on them."""
 
     name: str  # as in the script names and the checkpoint's recipe
     label: str  # as in the paper's table
@@ -45,12 +50,25 @@ class Method:
     paired: bool = False  # a batch is cut into two halves that are fed as (first, second), then as (second, first)
     clip_norm: float | None = None  # gradients are clipped to this norm before every step
     accumulates: bool = False  # the release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`).
+    flags: Mapping[str, Any] = field(default_factory=dict, hash=False)  # training flags with defaults of its own
 
 
 A1 = Method("A1", "A1")
 A1CLASS = Method("A1class", "A1+L", cluster_head=True)
 ACOSEG = Method("Acoseg", "ACoseg", paired=True, clip_norm=0.05, accumulates=True)
-METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG)}
+A1RECIST = Method(
+    "A1recist",
+    "A1+R",
+    flags={"prompt": "recist", "target": "quarters", "flips": True, "jitter": 5.0, "average": 0.99, "falling": True},
+)
+"""Not of the paper: A1 that sees the mark of the lesion it segments (measured: code_ham/README.md)."""
+METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG, A1RECIST)}
+PLAIN: dict[str, Any] = {
+    "prompt": "none", "outlines": None, "flips": False, "jitter": 0.0, "average": 0.0, "falling": False
+}  # fmt: skip
+"""The training flags that the paper's training has no counterpart of, as they stand in it."""
+PROMPTS = ("none", "recist")
+"""What a network is shown beside the image: nothing, or the lesion's own RECIST mark (`model.CanvasTransform`)."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,12 @@ class TrainConfig(RunConfig):
     clusters: int  # K
     protocol: Protocol
     target: str  # the mask that is trained on, one of `TARGETS`
+    prompt: str  # one of `PROMPTS`
+    outlines: int | None  # training lesions whose true outline is the target; None means none
+    flips: bool  # mirror and transpose training lesions at random
+    jitter: float  # per cent of the long diameter by which training moves the end points of a prompt
+    average: float  # weight of the past in the running average of the weights that is kept; 0 keeps the last weights
+    falling: bool  # let the learning rate fall to 0 with the epochs, along a cosine
     seed: int
     resume: bool
     compile: bool  # run ``torch.compile`` on the network first.
@@ -140,6 +164,7 @@ class TrainConfig(RunConfig):
             "canvas": list(self.canvas),
             "protocol": self.protocol,
             "target": self.target,
+            **{name: getattr(self, name) for name in PLAIN},
             "loss_weights": dict(recipe.loss_weights),
             "lr": recipe.lr,
             "batch_size": recipe.batch_size,
@@ -163,5 +188,7 @@ class EvalConfig(RunConfig):
     split: Literal["train", "val", "test", "all"]
     truth: str  # what predictions are scored against: one of `TARGETS`, or a folder of human masks
     download: bool  # fetch the released checkpoint first
+    prompt_noise: float  # per cent of the long diameter by which the marks are moved that a network with prompt sees
+    seed: int  # of that noise
     allow_seen: bool  # score lesions that the network was trained on as test data, and say so
     export: Literal["onnx"] | None  # write the checkpoint in this format and score nothing

@@ -1,5 +1,7 @@
-"""The ellipse of a lesion, from a mask or from RECIST diameters, and the k-means shape clusters over all ellipses.
+"""A lesion's RECIST diameters, its ellipse from a mask or from them, and the k-means shape clusters over all ellipses.
 
+Points are (x, y), counted from 0 at the centre of the first pixel. For diameters a mask's border runs halfway between a
+pixel inside and its neighbour outside, so that a row of n pixels is n px long and a disc of radius r about 2r px wide.
 An ellipse is five numbers: centre x and y, width and height (full axes), in px, and the angle in degrees by
 which the width's axis is turned clockwise on the screen from the x axis: OpenCV's convention.
 """
@@ -24,6 +26,14 @@ class Ellipse(NamedTuple):
     width: float
     height: float
     angle: float
+
+
+class Diameters(NamedTuple):
+    """RECIST diameters of a lesion; an empty mask has lengths of 0 and no end points."""
+
+    long: float  # between the two border points that lie furthest apart; the line may leave a concave lesion
+    short: float  # the longest chord at a right angle to the long diameter; a chord stays inside the border
+    ends: np.ndarray  # (4, 2) px: ends of the long diameter, then of the short one; (0, 2) for an empty mask
 
 
 def mask_hull(mask: np.ndarray) -> np.ndarray:
@@ -52,6 +62,67 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
     return Ellipse(cx, cy, width, height, angle)
 
 
+def diameters(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Diameters:
+    """Measure the RECIST diameters of the largest 8-connected part of a (H, W) mask, holes filled.
+
+    ``spacing`` is mm from row to row and from column to column; the default gives lengths in px.
+    """
+    border = _outer_border(mask)
+    if not len(border):
+        return Diameters(0.0, 0.0, border)
+    mm_per_px = np.array(spacing[::-1])  # in x and y
+    border = border * mm_per_px
+    hull = border[cv2.convexHull(border.astype(np.float32), returnPoints=False)[:, 0]]
+    distances = np.hypot(*(hull[:, None] - hull).T)
+    long = distances.max()
+    long_ends = hull[list(np.unravel_index(distances.argmax(), distances.shape))]
+    along = (long_ends[1] - long_ends[0]) / long
+    across = np.array([-along[1], along[0]])
+    # In a frame whose x axis runs along the long diameter, the short one is vertical.
+    x, low, high = _longest_vertical_chord(border @ along, border @ across)
+    ends = np.stack([*long_ends, x * along + low * across, x * along + high * across])
+    return Diameters(float(long), high - low, ends / mm_per_px)
+
+
+def _outer_border(mask: np.ndarray) -> np.ndarray:
+    """The outer border of a mask's largest part as a closed polygon: (n, 2) points, the last equal to the first."""
+    from skimage.measure import find_contours  # slow to import, and only this function needs it
+
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8), connectivity=8)
+    if count == 1:  # the background
+        return np.empty((0, 2))
+    largest = 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+    left, top, width, height, _ = statistics[largest]
+    part = np.pad(labels[top : top + height, left : left + width] == largest, 1)
+    # The borders of holes are less tall than the outer one.
+    border = max(find_contours(part, 0.5, fully_connected="high"), key=lambda points: np.ptp(points[:, 0]))
+    return border[:, ::-1] - 1 + (left, top)
+
+
+def _longest_vertical_chord(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Find the longest vertical line segment inside a polygon.
+
+    Vertical lines through all corners cut the polygon into strips. No corner lies inside a strip, so that an edge
+    either crosses it from side to side or stays out of it, and edges don't intersect in it. From bottom to top, the
+    first and the second edge bound a chord, the third and the fourth the next one, and so on. A chord's length changes
+    linearly from one side of the strip to the other: the longest chord of all lies on a side of a strip.
+
+    ``x`` and ``y`` are the (n,) corners of a closed polygon, whose last corner is the first. Returns the segment's x,
+    and the y of its lower and of its upper end.
+    """
+    sides = np.unique(x)  # strip i reaches from sides[i] to sides[i + 1]
+    first, stop = np.sort(np.searchsorted(sides, [x[:-1], x[1:]]), axis=0)  # the range of strips that an edge crosses
+    edge = np.repeat(np.arange(len(first)), stop - first)
+    strip = np.arange(len(edge)) - np.repeat((stop - first).cumsum() - stop, stop - first)
+    slope = np.diff(y)[edge] / np.diff(x)[edge]
+    heights = y[edge] + (sides[[strip, strip + 1]] - x[edge]) * slope  # (2, m): on the left and on the right side
+    order = np.lexsort((heights.sum(axis=0), strip))  # strip by strip, from bottom to top
+    strip, heights = strip[order], heights[:, order]
+    lower, upper = heights[:, ::2], heights[:, 1::2]
+    side, chord = np.unravel_index((upper - lower).argmax(), lower.shape)
+    return float(sides[strip[2 * chord] + side]), float(lower[side, chord]), float(upper[side, chord])
+
+
 def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
     """The ellipse that two RECIST diameters span (FACTS.md section 3, column DeepLesion).
 
@@ -69,6 +140,12 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
     cx, cy = ends[0] + _cross(ends[2] - ends[0], short) / _cross(long, short) * long
     angle = 90 - float(np.rad2deg(np.arctan2(short[0], short[1])))
     return Ellipse(float(cx), float(cy), short_length, long_length, angle)
+
+
+def long_first(ends: np.ndarray) -> np.ndarray:
+    """(4, 2) end points of two diameters in the order that all else relies on: the longer one's before the other's."""
+    first, second = np.hypot(*(ends[1::2] - ends[::2]).T)
+    return np.roll(ends, 2, axis=0) if first < second else ends
 
 
 def check_clusters(clusters: int, lesions: int) -> None:

@@ -63,10 +63,10 @@ def quarters_mask(ends: np.ndarray, shape: tuple[int, int], scale: float = QUART
         scale: factor of the radii; 1 draws the mask through the end points.
 
     Returns:
-        ``shape`` uint8 of 0/1; a pixel counts when its centre lies inside.
+        ``shape`` uint8 of 0/1; a pixel counts when its centre lies inside, and the innermost one always.
     """
     radius = quarter_radius(ends, np.arange(shape[1]), np.arange(shape[0]))
-    return (radius <= scale).astype(np.uint8)
+    return (radius <= max(scale, radius.min())).astype(np.uint8)
 
 
 def grabcut_mask(

@@ -6,7 +6,8 @@
 The second is the paper's experiment and needs a GPU; with --train "--encoder resnet50 --canvas 128x128 --epochs 3" a
 CPU will do.
 
-Ellipses and truth are those of the package; GrabCut masks are made inside the package's ellipses.
+Ellipses and truth are those of the package; GrabCut masks are made inside the package's ellipses, and the diameters
+measured on its truth.
 """
 
 import sys
@@ -24,8 +25,8 @@ import HAM_data  # also puts the project's root on the path
 from common.data.dataset import Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, preprocess
 from common.patches import PATCH
-from common.recist import Ellipse
-from common.weak_masks import grabcut_mask
+from common.recist import Ellipse, diameters
+from common.weak_masks import QUARTERS_SCALE, grabcut_mask
 
 IMAGES, MASKS = "ham10000_full120.npz", "masks.npz"
 _CHUNK = 500
@@ -51,6 +52,7 @@ def make_lesions(start: int, package: Path, limit: int | None) -> list[Outcome]:
                     image=image,
                     ellipse=ellipse[index],
                     recist=Ellipse(*recist[row].tolist()),
+                    ends=diameters(truth[index]).ends,
                     grabcut=grabcut_mask(image, ellipse[index]),
                     truth=truth[index],
                     info={"source": f"{names[row]}.jpg"},
@@ -64,7 +66,9 @@ def unpack(package: Path, folder: Path, clusters: int = HAM_data.DATASET.cluster
     with np.load(package / IMAGES) as packed:
         published: dict[str, dict[str, Any]] = {name: {} for name in packed["names"].tolist()}
     splits = dict(zip(published, HAM_data.split_by_image(list(published.values())), strict=True))
-    args = SimpleNamespace(data=package, protocol="released", clusters=clusters, seed=0, grabcut=True)
+    args = SimpleNamespace(
+        data=package, protocol="released", clusters=clusters, seed=0, grabcut=True, quarters_scale=QUARTERS_SCALE
+    )
     config = PreprocessConfig.from_args(
         HAM_data.DATASET, args, [package / IMAGES, package / MASKS], {"channels": "bgr"}
     )  # type: ignore[arg-type]

@@ -99,6 +99,8 @@ def prompts(content: bytes) -> bool:
             assert 0 <= prompt.slice < SHAPE[2]
             assert 0 <= prompt.left <= prompt.right <= SHAPE[1] - 1
             assert 0 <= prompt.top <= prompt.bottom <= SHAPE[0] - 1
+            if prompt.ends is not None:
+                assert prompt[2:6] == (*prompt.ends.min(axis=0), *prompt.ends.max(axis=0))
     return accepted
 
 

@@ -11,13 +11,15 @@ class BrightIsLesion:
     """Stands in for a `Predictor`: grey value 255 is probability 1."""
 
     def __init__(self, protocol="released"):
-        self.model = SimpleNamespace(protocol=protocol, settings={})
+        self.model = SimpleNamespace(protocol=protocol, settings={}, prompted=False)
         self.settings = None  # what `Predictor.load` is called with
         self.batches = []  # number of patches in each call
+        self.ends = []  # the end points of each call; None where there are none
 
-    def probabilities(self, patches):
+    def probabilities(self, patches, ends=None):
         """(N, 120, 120) float32."""
         self.batches.append(len(patches))
+        self.ends.append(ends)
         return np.stack(patches).astype(np.float32)[..., 1] / 255
 
 

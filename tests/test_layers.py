@@ -212,7 +212,7 @@ def test_no_two_tests_have_the_same_file_name():
         ("datasets", "model", "class HAM10000Net:\n    pass"),
         ("sys_path", "report/tables", "sys.path.insert(0, '.')"),
         ("sys_path", "report/tables", "from sys import path"),
-        ("untested", "data/augment", "FLIP = True"),
+        ("untested", "data/mirror", "FLIP = True"),
     ],
 )
 def test_a_planted_violation_is_found(check, module, code, modules):

@@ -7,6 +7,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.losses import lesion_losses
 from common.model import (
@@ -19,8 +20,9 @@ from common.model import (
     check_encoder,
     count_flops,
 )
-from common.recipe import A1, A1CLASS, ACOSEG
+from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG
 from common.utils.errors import UserError
+from common.weak_masks import QUARTERS_SCALE
 from helpers import formula_network
 
 
@@ -52,6 +54,15 @@ def test_tensors_bear_the_published_names_and_shapes(key, method, clusters, shar
     assert {name: list(value.shape) for name, value in state.items()} == manifest
 
 
+@pytest.mark.parametrize("method", [A1, A1CLASS, A1RECIST])
+def test_a_prompt_changes_the_first_convolution_alone(method):
+    plain, prompted = (build_network(method, "resnet18", 4, prompt=prompt).state_dict() for prompt in (False, True))
+    assert plain.keys() == prompted.keys()
+    shapes = {name: (value.shape, prompted[name].shape) for name, value in plain.items()}
+    other = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    assert other == {"encoder.conv1.weight": ((64, 3, 7, 7), (64, 4, 7, 7))}
+
+
 UNDILATED = ("vgg", "densenet", "inception", "xception")
 """Encoders of segmentation-models-pytorch that can't be dilated start so."""
 
@@ -66,14 +77,15 @@ def test_every_encoder_of_the_library_fits_or_is_refused(encoder):
         check_encoder(encoder, (64, 64))
 
 
-@pytest.mark.parametrize("method", [A1, A1CLASS, ACOSEG])
+@pytest.mark.parametrize("method", [A1, A1CLASS, ACOSEG, A1RECIST])
 @pytest.mark.parametrize(
     "encoder", ["efficientnet-b0", "mobilenet_v2", "mit_b0", "timm-skresnet18", "tu-convnext_atto"]
 )
 def test_a_step_with_other_encoders(encoder, method):
-    network, losses = build_network(method, encoder, 3), []
+    prompt = method is A1RECIST
+    network, losses = build_network(method, encoder, 3, prompt=prompt), []
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    images, masks = torch.randn(2, 3, 64, 64), torch.ones(2, 1, 64, 64)
+    images, masks = torch.randn(2, 3 + prompt, 64, 64), torch.ones(2, 1, 64, 64)
     for _ in range(2):
         outputs = network(images)
         losses.append(sum(lesion_losses(outputs, masks, torch.tensor([0, 2])).values()))
@@ -169,6 +181,59 @@ def test_masks_are_mirrored_like_images():
     assert masks[0, 0, 131, 200] == masks[0, 0, 133, 200]
     images = transform(patches[..., None].expand(-1, -1, -1, 3))
     assert torch.equal((images[:, :1] > 0).float(), masks)
+
+
+MARK = torch.tensor([[[20, 60], [100, 60], [50, 40], [50, 100]]])  # crosses at (50, 60); its parts: 30, 50, 20, 40 px
+
+
+@pytest.mark.parametrize("canvas", [(128, 128), (384, 480)])
+def test_the_prompt_by_hand(canvas):
+    patches = torch.full((1, 120, 120, 3), 128, dtype=torch.uint8)
+    transform = CanvasTransform(canvas)
+    images = transform(patches, MARK)
+    assert images.shape == (1, 4, *canvas) and images.dtype == torch.float32
+    assert torch.equal(images[:, :3], transform(patches))
+    prompt = centre_crop(images)[0, 3]
+    at = {(x, y): prompt[y, x].item() for x, y in [(50, 60), (21, 60), (101, 60), (50, 41), (50, 101)]}
+    # Where the diameters cross 2; just inside an end of theirs above 1, just outside below 0.
+    just = {(21, 60): 1 + 1 / 30, (101, 60): -1 / 50, (50, 41): 1 + 1 / 20, (50, 101): -1 / 40}
+    assert at == pytest.approx({(50, 60): 2} | just, abs=1e-5)
+    # Halfway along a part 1 1/2, one and a half times as far -1/2, and on the diagonal of a quarter's box 1 - sqrt(2).
+    values = [prompt[y, x].item() for x, y in [(35, 60), (75, 60), (50, 30), (20, 40), (100, 100), (0, 20), (50, 10)]]
+    assert values == pytest.approx([1.5, 1.5, -0.5, 1 - 2**0.5, 1 - 2**0.5, -1, -1], abs=1e-5)
+    assert (prompt.min(), prompt.max()) == (-1, pytest.approx(2))
+    if canvas == (384, 480):  # mirrored like the image
+        assert torch.equal(images[0, :, 131, 200], images[0, :, 133, 200])
+
+
+def test_the_prompt_of_a_quarters_mask_is_its_inside(phantom_ham):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    ends = torch.from_numpy(np.array(dataset.array("ends")[:8]))
+    prompts = centre_crop(CanvasTransform((128, 128))(torch.zeros(8, 120, 120, 3), ends))[:, 3]
+    np.testing.assert_array_equal(prompts >= np.float32(1 + 1 - QUARTERS_SCALE), dataset.array("quarters")[:8] > 0)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [[20, 60], [100, 60], [30, 70], [90, 70]],  # parallel
+        [[20, 60], [100, 60], [30, 60], [90, 60]],  # on one line
+        [[20, 60], [20, 60], [20, 60], [20, 60]],  # a point
+        [[20, 60], [100, 60], [50, 60], [50, 60]],  # no short diameter
+    ],
+)
+def test_a_mark_without_an_inside_is_a_prompt_of_nothing(ends):
+    images = CanvasTransform((128, 128))(torch.zeros(1, 120, 120, 3), torch.tensor([ends]))
+    assert (images[:, 3] == -1).all()
+
+
+def test_a_patch_net_with_prompt_needs_the_marks():
+    network = build_network(A1RECIST, "resnet18", 4, prompt=True).eval()
+    patches, canvas = torch.randint(0, 256, (1, 120, 120, 3), dtype=torch.uint8), (128, 128)
+    with torch.no_grad():
+        logits = PatchNet(network, canvas)(patches, MARK)["mask"]
+        assert torch.equal(logits, centre_crop(network(CanvasTransform(canvas)(patches, MARK))["mask"])[:, 0])
+        assert not torch.equal(logits, PatchNet(network, canvas)(patches, MARK + 5)["mask"])
 
 
 def test_the_transform_adds_no_tensor_to_a_checkpoint():

@@ -11,7 +11,9 @@ from common.patches import (
     check_canvas,
     parse_canvas,
     patch_offset,
+    resize_image,
     resize_mask,
+    resize_points,
     shrink_mask,
 )
 
@@ -65,6 +67,16 @@ def test_canvases_on_the_command_line():
         parse_canvas("384")
     with pytest.raises(argparse.ArgumentTypeError, match="100x128 is not a canvas"):
         parse_canvas("100x128")
+
+
+def test_points_go_where_the_images_intensities_go():
+    rows, columns = np.mgrid[:90, :150].astype(np.float32)
+    (x, y), shape = resize_points(np.array([[73.25, 30.5]]), (90, 150, 3))[0], rows.shape
+    assert (x, y) == pytest.approx((73.75 * 0.8 - 0.5, 31 * 4 / 3 - 0.5))
+    for ramp, place, value in ((columns, x, 73.25), (rows.T, y, 30.5)):  # linear interpolation of a ramp is exact
+        line = resize_image(ramp)[0]
+        assert np.interp(place, np.arange(120), line) == pytest.approx(value, abs=0.01)
+    assert resize_points(np.array([[-0.5, -0.5], [149.5, 89.5]]), shape).tolist() == [[-0.5, -0.5], [119.5, 119.5]]
 
 
 def test_shrink_mask_keeps_only_pixels_that_are_wholly_inside():

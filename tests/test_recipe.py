@@ -8,11 +8,14 @@ import pytest
 import deeplesion_A1_train
 import deeplesion_A1class_train
 import deeplesion_A1coseg_train
+import deeplesion_A1recist_train
 import HAM_A1_train
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import lits_A1class_train
-from common.recipe import METHODS, finished_path, history_path, state_path
+import lits_A1recist_train
+from common.recipe import METHODS, PLAIN, finished_path, history_path, state_path
 from common.run.cli import parse_train
 
 CLASS_WEIGHTS = {"mask": 50, "cluster": 1}
@@ -40,6 +43,24 @@ def test_what_distinguishes_the_methods():
     assert METHODS["Acoseg"].paired
     assert METHODS["Acoseg"].clip_norm == 0.05
     assert [name for name, method in METHODS.items() if method.accumulates] == ["Acoseg"]
+    assert [name for name, method in METHODS.items() if method.flags] == ["A1recist"]
+    assert METHODS["A1recist"].flags.keys() <= {*PLAIN, "target"}
+
+
+@pytest.mark.parametrize(
+    ("script", "weight", "checkpoint"),
+    [
+        (HAM_A1recist_train, 100, "ham_a1recist.pt"),
+        (lits_A1recist_train, 1, "lits_a1recist.pt"),
+        (deeplesion_A1recist_train, 100, "deeplesion_a1recist.pt"),
+    ],
+)
+def test_the_recipe_of_a1_r_is_the_same_on_all_datasets(script, weight, checkpoint):
+    recipe = script.RECIPE
+    assert (recipe.method.label, recipe.loss_weights, recipe.checkpoint) == ("A1+R", {"mask": weight}, checkpoint)
+    assert (recipe.lr, recipe.batch_size, recipe.epochs, recipe.patience) == (3e-4, 10, 12, 12)
+    assert (recipe.watch, recipe.out_of_patience, recipe.scored_multiple) == ("mask", "best", 1)
+    assert (recipe.published, recipe.released) == ((), None)
 
 
 def test_a_trainings_files_lie_beside_its_checkpoint():
@@ -71,7 +92,8 @@ def test_a_training_describes_all_that_changes_its_result():
     settings = parse_train(HAM_A1class_train.RECIPE, None, flags.split()).describe()
     assert settings == {
         "dataset": "HAM10000", "method": "A1class", "clusters": 4, "encoder": "resnet18", "encoder_weights": "file",
-        "canvas": [128, 144], "protocol": "released", "target": "ellipse", "loss_weights": CLASS_WEIGHTS, "lr": 0.5,
+        "canvas": [128, 144], "protocol": "released", "target": "ellipse", "prompt": "none", "outlines": None,
+        "flips": False, "jitter": 0.0, "average": 0.0, "falling": False, "loss_weights": CLASS_WEIGHTS, "lr": 0.5,
         "batch_size": 10, "epochs": 50, "patience": 5, "watch": "mask", "seed": 0, "limit": 9,
     }  # fmt: skip
     assert json.loads(json.dumps(settings)) == settings

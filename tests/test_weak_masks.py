@@ -91,6 +91,11 @@ def test_small_quarters_by_hand():
     ]
 
 
+def test_quarters_between_pixels_are_the_nearest_one():
+    ends = np.array([[3.2, 2.4], [3.6, 2.4], [3.4, 2.3], [3.4, 2.5]])
+    assert np.argwhere(quarters_mask(ends, (5, 8))).tolist() == [[2, 3]]
+
+
 def test_the_scale_of_quarters_is_that_of_their_radii():
     ends = np.array([[10, 50], [90, 60], [40, 20], [60, 80]], float)
     whole, default = (quarters_mask(ends, (120, 120), scale).sum() for scale in (1, QUARTERS_SCALE))

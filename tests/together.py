@@ -11,8 +11,10 @@ import torch
 
 import HAM_A1_train
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
+from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.recipe import Recipe, TrainConfig
@@ -21,7 +23,10 @@ from common.training.distributed import World, process_group
 from common.training.train import build_trainer
 from common.training.trainer import step_groups
 
-RECIPES = {"A1": HAM_A1_train.RECIPE, "A1class": HAM_A1class_train.RECIPE, "Acoseg": HAM_Acoseg_train.RECIPE}
+RECIPES = {
+    script.RECIPE.method.name: script.RECIPE
+    for script in (HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train)
+}
 # Adam's first step moves a weight by lr whatever its gradient, so that rounding decides about those of no gradient:
 # at the published rates even one process run twice with other threads differs by 1e-3 in the second loss.
 RATES = {"float32": 1e-5, "float64": 1e-3}
@@ -37,7 +42,10 @@ def make_config(recipe: Recipe, data: Path) -> TrainConfig:
 
 
 def first_losses(config: TrainConfig, world: World, dtype: str) -> list[dict[str, float]]:
-    """The losses of a training's first steps without dropout, each that of the whole batch."""
+    """The losses of a training's first steps without dropout, each that of the whole batch.
+
+    Where weights are averaged, the last step has the average's sum of squares too.
+    """
     config = replace(config, recipe=replace(config.recipe, lr=RATES[dtype]))
     method = config.recipe.method
     dataset = LesionDataset.open_for(config.prepared, HAM_data.DATASET, "released")
@@ -50,12 +58,15 @@ def first_losses(config: TrainConfig, world: World, dtype: str) -> list[dict[str
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
     trainer.network.train()
-    shard = {"rank": world.rank, "world_size": world.size, "paired": method.paired}
-    loader = LesionLoader(dataset, dataset.rows("train"), "ellipse", (128, 128), CPU, **shard)
-    batches = (batch for epoch in range(2) for batch in loader.batches(8, np.arange(28), "drop"))
+    shard = {"rank": world.rank, "world_size": world.size, "paired": method.paired, "prompt": config.prompt != "none"}
+    loader = LesionLoader(dataset, dataset.rows("train"), config.target, (128, 128), CPU, **shard)
+    varied = [Augmentation(config.seed, epoch, config.flips, config.jitter / 100) for epoch in range(2)]
+    batches = (batch for epoch in range(2) for batch in loader.batches(8, np.arange(28), "drop", 0, varied[epoch]))
     batches = (batch._replace(images=batch.images.to(getattr(torch, dtype))) for batch in batches)
     steps = (groups for batch in batches for groups in step_groups(method, batch))
     losses = [world.all_reduce_sum(trainer.step(groups)) for groups in islice(steps, STEPS[dtype])]
+    if trainer.average is not None:
+        losses[-1]["average"] = world.size * sum(weight.square().sum().item() for weight in trainer.result.parameters())
     return [{name: value / world.size for name, value in step.items()} for step in losses]
 
 

@@ -10,6 +10,7 @@ from common.recipe import DatasetInfo
 from common.recist import Ellipse
 from common.utils.errors import UserError
 
+ENDS = np.array([[40, 60], [80, 60], [60, 50], [60, 70]], float)
 DATASET = DatasetInfo("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
 
 
@@ -28,6 +29,7 @@ def make_lesions(number: int, *, fails_at: int | None = None) -> list:
             image,
             fill,
             Ellipse(number, part, 1, 2, 3),
+            ENDS,
             truth=fill,
             info={"source": number},
         )

@@ -137,11 +137,12 @@ def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
     """The benchmark that a command line describes.
 
     Raises:
-        UserError: no such dataset or method, or the method feeds images in pairs; no prepared folder; no such device.
+        UserError: no such dataset or method, or the method feeds images in pairs or is not the paper's; no prepared
+            folder; no such device.
     """
     folder = find_folder(args.dataset)
     recipes = {name: scripts.recipe for name, scripts in find_methods(folder).items()}
-    known = [name for name, recipe in recipes.items() if not recipe.method.paired]
+    known = [name for name, recipe in recipes.items() if not recipe.method.paired and not recipe.method.flags]
     if args.method not in known:
         raise UserError(f"--method {args.method} can't be measured; there are {', '.join(known)}")
     recipe = recipes[args.method]

@@ -3,16 +3,20 @@
 `<data folder>/prepared/` holds, row i always being the same lesion:
 
     images.npy    (N, 120, 120, 3) uint8 or float32   intensities 0..255 in the channel order that is fed
-    ellipse.npy   (N, 120, 120) uint8 0/1             the approximate target
+    ellipse.npy   (N, 120, 120) uint8 0/1             the published approximate target
+    quarters.npy  (N, 120, 120) uint8 0/1             a better one: `weak_masks.quarters_mask` of ends.npy
     grabcut.npy   (N, 120, 120) uint8 0/1             the GrabCut target (absent with --no-grabcut)
     truth.npy     (N, 120, 120) uint8 0/1             the test truth (absent where nobody drew one)
     recist.npy    (N, 5) float32                      cx, cy, width, height in px of the patch, angle in degrees
+    ends.npy      (N, 4, 2) float32                   x, y in px of the patch: the long RECIST diameter's, the short's
     lesions.csv   lesion, split, group, cluster, source, and whatever else the dataset knows; lesions of one group
                   (patient, volume, ...) are never in two splits; where the published split has an order of its own,
                   the column order holds it
     dropped.csv   lesion, reason: nothing leaves the set without a line here
     prepared.json format, dataset, protocol, K, seed, preprocessing, other settings, identity, versions, counts; its
                   presence means the folder is whole
+
+Folders prepared by earlier versions lack quarters.npy and ends.npy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +27,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from common.patches import PATCH
-from common.recipe import DatasetInfo, Protocol
+from common.recipe import DatasetInfo, Protocol, default_target
 from common.recist import Ellipse
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
@@ -45,9 +49,11 @@ _MASK = ((PATCH, PATCH), "u")
 _ARRAYS = {
     "images": ((PATCH, PATCH, 3), "uf"),
     "ellipse": _MASK,
+    "quarters": _MASK,
     "grabcut": _MASK,
     "truth": _MASK,
     "recist": ((5,), "f"),
+    "ends": ((4, 2), "f"),
 }  # shape of a row, and NumPy's letters for the kinds of numbers
 
 Job = TypeVar("Job")
@@ -62,6 +68,7 @@ class Lesion:
     image: np.ndarray  # (120, 120, 3) uint8 or float32, 0..255.
     ellipse: np.ndarray  # (120, 120) uint8 0/1
     recist: Ellipse  # in px of the patch
+    ends: np.ndarray  # (4, 2) px of the patch: ends (x, y) of the diameter that is long in the image, then the other's
     grabcut: np.ndarray | None = None
     truth: np.ndarray | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -69,13 +76,14 @@ class Lesion:
     notes: tuple[str, ...] = ()  # sentences for the user; each is printed once, with the lesions that it holds for
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of one row, by file name, without those the lesion lacks."""
+        """The arrays of one row, by file name, but for the quarters, and without those the lesion lacks."""
         rows = {
             "images": self.image,
             "ellipse": self.ellipse,
             "grabcut": self.grabcut,
             "truth": self.truth,
             "recist": np.array(self.recist, np.float32),
+            "ends": self.ends.astype(np.float32),
         }
         return {name: row for name, row in rows.items() if row is not None}
 
@@ -199,7 +207,8 @@ class LesionDataset:
         """
         path = self.folder / f"{name}.npy"
         if not path.is_file():
-            raise UserError(f"{path} does not exist: this folder was prepared without it")
+            remedy = "; prepare it again with --force" if name in ("quarters", "ends") else ""
+            raise UserError(f"{path} does not exist: this folder was prepared without it{remedy}")
         try:
             array = np.load(path, mmap_mode="r")
         except (ValueError, EOFError) as error:
@@ -213,9 +222,35 @@ class LesionDataset:
         return array
 
     @property
+    def target(self) -> str:
+        """The array of weak masks that pictures show: what is trained on by default, if an older folder has it."""
+        name = default_target(self.metadata["protocol"])
+        return name if name in self.metadata["arrays"] else "ellipse"
+
+    @property
     def identity(self) -> str:
         """Digest of arrays, table and settings: equal for equal content, wherever and whenever it was prepared."""
         return self.metadata["identity"]
+
+    def choose_rows(self, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+        """Choose ``count`` of ``rows`` at random, or somewhat fewer, so that groups stay whole; ascending.
+
+        Raises:
+            UserError: there are not so many, or every group has more.
+        """
+        if count > len(rows):
+            raise UserError(f"{self.folder} has {len(rows)} training lesions, not {count}; pass a smaller number")
+        members: dict[str, list[int]] = {}
+        for row in rows.tolist():
+            members.setdefault(self.lesions[row]["group"], []).append(row)
+        chosen: list[int] = []
+        for group in np.random.default_rng(seed).permutation(sorted(members)):
+            if len(chosen) + len(members[group]) <= count:
+                chosen += members[group]
+        if not chosen:
+            least = min(map(len, members.values()))
+            raise UserError(f"no group of {self.folder} has as few as {count} training lesions; pass {least} or more")
+        return np.sort(np.array(chosen, dtype=rows.dtype))
 
     def groups(self, rows: np.ndarray) -> list[str]:
         """The groups that some lesions belong to, each once, sorted."""

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.model import CanvasTransform
 from common.utils.parallel import in_order
 
+OUTLINED_SHARE = 0.25  # of an epoch: how often lesions with an outline are seen among many without
 PREFETCH = 3  # batches that are read while the network computes
 Remainder = Literal["keep", "merge", "drop"]
 """What becomes of a last, smaller batch: it is kept; or dropped; or merged into the batch before it where it is too
@@ -54,17 +56,39 @@ class LesionLoader:
     rank: int = 0  # of this process, which takes its part of every batch
     world_size: int = 1
     paired: bool = False  # each half of a batch is divided among the processes on its own, as a paired method needs it
+    prompt: bool = False  # images have the channel that shows a lesion's own RECIST mark (`model.CanvasTransform`)
+    ends: np.ndarray | None = None  # (N, 4, 2) of all rows, in place of the prepared ones, such as `noisy_ends`
+    outlined: np.ndarray | None = None  # those of ``rows`` whose mask is their outline instead, ascending
     _resident: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def names(self) -> list[str]:
+        """The arrays that batches are made from."""
+        return ["images", self.target, *["ends"] * self.prompt, *["truth"] * (self.outlined is not None)]
+
+    def positions(self) -> np.ndarray:
+        """Positions within ``rows`` that make an epoch: each once, outlined ones up to `OUTLINED_SHARE` of it."""
+        positions = np.arange(len(self.rows))
+        if self.outlined is None:
+            return positions
+        outlined = np.searchsorted(self.rows, self.outlined)
+        missing = OUTLINED_SHARE / (1 - OUTLINED_SHARE) * (len(positions) - len(outlined)) - len(outlined)
+        return np.concatenate([positions, np.resize(outlined, max(round(missing), 0))])
+
     def batch_count(self, size: int, remainder: Remainder = "keep") -> int:
-        """How many batches `batches` yields."""
-        return len(_split_batches(self.rows, size, remainder, self._smallest_batch))
+        """How many batches of an epoch `batches` yields."""
+        return len(_split_batches(self.positions(), size, remainder, self._smallest_batch))
 
     def batches(
-        self, size: int, order: np.ndarray | None = None, remainder: Remainder = "keep", skip: int = 0
+        self,
+        size: int,
+        order: np.ndarray | None = None,
+        remainder: Remainder = "keep",
+        skip: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> Iterator[Batch]:
         """Batches of ``size`` lesions, images and masks on the canvas.
 
@@ -73,30 +97,38 @@ class LesionLoader:
             order: positions within ``rows``; None keeps the order of the rows.
             remainder: see `Remainder`.
             skip: batches at the beginning that are left out.
+            augmentation: varies the lesions; None leaves them as they are.
         """
         rows = self.rows if order is None else self.rows[order]
-        batches = _split_batches(rows, size, remainder, self._smallest_batch)[skip:]
-        shards = [self._shard(batch) for batch in batches]
+        batches = _split_batches(np.arange(len(rows)), size, remainder, self._smallest_batch)[skip:]  # places in rows
+        places = [self._shard(batch) for batch in batches]
+        shards = [rows[part] for part in places]
         transform, labels = CanvasTransform(self.canvas).to(self.device), self.dataset.clusters()
-        for batch, shard, tensors in zip(batches, shards, self._read(("images", self.target), shards), strict=True):
-            images, masks = tensors
+        for batch, where, shard, tensors in zip(batches, places, shards, self._read(self.names, shards), strict=True):
+            arrays = dict(zip(self.names, tensors, strict=True))
+            images, masks, ends = arrays["images"], arrays[self.target], arrays.get("ends")
+            if self.outlined is not None:
+                outlined = self._to_device(torch.from_numpy(np.isin(shard, self.outlined)))
+                masks = torch.where(outlined[:, None, None], arrays["truth"], masks)
+            if augmentation is not None:
+                images, masks, ends = augmentation(where, images, masks, ends)
             yield Batch(
-                transform(images),
+                transform(images, ends),
                 transform.masks(masks),
                 self._to_device(torch.from_numpy(labels[shard])),
                 shard,
                 weight=len(shard) * self.world_size / len(batch),
             )
 
-    def patches(self, size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """What prediction needs: (B, 120, 120, 3) patches of 0..255 and (B,) row numbers, in order.
+    def patches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, np.ndarray]]:
+        """What prediction needs, in order: (B, 120, 120, 3) patches of 0..255, (B, 4, 2) ends, (B,) row numbers.
 
-        Args:
-            size: lesions in a batch, of this process.
+        ``size`` is the number of lesions in a batch, of this process. The ends are None without ``prompt``.
         """
         batches = _split_batches(self.rows[self.rank :: self.world_size], size, "keep", 1)
-        for batch, (patches,) in zip(batches, self._read(("images",), batches), strict=True):
-            yield patches, batch
+        names = ["images", *["ends"] * self.prompt]
+        for batch, (patches, *ends) in zip(batches, self._read(names, batches), strict=True):
+            yield patches, ends[0] if ends else None, batch
 
     @property
     def _smallest_batch(self) -> int:
@@ -109,7 +141,7 @@ class LesionLoader:
 
     def _read(self, names: Sequence[str], batches: Sequence[np.ndarray]) -> Iterator[list[Tensor]]:
         """Rows of the named arrays on the device, one list of tensors for each batch of row numbers."""
-        arrays = [self.dataset.array(name) for name in names]
+        arrays = [self.ends if name == "ends" and self.ends is not None else self.dataset.array(name) for name in names]
         if self._fits_device(arrays):
             return self._read_resident(names, arrays, batches)
         return self._read_mapped(arrays, batches)

@@ -26,6 +26,7 @@ from common.data.dataset import (
     describe_empty,
     read_metadata,
 )
+from common.patches import PATCH
 from common.recipe import DatasetInfo, Protocol
 from common.recist import check_clusters, shape_clusters
 from common.utils.errors import UserError, join_names
@@ -33,6 +34,7 @@ from common.utils.files import atomic_path, check_writable, write_csv, write_jso
 from common.utils.parallel import Job, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import fingerprint, package_versions
+from common.weak_masks import QUARTERS_SCALE, quarters_mask
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class PreprocessConfig:
         **settings: Any,
     ) -> Self:
         """The configuration of a command line (`cli.prepare_parser`) over the input ``files``."""
-        inputs, settings = fingerprint(files, args.data), {**settings, "grabcut": args.grabcut}
+        inputs = fingerprint(files, args.data)
+        settings |= {"grabcut": args.grabcut, "quarters_scale": args.quarters_scale}
         return cls(dataset, args.protocol, args.clusters, args.seed, inputs, preprocessing, settings)
 
     def describe(self) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def preprocess(
             lesion; fewer lesions than clusters; ``folder`` can't be written to, or holds something else.
     """
     check_writable(folder.parent, "pass another --prepared")
+    scale = config.settings.get("quarters_scale", QUARTERS_SCALE)
     with _exclusive(folder):
         _check_replaceable(folder)
         if not force and _is_current(config, folder, refresh):
@@ -130,7 +134,8 @@ def preprocess(
                         if isinstance(outcome, Dropped):
                             all_dropped.append(outcome)
                         else:
-                            writer.append(outcome.arrays())
+                            quarters = quarters_mask(outcome.ends, (PATCH, PATCH), scale)
+                            writer.append(outcome.arrays() | {"quarters": quarters})
                             rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
                             for note in outcome.notes:
                                 notes.setdefault(note, []).append(outcome.name)

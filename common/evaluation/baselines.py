@@ -2,35 +2,58 @@
 
     python common baselines PREPARED --results DIR [--truth grabcut]
 
-Writes baseline_ellipse.json and .csv, and baseline_grabcut.json and .csv, in the form of an evaluation, so that
-`python common report` sets them beside the networks. A network that scores worse than the ellipses it was trained on
-has learnt nothing from the images.
+Writes baseline_ellipse.json and .csv, and the same for quarters and grabcut, in the form of an evaluation, so that
+`python common report` sets them beside the networks. A network that scores worse than the masks it was trained on has
+learnt nothing from the images. With --prompt-noise and the --seed of a network's evaluation only the quarters are
+scored, drawn anew from the very marks that the network sees.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from common.data.dataset import SPLITS, LesionDataset
-from common.evaluation.results import print_metrics, write_results
+from common.evaluation.results import noise_settings, print_metrics, result_stem, write_results
 from common.metrics import lesion_metrics
-from common.utils.arguments import Parser, positive
+from common.patches import PATCH
+from common.utils.arguments import Parser, number_below, positive, seed_number
 from common.utils.errors import UserError
 from common.utils.files import check_writable
 from common.utils.progress import progress
+from common.weak_masks import QUARTERS_SCALE, quarters_mask
 
-BASELINES = {"ellipse": "ellipse itself", "grabcut": "GrabCut itself"}  # weak masks, and how tables call them
+BASELINES = {"ellipse": "ellipse itself", "quarters": "quarters itself", "grabcut": "GrabCut itself"}
+"""Weak masks, and how tables call them."""
 
 
-def score_baseline(dataset: LesionDataset, name: str, truth: str, split: str, limit: int | None, results: Path) -> None:
+def score_baseline(
+    dataset: LesionDataset,
+    name: str,
+    truth: str,
+    split: str,
+    limit: int | None,
+    results: Path,
+    noise: float = 0,
+    seed: int = 0,
+) -> None:
     """Score the first ``limit`` weak masks of a split; print the metrics, write `baseline_<name>.json` and `.csv`.
 
-    Splits other than test write `baseline_<name>.<split>.json` and `.csv`.
+    With ``noise`` the masks are the quarters of marks moved by it (see `noisy_ends`). For the files of other splits and
+    of noise see `result_stem`.
 
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
     """
     rows = dataset.rows(split, limit)
-    masks, reference = dataset.array(name), dataset.array(truth)
+    masks: np.ndarray | dict[int, np.ndarray] = dataset.array(name)
+    reference = dataset.array(truth)
+    if noise:
+        from common.data.augment import noisy_ends  # imports torch
+
+        ends = noisy_ends(dataset, noise, seed)
+        scale = dataset.metadata["settings"].get("quarters_scale", QUARTERS_SCALE)
+        masks = {row: quarters_mask(ends[row], (PATCH, PATCH), scale) for row in rows.tolist()}
     scores = [lesion_metrics(reference[row], masks[row]) for row in progress(rows, BASELINES[name], len(rows))]
     protocol, window = dataset.metadata["protocol"], dataset.metadata["preprocessing"].get("window")
     about = {
@@ -40,9 +63,9 @@ def score_baseline(dataset: LesionDataset, name: str, truth: str, split: str, li
         "split": split,
         "truth": truth,
         "prepared": dataset.identity,
-        "settings": {"protocol": protocol, "limit": limit, "window": window},
+        "settings": {"protocol": protocol, "limit": limit, "window": window, **noise_settings(noise, seed)},
     }
-    stem = f"baseline_{name}" if split == "test" else f"baseline_{name}.{split}"
+    stem = result_stem(f"baseline_{name}", split, noise)
     lesions = [dataset.lesions[row] for row in rows]
     print_metrics(write_results(results, stem, lesions, scores, protocol, about), truth)
 
@@ -55,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     parser.add_argument("--truth", choices=("truth", *BASELINES), default="truth", help="masks to score against")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N lesions of the split")
+    parser.add_argument("--prompt-noise", type=number_below(100), default=0.0, metavar="PERCENT",
+        help="move the marks by this much of the long diameter (default 0)")  # fmt: skip
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the noise (default 0)")
     args = parser.parse_args(arguments)
     dataset = LesionDataset.open(args.prepared)
     arrays = dataset.metadata["arrays"]
@@ -62,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         masks = "human masks" if args.truth == "truth" else f"{args.truth} masks"
         raise UserError(f"{args.prepared} has no {masks} to score against")
     check_writable(args.results, "pass another --results")
-    for name in BASELINES:
-        if name in arrays and name != args.truth:
-            score_baseline(dataset, name, args.truth, args.split, args.limit, args.results)
+    noise = args.prompt_noise, args.seed
+    names = ["quarters"] if args.prompt_noise else [name for name in BASELINES if name in {*arrays} - {args.truth}]
+    for name in names:
+        score_baseline(dataset, name, args.truth, args.split, args.limit, args.results, *noise)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.evaluation.results import print_metrics, write_results
+from common.evaluation.results import noise_settings, print_metrics, result_stem, write_results
 from common.inference.predictor import Predictor
 from common.metrics import METRICS, batch_metrics
 from common.recipe import TARGETS, EvalConfig, Protocol
@@ -30,7 +31,7 @@ _MOST_SCORERS = 4
 def evaluate(config: EvalConfig) -> None:
     """Score a checkpoint; print the six metrics, write `<stem>.json` and `<stem>.csv` into the results folder.
 
-    Splits other than test write `<stem>.<split>.json` and `.csv`.
+    Splits other than test write `<stem>.<split>.json` and `.csv`; see also `result_stem`.
 
     Raises:
         UserError: something asked for is missing or does not fit.
@@ -46,6 +47,8 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     model = load_model_for(config)
     dataset.check(info, model.protocol)
     check_preprocessing(dataset, config.checkpoint, model.settings)
+    if config.prompt_noise and not model.prompted:
+        raise UserError(f"{config.checkpoint} sees no marks that --prompt-noise could move; leave it out")
     rows = rows_to_score(dataset, config, model.protocol)
     truth = read_truth(dataset, config, rows)
     rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
@@ -53,7 +56,9 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision)
     start = time.monotonic()
-    loader = LesionLoader(dataset, rows, "ellipse", model.canvas, device, world.rank, world.size)
+    ends = noisy_ends(dataset, config.prompt_noise, config.seed) if config.prompt_noise else None
+    shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": model.prompted, "ends": ends}
+    loader = LesionLoader(dataset, rows, "ellipse", model.canvas, device, **shared)
     scored = world.gather(score(predictor, loader, truth, config.recipe.batch_size, world))
     if not world.is_main:
         return
@@ -65,7 +70,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
-    stem = config.checkpoint.stem if config.split == "test" else f"{config.checkpoint.stem}.{config.split}"
+    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise)
     lesions = [dataset.lesions[row] for row in rows]
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
@@ -204,6 +209,7 @@ def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: Lesio
             "window": dataset.metadata["preprocessing"].get("window"),
             "target": model.settings.get("target"),
             "seed": model.settings.get("seed"),
+            **noise_settings(config.prompt_noise, config.seed),
         },
         "prepared": dataset.identity,
         "training": {name: value for name, value in model.settings.items() if name != "groups"},

@@ -22,6 +22,16 @@ _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings
 _OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
 
 
+def result_stem(name: str, split: str, noise: float) -> str:
+    """The stem of a result's files: ``name``, with what sets it apart from that of the test split with exact marks."""
+    return name + (f".{split}" if split != "test" else "") + (f".noise{noise:g}" if noise else "")
+
+
+def noise_settings(percent: float, seed: int) -> dict[str, float]:
+    """What a result's settings say of marks that were moved (`augment.noisy_ends`); nothing of exact ones."""
+    return {"prompt_noise": percent, "noise_seed": seed} if percent else {}
+
+
 def write_results(
     folder: Path,
     stem: str,
@@ -72,6 +82,8 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
     if summary["truth"] not in ("truth", "folder"):
         against += ", not against human masks"
     scored = f"{summary['lesions']} {summary['split']} lesions"
+    if noise := summary["settings"].get("prompt_noise"):
+        scored += f", marks moved by {noise:g} %"
     print(f"{summary['dataset']} {summary['label']}, {scored}, {summary['settings']['protocol']}{against}")
     if summary["split"] == "test" and summary.get("seen_in_training"):
         print(f"  {summary['seen_in_training']} of these lesions were seen in training: no measure of unseen ones")
@@ -115,6 +127,8 @@ def _damaged_part(content: Mapping[str, Any]) -> str | None:
     pairs = [published.get(name) for name in METRICS] if published else []
     sound = {
         "seed": isinstance(settings.get("seed"), int | None),
+        "prompt_noise": _is_number(settings.get("prompt_noise", 0)),
+        "noise_seed": isinstance(settings.get("noise_seed", 0), int),
         "prepared": isinstance(content.get("prepared"), str | None),
         "scored": isinstance(content.get("scored"), str | None),
         "target": isinstance(settings.get("target"), str | None),

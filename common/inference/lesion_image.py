@@ -23,6 +23,9 @@ class LesionPatch:
     """Maps (120, 120) float32 probabilities to the image's (H, W), 0 outside the patch."""
     larger: Callable[[], Self] | None = None
     """Cuts a larger patch about the same lesion, for a second look where the mask reaches this patch's border."""
+    ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px of the patch, if they are known
+    quarters: Callable[[], np.ndarray] | None = None
+    """Draws the `quarters_mask` of the end points on the image, (H, W) uint8 0/1, if they are known."""
 
     def cuts(self, mask: np.ndarray) -> bool:
         """Whether a (H, W) 0/1 mask reaches the patch's border where the image goes on, and so may the lesion."""

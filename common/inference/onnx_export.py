@@ -17,7 +17,8 @@ from common.utils.files import atomic_path, check_writable
 from common.utils.provenance import sha256
 
 OPSET = 18  # the version that PyTorch's exporter writes natively; any other would be converted from it
-INPUT = "patches"
+INPUTS = ("patches", "ends")  # the second of a network with prompt alone
+ENDS_LAYOUT = "lesions,both ends of the long diameter then of the short one,x and y in px of the patch"
 
 
 class ExportNet(nn.Module):
@@ -29,9 +30,12 @@ class ExportNet(nn.Module):
         self.network = PatchNet(model.network, model.canvas)
         self.output_names = ["probability", "cluster"] if model.method.cluster_head else ["probability"]
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
-        """Map (N, 120, 120, 3) float32 0..255 to (N, 120, 120) probabilities and, with the head, (N, K) logits."""
-        logits = self.network(patches.flip(-1) if self.bgr else patches)
+    def forward(self, patches: Tensor, ends: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Map (N, 120, 120, 3) float32 0..255 to (N, 120, 120) probabilities and, with the head, (N, K) logits.
+
+        A network with prompt takes (N, 4, 2) float32 ``ends`` too.
+        """
+        logits = self.network(patches.flip(-1) if self.bgr else patches, ends)
         outputs = {**logits, "probability": logits["mask"].sigmoid()}
         return tuple(outputs[name] for name in self.output_names)
 
@@ -48,12 +52,15 @@ def export(config: EvalConfig) -> None:
     model = load_model_for(config)
     preprocessing = read_preprocessing(model, config.recipe.dataset)
     network = ExportNet(model, bgr=preprocessing["channels"] == "bgr").eval()
+    inputs = INPUTS[: 1 + model.prompted]
+    # Of a single patch, the exporter would make the batch size a constant.
+    examples = torch.zeros(2, PATCH, PATCH, 3), torch.zeros(2, 4, 2)
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, PATCH, PATCH, 3),),  # of a single patch, the exporter would make the batch size a constant
-        input_names=[INPUT],
+        examples[: len(inputs)],
+        input_names=inputs,
         output_names=network.output_names,
-        dynamic_shapes=({0: torch.export.Dim("lesions")},),
+        dynamic_shapes=({0: torch.export.Dim("lesions")}, {0: torch.export.Dim.AUTO})[: len(inputs)],
         opset_version=OPSET,
         dynamo=True,
         verbose=False,
@@ -63,7 +70,7 @@ def export(config: EvalConfig) -> None:
     path = config.checkpoint.with_suffix(".onnx")
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
-    print(f"{path} written: {INPUT} -> {', '.join(network.output_names)}, opset {OPSET}")
+    print(f"{path} written: {', '.join(inputs)} -> {', '.join(network.output_names)}, opset {OPSET}")
 
 
 def describe_model(config: EvalConfig, model: TrainedModel, preprocessing: Mapping[str, Any]) -> dict[str, str]:
@@ -77,6 +84,7 @@ def describe_model(config: EvalConfig, model: TrainedModel, preprocessing: Mappi
         "checkpoint_sha256": sha256(config.checkpoint),
         "layout": f"lesions,{PATCH} rows,{PATCH} columns,channels",
         "range": "0..255",
+        **({"ends": ENDS_LAYOUT} if model.prompted else {}),
         **{name: str(value) for name, value in preprocessing.items() if value is not None},
         "channels": "previous,key,next slice" if preprocessing["channels"] == "slices" else "red,green,blue",
     }

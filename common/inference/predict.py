@@ -17,6 +17,7 @@ from common.data.images import write_image
 from common.inference.lesion_image import LesionImage, LesionPatch, draw_overlay
 from common.inference.lesion_page import PAGE, draw_thumbnail, write_page
 from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
+from common.inference.prompts import LesionPrompt, check_mark
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
 from common.utils.arguments import Parser, device_name
@@ -43,12 +44,15 @@ def predict_parser(
     """The flags that all predict scripts share; a script adds its inputs.
 
     ``lesions_help`` is the format of the lesions CSV; it is empty for a script without ``--lesions``. ``checkpoint`` is
-    the default one; without it, --checkpoint must be given.
+    the default one; without it, --checkpoint or --target must be given.
     """
     parser = Parser(description=f"{description}{_RESULTS_HELP}", epilog=lesions_help)
     add = parser.add_argument
     text = f"default {checkpoint}" if checkpoint else "ours, or a released one"
-    add("--checkpoint", type=Path, default=checkpoint, required=checkpoint is None, metavar="PATH", help=text)
+    source = parser.add_mutually_exclusive_group(required=checkpoint is None)
+    source.add_argument("--checkpoint", type=Path, default=checkpoint, metavar="PATH", help=text)
+    text = "without a network: the quarter-ellipses through the lesions' RECIST end points, as masks"
+    source.add_argument("--target", choices=("quarters",), help=text)
     if lesions_help:
         add("--lesions", type=Path, required=True, metavar="CSV", help="where the lesions are; see below")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results, made if need be")
@@ -61,12 +65,15 @@ def predict_parser(
     return parser
 
 
-def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Iterable[Path]) -> "Predictor":
-    """Load the network that the flags name, once ``--out`` is there and can be written to.
+def load_predictor(
+    args: argparse.Namespace, dataset: DatasetInfo, inputs: Iterable[Path], prompts: Sequence[LesionPrompt] = ()
+) -> "Predictor | None":
+    """Load the network that the flags name, once ``--out`` is there and can be written to; None with ``--target``.
 
     Raises:
         UserError: ``--out`` is no folder or holds one of the inputs; a flag contradicts what the checkpoint was trained
-            with; or as `Predictor.load`.
+            with, or is a network's where there is none; marks are needed, and one of the ``prompts``, which are rows of
+            ``--lesions``, gives none; or as `Predictor.load`.
     """
     out: Path = args.out
     if out.exists() and not out.is_dir():
@@ -75,15 +82,27 @@ def load_predictor(args: argparse.Namespace, dataset: DatasetInfo, inputs: Itera
         if out.is_dir() and path.parent.samefile(out):
             raise UserError(f"--out {out} holds the input {path.name}; choose a folder of its own for the results")
     check_writable(out, "pass another --out")
+    network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
+    if args.target:
+        if given := [name for name, value in network.items() if value]:
+            raise UserError(f"--{given[0]} is a checkpoint's, and --target {args.target} needs none; leave it out")
+        _check_marks(args, prompts)
+        return None
     from common.inference.predictor import Predictor  # torch is imported only once the command line is understood
 
-    network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
     predictor = Predictor.load(args.checkpoint, dataset, **network, device=args.device, precision=args.precision)
     for name, value in network.items():
         own = predictor.model.settings.get(name)
         if value and own and value != (tuple(own) if name == "canvas" else own):
             raise UserError(f"{args.checkpoint} was trained with another {name}, {own}; leave --{name} out")
+    if predictor.model.prompted:
+        _check_marks(args, prompts)
     return predictor
+
+
+def _check_marks(args: argparse.Namespace, prompts: Iterable[LesionPrompt]) -> None:
+    for number, prompt in enumerate(prompts, 1):
+        check_mark(prompt.ends, f"{args.lesions}, row {number} after the header,")
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
@@ -102,12 +121,14 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 
 def predict(
-    predictor: "Predictor",
+    predictor: "Predictor | None",
     images: Iterable[LesionImage | Unreadable],
     out: Path,
     save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
 ) -> None:
     """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
+
+    Without ``predictor`` the masks are the `LesionPatch.quarters`, which all patches must have then.
 
     The folder ``out`` gets overlays, `measurements.csv`, `index.html`, and masks as PNGs of 0 and 255, unless
     ``save_mask`` takes an image and the (H, W) uint8 0/1 mask of all its lesions.
@@ -174,11 +195,22 @@ def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _predict_masks(predictor: "Predictor", images: Iterator[LesionImage]) -> Iterator[tuple[LesionImage, list[Look]]]:
+def _predict_masks(
+    predictor: "Predictor | None", images: Iterator[LesionImage]
+) -> Iterator[tuple[LesionImage, list[Look]]]:
+    if predictor is None:
+        for image in images:
+            yield image, [(patch.quarters(), False) for patch in image.patches if patch.quarters]
+        return
     while group := list(islice(images, _IMAGES_IN_MEMORY)):
-        predictions = iter(predictor.probabilities([patch.image for image in group for patch in image.patches]))
+        predictions = iter(_probabilities(predictor, [patch for image in group for patch in image.patches]))
         for image in group:
             yield image, [_paste(predictor, patch, next(predictions)) for patch in image.patches]
+
+
+def _probabilities(predictor: "Predictor", patches: Sequence[LesionPatch]) -> np.ndarray:
+    ends = [patch.ends for patch in patches if patch.ends is not None] if predictor.model.prompted else None
+    return predictor.probabilities([patch.image for patch in patches], ends)
 
 
 def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
@@ -187,7 +219,7 @@ def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) 
     cut = patch.cuts(mask)
     if cut and patch.larger:
         larger = patch.larger()
-        look = _paste(predictor, larger, predictor.probabilities([larger.image])[0])
+        look = _paste(predictor, larger, _probabilities(predictor, [larger])[0])
         if look[0].any():
             return look
     return mask, cut

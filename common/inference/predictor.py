@@ -70,13 +70,14 @@ class Predictor:
         return cls(model, where, precision)
 
     @torch.inference_mode()
-    def logits(self, patches: Tensor, batch_size: int | None = None) -> dict[str, Tensor]:
+    def logits(self, patches: Tensor, ends: Tensor | None = None, batch_size: int | None = None) -> dict[str, Tensor]:
         """Map (B, 120, 120, 3) patches of 0..255, on the device, to named logits; see `PatchNet`.
 
-        ``batch_size`` is that of the flag --batch-size, for the advice where memory is short; None without the flag.
+        ``ends``, (B, 4, 2) on the device, are for a network with prompt alone. ``batch_size`` is that of the
+        flag --batch-size, for the advice where memory is short; None without the flag.
         """
         with explain_out_of_memory(batch_size, self.model.canvas), autocast(self.device, self.precision):
-            return self._network(patches)
+            return self._network(patches, ends)
 
     def masks(self, loader: LesionLoader, batch_size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1; for ``batch_size`` see `logits`.
@@ -84,26 +85,35 @@ class Predictor:
         A batch is yielded once the next one is queued on the device, which so never waits for the caller.
         """
         pending: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
-        for patches, rows in loader.patches(batch_size or BATCH_SIZE):
-            # Probability 0.5 is logit 0.
-            pending.append((rows, copy_to_host((self.logits(patches, batch_size)["mask"] > 0).to(torch.uint8))))
+        for patches, ends, rows in loader.patches(batch_size or BATCH_SIZE):
+            masks = (self.logits(patches, ends, batch_size)["mask"] > 0).to(torch.uint8)  # probability 0.5 is logit 0
+            pending.append((rows, copy_to_host(masks)))
             if len(pending) > 1:
-                done, masks = pending.popleft()
-                yield done, masks().numpy()
-        for done, masks in pending:
-            yield done, masks().numpy()
+                done, wait = pending.popleft()
+                yield done, wait().numpy()
+        for done, wait in pending:
+            yield done, wait().numpy()
 
-    def mask_rows(self, dataset: LesionDataset, rows: np.ndarray) -> np.ndarray:
-        """(N, 120, 120) uint8 masks for rows of a prepared folder."""
+    def mask_rows(self, dataset: LesionDataset, rows: np.ndarray, ends: np.ndarray | None = None) -> np.ndarray:
+        """(N, 120, 120) uint8 masks for rows of a prepared folder; for ``ends`` see `LesionLoader`."""
         order = np.argsort(rows, kind="stable")
-        loader = LesionLoader(dataset, rows[order], "ellipse", self.model.canvas, self.device)
+        model = self.model
+        loader = LesionLoader(
+            dataset, rows[order], "ellipse", model.canvas, self.device, prompt=model.prompted, ends=ends
+        )
         masks = np.concatenate([masks for _, masks in self.masks(loader)])
         return masks[np.argsort(order, kind="stable")]
 
-    def probabilities(self, patches: Sequence[np.ndarray]) -> np.ndarray:
-        """Lesion probabilities of (120, 120, 3) patches of 0..255, as (N, 120, 120) float32."""
+    def probabilities(self, patches: Sequence[np.ndarray], ends: Sequence[np.ndarray] | None = None) -> np.ndarray:
+        """Lesion probabilities of (120, 120, 3) patches of 0..255 as (N, 120, 120) float32.
+
+        ``ends`` are (4, 2) RECIST end points in px of each patch, for a network with prompt.
+        """
         parts = []
         for start in range(0, len(patches), BATCH_SIZE):
             batch = torch.from_numpy(np.stack(patches[start : start + BATCH_SIZE])).to(self.device)
-            parts.append(self.logits(batch)["mask"].float().sigmoid().cpu().numpy())
+            marks = None
+            if ends is not None:
+                marks = torch.from_numpy(np.stack(ends[start : start + BATCH_SIZE])).float().to(self.device)
+            parts.append(self.logits(batch, marks)["mask"].float().sigmoid().cpu().numpy())
         return np.concatenate(parts)

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from common.recist import ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -20,6 +23,7 @@ where the lesion is in one of three ways; cells of the other two stay empty, or 
   {",".join(BOX)}       first and last pixels of a box tight around the lesion
   x,y                         a pixel in its middle: stands for a box of {POINT_SIDE}x{POINT_SIDE} px
   {",".join(ENDS)}     RECIST end points, of the long and of the short diameter
+A checkpoint trained with --prompt recist, and --target quarters, need the end points of each lesion.
 An optional column, lesion, names the lesion (default: the row's number).
 """
 VOLUME_HELP = f"""{HELP}
@@ -43,6 +47,7 @@ class LesionPrompt(NamedTuple):
     right: float
     bottom: float
     is_point: bool = False  # the box says nothing of the lesion's size
+    ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px, the long diameter's first, if given
 
 
 def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
@@ -104,7 +109,24 @@ def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) 
     margin = (POINT_SIDE - 1) / 2 if kinds[0] == POINT else 0
     left, top = max(min(xs) - margin, 0), max(min(ys) - margin, 0)
     right, bottom = min(max(xs) + margin, shape[1] - 1), min(max(ys) + margin, shape[0] - 1)
-    return LesionPrompt(row.get("lesion") or default_name, int(index), left, top, right, bottom, kinds[0] == POINT)
+    name, ends = row.get("lesion") or default_name, None
+    if kinds[0] == ENDS:
+        ends = long_first(np.array(values).reshape(4, 2))
+    return LesionPrompt(name, int(index), left, top, right, bottom, kinds[0] == POINT, ends)
+
+
+def check_mark(ends: np.ndarray | None, where: str) -> None:
+    """Check that a lesion has a RECIST mark of which a mask or a prompt can be made.
+
+    Raises:
+        UserError: there are no ``ends``, or they are not those of two diameters; it begins with ``where``.
+    """
+    if ends is None or ellipse_from_diameters(ends) is None:
+        why = "gives no RECIST end points" if ends is None else "has diameters that are parallel or without length"
+        raise UserError(
+            f"{where} {why}, which a checkpoint trained with --prompt recist and --target quarters need; "
+            f"fill {ENDS[0]},{ENDS[1]} to {ENDS[-2]},{ENDS[-1]}, or take another checkpoint"
+        )
 
 
 def _parse_number(row: Mapping[str, str], column: str) -> float:

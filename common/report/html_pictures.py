@@ -54,7 +54,8 @@ def lesion_strips(
     Returns:
         A caption and a picture (data: URI) for each: image, truth, approximate target and prediction side by side.
     """
-    from common.inference.predictor import Predictor  # torch is imported only where there is something to predict
+    from common.data.augment import noisy_ends  # torch is imported only where there is something to predict
+    from common.inference.predictor import Predictor
 
     dice = read_lesion_metrics(run, "dice")
     lesions = lesion_sizes(dataset, run["truth"]).join(dice, how="inner").sort_values("dice", kind="stable")
@@ -62,7 +63,9 @@ def lesion_strips(
     if not places:
         return []
     lesions = lesions.iloc[places]
-    predictions = Predictor.load(checkpoint).mask_rows(dataset, lesions["row"].to_numpy())
+    noise = [run["settings"].get(name, 0) for name in ("prompt_noise", "noise_seed")]
+    ends = noisy_ends(dataset, *noise) if noise[0] else None
+    predictions = Predictor.load(checkpoint).mask_rows(dataset, lesions["row"].to_numpy(), ends)
     strips = []
     for place, lesion, mask in zip(places, lesions.itertuples(), predictions, strict=True):
         kind, nothing = "best" if place < 0 else "worst", "" if mask.any() else " (nothing found)"
@@ -74,23 +77,23 @@ def lesion_strips(
 def _strip(dataset: LesionDataset, truth: str, row: int, prediction: np.ndarray) -> str:
     image, nothing = lesion_image(dataset, row), np.zeros_like(prediction)
     reference = dataset.array(truth)[row] if truth in dataset.metadata["arrays"] else nothing
-    masks = ((nothing, BLUE), (reference, GREEN), (dataset.array("ellipse")[row], ORANGE), (prediction, BLUE))
+    masks = ((nothing, BLUE), (reference, GREEN), (dataset.array(dataset.target)[row], ORANGE), (prediction, BLUE))
     gap = np.full((len(image) * SCALE, GAP, 3), 255, np.uint8)
     strip = np.hstack([part for mask, colour in masks for part in (gap, outline(image, mask, colour))][1:])
     return data_uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes(), "png")
 
 
 def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
-    """Dice against size, a panel for each network of a block; behind it the ellipse itself where it was scored."""
+    """Dice against size, a panel for each network of a block; behind it the weak mask itself where it was scored."""
     sizes = lesion_sizes(dataset, block[0].runs[0]["truth"])
     networks = [group for group in block if group.target]
-    ellipses = [group for group in block if not group.target and group.runs[0].get("method") == "ellipse"]
+    baselines = [group for group in block if not group.target and group.runs[0].get("method") == dataset.target]
     columns = min(4, max(len(networks), 1))
     lines = -(-max(len(networks), 1) // columns)
     figure = Figure(figsize=(11, 3.2 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, network in zip(axes, networks, strict=False):
-        for group in (*ellipses[:1], network):
+        for group in (*baselines[:1], network):
             dice = mean_by_lesion(lesion_table(dict(enumerate(group.runs)), "dice"))
             points = sizes.join(dice.rename("dice"), how="inner")
             style = {"color": rgb(NAVY)} if group is network else {"facecolor": "none", "edgecolor": "#888888"}
@@ -109,7 +112,8 @@ def size_plot(block: Sequence[RunGroup], dataset: LesionDataset) -> str:
 
 def learning_curves(groups: Sequence[RunGroup], folders: Sequence[Path]) -> str | None:
     """The learning curves of the networks that were scored; None where no history lies beside their checkpoints."""
-    checkpoints = [path for group in groups for run in group.runs if (path := find_checkpoint(run, folders))]
+    runs = [run for group in groups for run in group.runs]
+    checkpoints = dict.fromkeys(path for run in runs if (path := find_checkpoint(run, folders)))
     histories = [read_history(path) for path in map(history_path, checkpoints) if path.is_file()]
     if not histories:
         return None

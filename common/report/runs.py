@@ -1,7 +1,8 @@
 """Runs grouped into the rows of the results table, and the groups that can be compared with each other.
 
 Runs that differ in the seed only form a group. Groups are comparable when network, images and scoring are the same
-(`SHARED_SETTINGS`); learning rate, K and the like (`METHOD_SETTINGS`) may be a method's own.
+(`SHARED_SETTINGS`); learning rate, K and the like (`METHOD_SETTINGS`) may be a method's own. What a method does not do
+by itself (`VARIATIONS`) is part of a group's name.
 """
 
 from collections import defaultdict
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from common.metrics import FRACTIONS
-from common.recipe import A1, A1CLASS, ACOSEG, METHODS
+from common.recipe import A1, A1CLASS, ACOSEG, METHODS, PLAIN, default_target
 from common.utils.errors import UserError
 
 METHOD_ORDER = (A1.label, ACOSEG.label, A1CLASS.label)  # as in the paper's table
@@ -27,11 +28,14 @@ SHARED_SETTINGS = {
     "window": "window {}",
     "truth": "against {}",
     "split": "{} split",
+    "prompt_noise": "marks moved by {} %",
+    "noise_seed": "noise seed {}",
     "seen_in_training": "{} lesions seen in training",
     "prepared": "data {:.8}",
     "trained": "trained with {}",
 }  # that comparable groups have in common, and how they are written
-SCORING_SETTINGS = ("protocol", "limit", "truth", "split", "prepared")  # in which a baseline must agree with networks
+SCORING_SETTINGS = ("protocol", "limit", "truth", "split", "prepared", "prompt_noise", "noise_seed")
+"""In which a baseline must agree with networks."""
 METHOD_SETTINGS = {
     "lr": "lr {}",
     "batch_size": "batch {}",
@@ -40,6 +44,15 @@ METHOD_SETTINGS = {
     "clusters": "K {}",
     "checkpoint": "checkpoint {:.8}",
 }  # in which comparable groups may differ, as the methods' recipes do
+VARIATIONS = {
+    "prompt": "prompt {}",
+    "outlines": "{} outlines",
+    "flips": "flips",
+    "jitter": "jitter {}",
+    "average": "average {}",
+    "falling": "falling rate",
+}  # `recipe.PLAIN`, written where a training differs from its method's own
+_FLAGS = {method.label: method.flags for method in METHODS.values()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +63,24 @@ class RunGroup:
     label: str
     target: str | None  # the mask that the network was trained on; None for a baseline
     lesions: int  # how many were scored
-    settings: Mapping[str, str]  # `SHARED_SETTINGS` and `METHOD_SETTINGS` as text, as far as they are known
+    settings: Mapping[str, str]  # `SHARED_SETTINGS`, `METHOD_SETTINGS` and `VARIATIONS` as text, where they are known
     runs: Sequence[Mapping[str, Any]]  # evaluations, as `read_evaluation` returns them
 
     @property
+    def default_target(self) -> str:
+        """The mask that the method or else the protocol trains on unless told otherwise."""
+        return _FLAGS.get(self.label, {}).get("target") or default_target(self.settings.get("protocol"))
+
+    @property
+    def variations(self) -> tuple[str, ...]:
+        """The `VARIATIONS` as text."""
+        return tuple(text for name, text in self.settings.items() if name in VARIATIONS)
+
+    @property
     def name(self) -> str:
-        """The method, and its target unless that is the ellipse."""
-        return self.label if self.target in (None, "ellipse") else f"{self.label} trained on {self.target}"
+        """The method, its target unless that is the default, and its variations."""
+        target = "" if self.target in (None, self.default_target) else f" trained on {self.target}"
+        return ", ".join([self.label + target, *self.variations])
 
     @property
     def competes(self) -> bool:
@@ -71,10 +95,10 @@ class RunGroup:
     @property
     def sort_key(self) -> tuple[Any, ...]:
         """Sorts methods as in the paper, then networks trained on other masks, the baselines and the upper bound."""
-        kind = 2 if self.target is None else {"ellipse": 0, "truth": 3}.get(self.target, 1)
+        kind = 2 if self.target is None else {self.default_target: 0, "truth": 3}.get(self.target, 1)
         order = METHOD_ORDER.index(self.label) if self.label in METHOD_ORDER else len(METHOD_ORDER)
         own = [text for name, text in self.settings.items() if name in METHOD_SETTINGS]
-        return kind, order, self.label.lower(), own, self.lesions
+        return kind, order, self.label.lower(), self.variations, own, self.lesions
 
     def values(self, metric: str) -> np.ndarray:
         """(runs,) values as the paper prints them: per cent or px, NaN where undefined."""
@@ -131,13 +155,22 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:
         settings["clusters"] = None
     names = [name for name in (*SHARED_SETTINGS, *METHOD_SETTINGS) if settings.get(name) is not None]
+    varied = variations(evaluation["label"], training) if training else {}
     target = (settings.get("target") or "ellipse") if "encoder" in settings else None
-    pairs = tuple((name, _text(name, settings[name])) for name in names)
+    pairs = (*((name, _text(name, settings[name])) for name in names), *varied.items())
     return evaluation["dataset"], evaluation["label"], target, evaluation["lesions"], pairs, evaluation.get("scored")
 
 
+def variations(label: str, training: Mapping[str, Any]) -> dict[str, str]:
+    """In which of the `VARIATIONS` a training differs from those of its method, as text."""
+    usual, settings = {**PLAIN, **_FLAGS.get(label, {})}, {**PLAIN, **training}
+    return {name: _text(name, settings[name]) for name in VARIATIONS if settings[name] != usual[name]}
+
+
 def _text(name: str, value: Any) -> str:
-    format_ = SHARED_SETTINGS.get(name) or METHOD_SETTINGS[name]
+    format_ = (SHARED_SETTINGS | METHOD_SETTINGS | VARIATIONS)[name]
+    if value is False:
+        return f"no {format_}"
     text = setting_text(value).replace("x", ",") if name == "window" else setting_text(value)
     return f"no {name}" if value is None else format_.format(text)
 
@@ -169,20 +202,26 @@ def comparable_groups(groups: Sequence[RunGroup]) -> list[list[RunGroup]]:
 
 
 def a1_reference(group: RunGroup, block: Sequence[RunGroup]) -> RunGroup | None:
-    """The A1 that a group is compared with: of the same target, or on the ellipse for an A1 or a baseline.
+    """The A1 that a group is compared with: of the same target, or of the protocol's if the group's is its default.
 
-    Where there are several, it is the one that scored as many lesions, then the one with the same recipe.
+    An A1 or a baseline is compared with the protocol's. Where there are several, it is the one that was varied
+    likewise, then the one that scored as many lesions, then the one with the same recipe.
 
     Returns:
         None for that A1 itself, and where several are equally near.
     """
 
-    def distance(a1: RunGroup) -> tuple[bool, bool]:
-        recipe = ("lr", "batch_size", "patience")
-        return a1.lesions != group.lesions, any(a1.settings.get(name) != group.settings.get(name) for name in recipe)
+    def distance(a1: RunGroup) -> tuple[bool, bool, bool]:
+        other_recipe = any(
+            a1.settings.get(name) != group.settings.get(name) for name in ("lr", "batch_size", "patience")
+        )
+        return a1.variations != group.variations, a1.lesions != group.lesions, other_recipe
 
-    target = "ellipse" if group.label == A1.label else group.target or "ellipse"
-    candidates = [other for other in block if (other.label, other.target) == (A1.label, target)]
+    usual = group.label == A1.label or group.target in (None, group.default_target)
+    target = default_target(group.settings.get("protocol")) if usual else group.target
+    varied = [(), group.variations] if group.label != A1.label else [()]
+    a1s = [other for other in block if (other.label, other.target) == (A1.label, target)]
+    candidates = [a1 for a1 in a1s if a1.variations in varied]
     nearest = [a1 for a1 in candidates if distance(a1) == min(map(distance, candidates))]
     return nearest[0] if len(nearest) == 1 and group not in candidates else None
 

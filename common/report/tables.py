@@ -91,7 +91,7 @@ def change_text(group: RunGroup, reference: RunGroup | None, metric: str) -> str
 def published_texts(group: RunGroup) -> list[str] | None:
     """The paper's values for the same dataset and method; None where it has none."""
     published = group.runs[0].get("published")
-    if not published or group.target != "ellipse":
+    if not published or group.name != group.label:
         return None
     return ["{:.2f}±{:.2f}".format(*published[metric]) for metric in METRICS]
 

@@ -8,8 +8,21 @@ from typing import Any, TypeVar
 
 from common.data.dataset import prepared_clusters
 from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
-from common.recipe import ENCODER, PROTOCOLS, TARGETS, DatasetInfo, EvalConfig, Recipe, TrainConfig
-from common.utils.arguments import Parser, device_name, learning_rate, positive, seed_number
+from common.recipe import (
+    ENCODER,
+    PLAIN,
+    PROMPTS,
+    PROTOCOLS,
+    TARGETS,
+    DatasetInfo,
+    EvalConfig,
+    Recipe,
+    TrainConfig,
+    default_target,
+)
+from common.utils.arguments import Parser, device_name, learning_rate, number_below, number_list, positive, seed_number
+from common.utils.errors import UserError
+from common.weak_masks import QUARTERS_SCALE
 
 Config = TypeVar("Config", TrainConfig, EvalConfig)
 
@@ -37,11 +50,26 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
     add("--clusters", type=positive, default=dataset.clusters, metavar="K", help=f"default {dataset.clusters}")
     add("--seed", type=seed_number, default=0, help="of k-means (default 0, as published)")
     add("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
+    note = f"default {QUARTERS_SCALE}; 1 draws them through the marks' end points"
+    add(
+        "--quarters-scale",
+        type=_quarters_scale,
+        default=QUARTERS_SCALE,
+        metavar="FACTOR",
+        help=f"of the radii of the quarters ({note})",
+    )
     add("--force", action="store_true", help="make the arrays again even if they are there")
     add("--refresh", action="store_true", help="make arrays that are there again only if the input files have changed")
     add("--skip-bad", action="store_true", help="go on without unreadable files; dropped.csv lists them")
     add("--workers", type=positive, metavar="N", help="processes (default one a core)")
     return parser
+
+
+def _quarters_scale(text: str) -> float:
+    match number_list(text, 1):
+        case (value,) if 0 < value <= 1.5:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, at most 1.5")
 
 
 def _run_parser(recipe: Recipe, description: str | None, default: str) -> argparse.ArgumentParser:
@@ -73,7 +101,18 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add = parser.add_argument
     add("--encoder-weights", default="imagenet", metavar="imagenet|none|PATH",
         help="what the encoder starts from; PATH is a torchvision-keyed state dict (default imagenet)")  # fmt: skip
-    add("--target", choices=TARGETS, default="ellipse", help="mask to train on (default ellipse)")
+    targets = recipe.method.flags.get("target", "ellipse; corrected: quarters")
+    add("--target", choices=TARGETS, help=f"mask to train on (default {targets})")
+    add("--prompt", choices=PROMPTS, help="show the network each lesion's own mark (default %(default)s)")
+    add("--outlines", type=positive, metavar="N", help="train on the true outlines of N lesions, chosen by the seed")
+    add("--flips", action=argparse.BooleanOptionalAction,
+        help="mirror and transpose lesions at random (default %(default)s)")  # fmt: skip
+    add("--jitter", type=number_below(100), metavar="PERCENT",
+        help="move a prompt's end points by so much of the long diameter at random (default %(default)g)")  # fmt: skip
+    add("--average", type=number_below(1), metavar="DECAY",
+        help="keep a running average of the weights; DECAY is the past's share (default %(default)g)")  # fmt: skip
+    add("--falling", action=argparse.BooleanOptionalAction,
+        help="let the learning rate fall to 0 along a cosine over --epochs (default %(default)s)")  # fmt: skip
     add("--epochs", type=positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",
@@ -81,7 +120,15 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--resume", action="store_true",
         help="go on where a training was interrupted or, with more --epochs, where it ended")  # fmt: skip
     add("--compile", action="store_true", help="compile the network first: minutes once, faster steps after")
+    parser.set_defaults(**{**PLAIN, **recipe.method.flags})
     args = parser.parse_args(arguments)
+    if args.prompt != "none" and recipe.method.paired:
+        raise UserError(f"--prompt {args.prompt} is for A1 and A1+L; {recipe.method.label} has no place for it")
+    if args.jitter and args.prompt == "none":
+        raise UserError(f"--jitter {args.jitter:g} moves a prompt's end points; pass --prompt recist, or --jitter 0")
+    if args.outlines and args.target == "truth":
+        raise UserError("--target truth trains on every outline; leave --outlines out, or pass another --target")
+    args.target = args.target or default_target(args.protocol)
     args.canvas = args.canvas or (CANVAS if args.protocol == "released" else SMALL_CANVAS)
     args.clusters = args.clusters or prepared_clusters(args.prepared, recipe.dataset)
     return _config(TrainConfig, recipe, args)
@@ -95,6 +142,8 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
     masks = "|".join([*TARGETS, "DIR"] if recipe.dataset.read_truth else TARGETS)
     add("--truth", default=recipe.dataset.truth, metavar=masks,
         help=f"masks to score against (default {recipe.dataset.truth})")  # fmt: skip
+    add("--prompt-noise", type=number_below(100), default=0.0, metavar="PERCENT",
+        help="move the marks that the network sees by this much of the long diameter, seeded (default 0)")  # fmt: skip
     add("--allow-seen", action="store_true", help="score lesions seen in training as test data; every result says so")
     add("--export", choices=("onnx",), help="write the checkpoint as ONNX beside it, score nothing")
     parser.set_defaults(download=False)

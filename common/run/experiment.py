@@ -1,4 +1,4 @@
-"""The paper's experiment on one dataset: every method over several seeds, baselines and upper bound, then the table.
+"""The paper's experiment on one dataset: its methods over several seeds, baselines and upper bound, then the table.
 
     python common experiment ham --seeds 3
     python common experiment ham --train "--encoder resnet50 --lr 3e-4" --for Acoseg "--lr 1e-4"
@@ -23,7 +23,7 @@ from common.data.dataset import read_metadata
 from common.evaluation.baselines import BASELINES
 from common.evaluation.baselines import main as baselines_main
 from common.evaluation.results import read_evaluation
-from common.recipe import A1, TrainConfig, history_path, state_path
+from common.recipe import A1, A1RECIST, PLAIN, TrainConfig, history_path, state_path
 from common.run.cli import parse_train
 from common.run.discover import MethodScripts, find_folder, find_methods, import_name
 from common.run.scripts import eval_main, train_main
@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, ..., or a folder of scripts")
     add("--seeds", type=seeds, default="3", metavar="N|LIST", help="3 means 0,1,2 (default); a list is 4,7 or 5,")
-    add("--methods", metavar="LIST", help="such as A1,A1class (default all)")
+    add("--methods", metavar="LIST", help="such as A1,A1recist (default the paper's)")
     add("--data", type=Path, metavar="DIR", help="data folder (default the dataset's)")
     add("--prepared", type=Path, metavar="DIR", help="prepared arrays, used as they are (default DATA/prepared)")
     add("--out", type=Path, metavar="DIR", help="default experiments/DATASET/ in the project's root")
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--for", dest="special", nargs=2, action="append", default=[], metavar=("METHOD", "FLAGS"),
         help="for one method's training; can be repeated")  # fmt: skip
     add("--no-upper-bound", dest="upper_bound", action="store_false", help="leave out A1 trained on the true masks")
-    add("--no-baselines", dest="baselines", action="store_false", help="leave out the ellipse and GrabCut themselves")
+    add("--no-baselines", dest="baselines", action="store_false", help="leave out the weak masks themselves")
     add("--dry-run", action="store_true", help="only list the commands")
     return parser.parse_args(arguments)
 
@@ -82,7 +82,8 @@ def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
         UserError: there is no such method, or a flag is not understood.
     """
     methods = find_methods(folder)
-    names = args.methods.split(",") if args.methods else list(methods)
+    papers = [name for name, method in methods.items() if method.recipe.method is not A1RECIST]
+    names = args.methods.split(",") if args.methods else papers or list(methods)
     for name in [*names, *(name for name, _ in args.special)]:
         if name not in methods:
             raise UserError(f"{folder.name} has no method {name}; there are {', '.join(methods)}")
@@ -185,6 +186,7 @@ def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig
     settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
     if not config.recipe.method.cluster_head:
         del settings["clusters"]  # K makes no difference
+    recorded = PLAIN | dict(recorded)
     for name, value in settings.items():
         if recorded.get(name, value) != value:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Your own data: images that show one lesion each become a dataset with the paper's three methods.
+"""Your own data: images that show one lesion each become a dataset with the paper's three methods and A1+R.
 
 README.md, "Your own data", shows the layout of the files and the script of a few lines that is built on this.
 """
@@ -17,28 +17,30 @@ from common.data.images import list_images, read_photo
 from common.data.masks import mask_fault
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
+from common.inference.image_table import check_ends
 from common.inference.photos import predict_photos
-from common.patches import resize_mask
-from common.recipe import A1, A1CLASS, ACOSEG, METHODS, DatasetInfo, Method, Recipe
-from common.recist import ellipse_from_diameters, fit_ellipse
+from common.patches import resize_mask, resize_points
+from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
+from common.recist import diameters, ellipse_from_diameters, fit_ellipse, long_first
 from common.run.cli import prepare_parser
-from common.run.own_files import check_ends, read_ends, read_outline, read_patients
+from common.run.own_files import read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
 from common.utils.errors import UserError, join_names
 from common.weak_masks import ellipse_mask, grabcut_mask
 
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
-# Checkpoint, loss weights, learning rate and batch size: HAM10000's (FACTS.md section 2).
-_VALUES: dict[Method, tuple[str, dict[str, float], float, int]] = {
-    A1: ("a1", {"mask": 100.0}, 1e-3, 10),
-    A1CLASS: ("a1class", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10),
-    ACOSEG: ("coseg", {"mask": 1.0}, 1e-5, 8),
+# Checkpoint, loss weights, learning rate, batch size, epochs and patience: HAM10000's (FACTS.md section 2).
+_VALUES: dict[Method, tuple[str, dict[str, float], float, int, int, int]] = {
+    A1: ("a1", {"mask": 100.0}, 1e-3, 10, 50, 5),
+    A1CLASS: ("a1class", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10, 50, 5),
+    ACOSEG: ("coseg", {"mask": 1.0}, 1e-5, 8, 50, 5),
+    A1RECIST: ("a1recist", {"mask": 100.0}, 3e-4, 10, 12, 12),
 }
 
 
 def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
-    """The three methods, by name, for any dataset. All lesions are scored, and the best weights are kept."""
+    """The methods, by name, for any dataset. All lesions are scored, and the best weights are kept."""
     return {
         method.name: Recipe(
             dataset=dataset,
@@ -48,21 +50,21 @@ def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
             loss_weights=loss_weights,
             lr=lr,
             batch_size=batch_size,
-            epochs=50,
-            patience=5,
+            epochs=epochs,
+            patience=patience,
             watch="mask",
             out_of_patience="best",
             scored_multiple=1,
             published=(),
         )
-        for method, (stem, loss_weights, lr, batch_size) in _VALUES.items()
+        for method, (stem, loss_weights, lr, batch_size, epochs, patience) in _VALUES.items()
     }
 
 
 def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> list[Outcome]:
     """Make a lesion from an image, or say why it is dropped.
 
-    The ellipse comes from the image's end points, else from its outline; the outline is the truth.
+    Ellipse and quarters come from the image's end points, else from its outline; the outline is the truth.
 
     Args:
         path: the image.
@@ -76,15 +78,18 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
     outline, notes = read_outline(path, photo)
     if outline is not None and (fault := mask_fault(outline)):
         return [Dropped(path.name, fault)]
-    if path.name in ends:
-        notes += check_ends(path, ends[path.name], photo)
-        ellipse = ellipse_from_diameters(ends[path.name])
+    points = ends.get(path.name)
+    if points is not None:
+        notes += check_ends(path, points, photo)
+        ellipse = ellipse_from_diameters(points)
     else:
-        notes += ["recist.csv has no row for it; its ellipse comes from its outline"] if ends else []
+        notes += ["recist.csv has no row for it; its diameters come from its outline"] if ends else []
+        points = None if outline is None else diameters(outline).ends
         ellipse = None if outline is None else fit_ellipse(outline)
-    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, photo.pixels.shape[:2]))
+    shape = photo.pixels.shape[:2]
+    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, shape))
     recist = None if mask is None else fit_ellipse(mask)
-    if mask is None or recist is None:
+    if points is None or mask is None or recist is None:
         return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
     patch = photo.patch(rgb=True)
     truth = None if outline is None else resize_mask(outline)
@@ -96,6 +101,7 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
         image=patch,
         ellipse=mask,
         recist=recist,
+        ends=resize_points(long_first(points), shape),
         grabcut=grabcut_mask(patch, mask) if grabcut else None,
         truth=truth,
         info={"source": path.name},

@@ -18,7 +18,20 @@ from torch import Tensor, nn
 
 from common.model import build_network
 from common.patches import CANVAS, check_canvas
-from common.recipe import ENCODER, METHODS, PROTOCOLS, EvalConfig, Method, Protocol, state_path
+from common.recipe import (
+    A1,
+    A1CLASS,
+    A1RECIST,
+    ACOSEG,
+    ENCODER,
+    METHODS,
+    PROMPTS,
+    PROTOCOLS,
+    EvalConfig,
+    Method,
+    Protocol,
+    state_path,
+)
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
 from common.utils.files import atomic_path
@@ -63,10 +76,12 @@ class Checkpoint:
 
     @property
     def method(self) -> str:
-        """The name of the method whose network this is, told from the tensors' names."""
+        """The name of the method whose network this is, told from the tensors' names; A1 and A1+R share them."""
         if "mlp1a.weight" in self.state:
-            return "Acoseg"
-        return "A1class" if _CLUSTER_WEIGHT in self.state else "A1"
+            return ACOSEG.name
+        if _CLUSTER_WEIGHT in self.state:
+            return A1CLASS.name
+        return A1RECIST.name if self.settings.get("method") == A1RECIST.name else A1.name
 
     @property
     def clusters(self) -> int | None:
@@ -119,6 +134,11 @@ class TrainedModel:
     protocol: Protocol
     settings: dict[str, Any]  # of the training; empty for a released checkpoint
 
+    @property
+    def prompted(self) -> bool:
+        """Whether the network sees the RECIST mark of the lesion that it segments."""
+        return self.settings.get("prompt") == "recist"
+
 
 def load_model(
     path: Path,
@@ -159,7 +179,9 @@ def load_model(
         raise UserError(f"{path} gives an invalid encoder ({encoder!s:.40}); pass --encoder")
     if protocol not in PROTOCOLS:
         raise UserError(f"{path} gives an invalid protocol ({protocol!s:.40}); pass --protocol")
-    network = build_network(method, encoder, checkpoint.clusters or 1, canvas)
+    if (prompt := own.get("prompt", PROMPTS[0])) not in PROMPTS:
+        raise UserError(f"{path} gives an invalid prompt ({prompt!s:.40}); train it again")
+    network = build_network(method, encoder, checkpoint.clusters or 1, canvas, prompt == "recist")
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:

@@ -22,7 +22,7 @@ from common.training.weights import load_tensors
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
-_STATE_KEYS = {"network", "gradients", "optimizer", "random", "progress", "settings"}
+_STATE_KEYS = {"network", "gradients", "optimizer", "average", "random", "progress", "settings"}
 
 
 def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: Mapping[str, Any]) -> None:
@@ -38,6 +38,7 @@ def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: 
         # The release never zeroes ACoseg's gradients, so they are part of the state (FACTS.md 4.2).
         "gradients": [None if trainer.zero_grad else weight.grad for weight in trainer.network.parameters()],
         "optimizer": trainer.optimizer.state_dict(),
+        "average": None if trainer.average is None else trainer.average.state_dict(),
         "random": random,
         "progress": vars(state),
         "settings": dict(settings),
@@ -84,7 +85,7 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     if not isinstance(content, dict) or not content.keys() >= _STATE_KEYS:
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
     for name, value in settings.items():
-        if name != "epochs" and content["settings"].get(name) != value:
+        if (name != "epochs" or settings["falling"]) and content["settings"].get(name) != value:
             if name in ("prepared", "preprocessing", "groups"):
                 raise UserError(
                     f"{path} was saved by a training on other lesions or masks than those prepared now; "
@@ -98,6 +99,8 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
     trainer.optimizer.load_state_dict(content["optimizer"])
+    if trainer.average is not None:
+        trainer.average.load_state_dict(content["average"])
     cpu, *gpu = content["random"][trainer.world.rank]
     torch.set_rng_state(cpu)
     if gpu and trainer.device.type != "cpu":

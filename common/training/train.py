@@ -1,11 +1,15 @@
 """Training, the same for all methods and datasets: epochs, early stopping, history, interruption."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader, Remainder
 from common.model import build_network, check_encoder
@@ -34,6 +38,10 @@ def train(config: TrainConfig) -> None:
     clusters = config.clusters if method.cluster_head else None
     dataset = LesionDataset.open_for(config.prepared, recipe.dataset, config.protocol, clusters)
     train_rows, val_rows = dataset.rows("train", config.limit), dataset.rows("val", config.limit)
+    outlined = None
+    if config.outlines:
+        dataset.array("truth")  # without outlines no other number would help
+        outlined = dataset.choose_rows(train_rows, config.outlines, config.seed)
     _check_batch_size(recipe, len(train_rows))
     if config.checkpoint.is_dir():
         raise UserError(f"--checkpoint {config.checkpoint} is a folder; pass the path of a file")
@@ -46,15 +54,19 @@ def train(config: TrainConfig) -> None:
     ):
         _check_world_size(recipe, world)
         trainer = build_trainer(config, device, world)
-        shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size}
+        shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": config.prompt == "recist"}
         train_loader = LesionLoader(
-            dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired
+            dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired, outlined=outlined
         )
         val_loader = LesionLoader(dataset, val_rows, config.target, config.canvas, device, **shared)
+        for name in train_loader.names:
+            dataset.array(name)  # whether it is there is said before anything is written
         print(
             f"{recipe.dataset.name} {method.label}: {len(train_rows)} training and {len(val_rows)} validation lesions, "
             f"{config.encoder}, {config.canvas[0]}x{config.canvas[1]}, {device.type}, {trainer.precision}, "
-            f"{config.protocol}" + (f", {world.size} processes" if world.size > 1 else "")
+            f"{config.protocol}"
+            + ("" if outlined is None else f", {len(outlined)} outlines")
+            + (f", {world.size} processes" if world.size > 1 else "")
         )
         _fit(config, trainer, train_loader, val_loader, stop)
 
@@ -65,11 +77,14 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     precision = pick_precision(config.precision, device)
     set_math_flags(device, precision)
     torch.manual_seed(config.seed)
-    network = build_network(method, config.encoder, config.clusters, config.canvas)
+    network = build_network(method, config.encoder, config.clusters, config.canvas, config.prompt == "recist")
     load_encoder_weights(network, config.encoder, config.encoder_weights)
     network.to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
     forward = world.distribute(network, device)
+    average = None
+    if config.average:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
     return Trainer(
         network,
         torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True),
@@ -79,7 +94,19 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
         precision=precision,
         world=world,
         forward=torch.compile(forward) if config.compile else forward,
+        average=average,
     )
+
+
+def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
+    """The learning rate of each step: the first 100 rise to the recipe's, then it falls along half a cosine to 0."""
+    total = config.recipe.epochs * batches
+
+    def rate(state: TrainState) -> float:
+        step = (state.epoch - 1) * batches + state.batches
+        return config.recipe.lr * min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / total)) / 2
+
+    return rate
 
 
 def describe_training(
@@ -117,10 +144,10 @@ def _fit(
             save_state(checkpoint, trainer, state, settings)
         if not _train_epoch(config, trainer, train_loader, state, stop):
             interrupt(f"in epoch {state.epoch}")
-        row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader))
+        row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader.positions()))
         if world.is_main:
             if row["best"]:
-                save_checkpoint(checkpoint, trainer.network, settings | {"epoch": row["epoch"]})
+                save_checkpoint(checkpoint, trainer.result, settings | {"epoch": row["epoch"]})
             write_csv(history_path(checkpoint), state.history, list(row))
         _print_epoch(row, recipe.watch)
         if world.any(bool(stop)):
@@ -132,7 +159,7 @@ def _fit(
         save_state(checkpoint, trainer, state, settings)
     if world.is_main:
         if out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released":
-            save_checkpoint(checkpoint, trainer.network, settings | {"epoch": state.epoch - 1})
+            save_checkpoint(checkpoint, trainer.result, settings | {"epoch": state.epoch - 1})
         elif config.resume:
             _record_epochs(checkpoint, recipe.epochs)
         if out_of_patience:
@@ -156,12 +183,15 @@ def _train_epoch(
     world, batch_size = trainer.world, config.recipe.batch_size
     remainder: Remainder = "drop" if config.recipe.method.paired else "merge"
     # An epoch's order follows from the seed and its number alone, so that resuming needs no other state.
-    order = np.random.default_rng([config.seed, state.epoch]).permutation(len(loader))
+    order = np.random.default_rng([config.seed, state.epoch]).permutation(loader.positions())
     total = loader.batch_count(batch_size, remainder)
-    batches = loader.batches(batch_size, order, remainder, skip=state.batches)
+    varied = config.flips or config.jitter
+    augmentation = Augmentation(config.seed, state.epoch, config.flips, config.jitter / 100) if varied else None
+    batches = loader.batches(batch_size, order, remainder, state.batches, augmentation)
     if world.is_main:
         batches = progress(batches, f"epoch {state.epoch}", total - state.batches, "batch")
-    trainer.train_epoch(batches, state, lambda: world.any(bool(stop)))
+    rate = falling_rate(config, total) if config.falling else None
+    trainer.train_epoch(batches, state, lambda: world.any(bool(stop)), rate)
     return state.batches == total
 
 

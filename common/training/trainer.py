@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from common.data.loader import Batch, LesionLoader
 from common.losses import lesion_losses, weighted_sum
@@ -70,19 +71,36 @@ class Trainer:
     world: World = SINGLE_PROCESS
     forward: Callable[[Tensor], dict[str, Tensor]] | None = None
     """The network as it is called, where that is not the network itself: compiled, or distributed over processes."""
+    average: AveragedModel | None = None
+    """The running average of the weights, which then takes the network's place in validation and checkpoints."""
 
-    def train_epoch(self, batches: Iterable[Batch], state: TrainState, stop: Callable[[], bool]) -> None:
+    @property
+    def result(self) -> nn.Module:
+        """The network that training is to result in."""
+        return self.network if self.average is None else self.average.module
+
+    def train_epoch(
+        self,
+        batches: Iterable[Batch],
+        state: TrainState,
+        stop: Callable[[], bool],
+        rate: Callable[[TrainState], float] | None = None,
+    ) -> None:
         """Train on batches until they end or ``stop()`` is true; losses are read from the device once, at the end.
 
         Args:
             batches: those of the epoch that are still to be done.
             state: brought up to date.
             stop: called after every batch.
+            rate: gives the learning rate of each batch; None leaves it as it is.
         """
         self.network.train()
         start = time.monotonic()
         sums = {name: torch.tensor(value, device=self.device) for name, value in state.sums.items()}
         for batch in batches:
+            if rate is not None:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(state)
             for groups in step_groups(self.recipe.method, batch):
                 for name, loss in self.step(groups).items():
                     sums[name] = sums[name] + loss if name in sums else loss
@@ -116,19 +134,21 @@ class Trainer:
             parameters = self.network.parameters()
             reported["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.method.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         return reported
 
     @torch.no_grad()
     def validate(self, loader: LesionLoader) -> dict[str, float]:
         """Mean losses and Dice over lesions, against the target that is trained on."""
-        self.network.eval()
+        network = self.result.eval()
         # Every process needs all names, even one that has no lesion of a small split.
         sums = {name: torch.zeros((), device=self.device) for name in (*self.recipe.loss_weights, "dice")}
         for batch in loader.batches(self.recipe.batch_size):
             if not len(batch.rows):
                 continue
             with autocast(self.device, self.precision):
-                outputs = self.network(batch.images)
+                outputs = network(batch.images)
             for name, loss in lesion_losses(outputs, batch.masks, batch.clusters).items():
                 sums[name] += loss * len(batch.rows)
             overlap = dice(centre_crop(outputs["mask"]) > 0, centre_crop(batch.masks) > 0)

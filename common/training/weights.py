@@ -82,8 +82,13 @@ def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:
     if source == "none":
         return
     state = _downloaded(encoder) if source == "imagenet" else _from_file(Path(source))
+    part = network.get_submodule("encoder")
+    for name, weight in part.state_dict().items():
+        if name in state and weight.dim() == 4 == state[name].dim() and weight.shape[1] == state[name].shape[1] + 1:
+            # The first convolution of a network with prompt: the image's weights stay, the prompt gets their mean.
+            state[name] = torch.cat([state[name], state[name].mean(1, keepdim=True)], dim=1)
     try:
-        network.get_submodule("encoder").load_state_dict(state)
+        part.load_state_dict(state)
     except (RuntimeError, KeyError) as error:
         raise UserError(
             f"{source} does not hold weights of the encoder {encoder}; pass the matching --encoder"

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from common.utils.errors import UserError
@@ -45,6 +46,18 @@ def learning_rate(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def number_below(limit: float) -> Callable[[str], float]:
+    """A parser of numbers from 0 up to, and without, a limit."""
+
+    def parse(text: str) -> float:
+        match number_list(text, 1):
+            case (value,) if 0 <= value < limit:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below {limit:g}")
+
+    return parse
 
 
 def device_name(text: str) -> str:

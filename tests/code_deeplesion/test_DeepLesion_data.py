@@ -102,6 +102,17 @@ def test_golden_end_points(real, golden):
     assert np.abs(ends - golden["endpoints"]).max() < 1e-3
 
 
+def test_the_marks_are_kept_with_the_longer_diameter_first(real, golden, tmp_path):
+    for protocol in ("released", "corrected"):
+        ends = np.stack([lesion.ends for lesion in real[protocol]])
+        assert np.abs(ends.reshape(-1, 8) - golden["endpoints"]).max() < 1e-3  # the table has it first
+    write_slice(tmp_path, 10, flat(100))
+    usual, swapped = mark(), mark(ends=(220, 205, 220, 225, 205, 215, 235, 215))
+    first, second = (lesion_of(tmp_path, lesion) for lesion in (usual, swapped))
+    assert first.ends.tolist() == second.ends.tolist()
+    assert first.recist != second.recist  # as the release takes the lines
+
+
 @pytest.mark.parametrize("protocol", ["released", "corrected"])
 def test_golden_ellipse_parameters(real, golden, protocol):
     recist = [lesion.recist for lesion in real[protocol]]
@@ -438,10 +449,10 @@ def test_noisy_lesions_are_kept_unless_no_noisy_is_passed(tmp_path, monkeypatch,
     write_table(tmp_path, {NOISY: "0"}, {NOISY: "1"})
     run(monkeypatch, tmp_path)
     assert "1 of 2 lesions are possibly noisy; kept, as published (--no-noisy" in capsys.readouterr().out
-    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"] == {"grabcut": True}
+    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"].get("noisy") is None
     run(monkeypatch, tmp_path, "--no-noisy")
     assert "making it again" in capsys.readouterr().out
-    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"] == {"noisy": False, "grabcut": True}
+    assert read_json(tmp_path / "prepared" / "prepared.json")["settings"]["noisy"] is False
     noisy = {"lesion": f"{SERIES}_010-2", "reason": "possibly noisy"}
     assert read_csv(tmp_path / "prepared" / "dropped.csv") == [noisy]
 

@@ -13,8 +13,10 @@ from common.data.images import write_image
 from common.inference.prompts import LesionPrompt
 from common.metrics import dice
 from common.patches import Crop, cut_patch, paste_patch
+from common.recist import long_first
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from common.weak_masks import quarters_mask
 from DeepLesion_data import INFO
 from DeepLesion_info import read_marks
 
@@ -222,3 +224,48 @@ def test_a_table_with_an_index_column_without_a_name(tmp_path, monkeypatch):
     truth = write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
     run(tmp_path / "a" / "1.png", tmp_path / "out", ",x,y\n0,100,100\n")  # as pandas writes it
     assert read_csv(tmp_path / "out" / "measurements.csv")[0]["area_px"] == str(truth.sum())
+
+
+def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_deeplesion):
+    dataset = LesionDataset.open(phantom_deeplesion / "prepared")
+    marks = {mark.name: mark for mark in read_marks(phantom_deeplesion / INFO)[0]}
+    for row in range(0, 60, 6):
+        mark = marks[dataset.lesions[row]["lesion"]]
+        path = phantom_deeplesion / "Images_png" / mark.series / f"{mark.slice:03d}.png"
+        ends = long_first(np.reshape(mark.ends, (4, 2)) - 1)
+        prompt = LesionPrompt("a", 0, *(side - 1 for side in mark.box), ends=ends)
+        (patch,) = deeplesion_predict.read_slice(path, [prompt], window=mark.window).patches
+        np.testing.assert_allclose(patch.ends, dataset.array("ends")[row], atol=1e-3)
+        np.testing.assert_array_equal(patch.quarters(), quarters_mask(ends, (512, 512)))
+
+
+def test_the_mark_of_a_lesion_that_is_scaled_down_lies_on_its_border(tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    network.model.prompted = True
+    write_slice(tmp_path / "a" / "1.png", 512, (256, 246, 100))
+    seen = []
+    monkeypatch.setattr(network, "probabilities", lambda patches, ends: seen.extend(zip(patches, ends, strict=True))
+                        or np.zeros((1, 120, 120)))  # fmt: skip
+    run(tmp_path / "a" / "1.png", tmp_path / "out", ends_of(256, 246, 100))
+    ((patch, ends),) = seen
+    columns = np.flatnonzero(patch[round(ends[0, 1]), :, 1] > 127)
+    np.testing.assert_allclose(ends[:2, 0], (columns[0], columns[-1]), atol=1)
+    rows = np.flatnonzero(patch[:, round(ends[2, 0]), 1] > 127)
+    np.testing.assert_allclose(ends[2:, 1], (rows[0], rows[-1]), atol=1)
+
+
+def test_marks_alone_give_the_mask_of_a_slice(tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    path = tmp_path / "a" / "1.png"
+    truth = write_slice(path, 512, (256, 246, 100))
+    (path.parent / "lesions.csv").write_text(ends_of(256, 246, 100))
+    words = [str(path), "--lesions", str(path.parent / "lesions.csv"), "--out", str(tmp_path / "out")]
+    deeplesion_predict.main(["--target", "quarters", *words, "--spacing", "0.5"])
+    assert network.settings is None
+    mask = cv2.imread(str(tmp_path / "out" / "1_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert dice(mask > 0, truth) > 0.95
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert float(row["area_mm2"]) == pytest.approx(np.pi * 96**2 / 4, rel=0.01)
+    (path.parent / "lesions.csv").write_text("x,y\n256,246\n")
+    with pytest.raises(UserError, match=r"lesions\.csv, row 1 after the header, gives no RECIST end points"):
+        deeplesion_predict.main(["--target", "quarters", *words])

@@ -104,6 +104,20 @@ def test_unusable_masks_are_dropped_by_rule(data, draw, reason):
     assert len(read_csv(data / "prepared" / "lesions.csv")) == 5
 
 
+def test_the_diameters_of_the_mask_are_marked_on_the_patch(data):
+    mask = cv2.imread(str(_mask(data)), 0) * 0
+    rows, columns = mask.shape
+    cv2.imwrite(str(_mask(data)), cv2.ellipse(mask, (columns // 2, rows // 2), (40, 20), 0, 0, 360, 255, -1))
+    _prepare(data)
+    ends = np.load(data / "prepared" / "ends.npy")[0]
+    left, right = sorted(ends[:2, 0])
+    top, bottom = sorted(ends[2:, 1])
+    middle = (columns // 2 + 0.5) * 120 / columns - 0.5, (rows // 2 + 0.5) * 120 / rows - 0.5
+    half = 40.5 * 120 / columns, 20.5 * 120 / rows  # to the outer border of the pixels 40 and 20 px away
+    expected = (middle[0] - half[0], middle[0] + half[0], middle[1] - half[1], middle[1] + half[1])
+    assert (left, right, top, bottom) == pytest.approx(expected, abs=0.02)
+
+
 def test_palette_masks_are_read_by_colour_not_by_index(data, shared, ham_prepared):
     # The shared data hold palette PNGs whose raw index is inverted; their truth is compared with golden above.
     grey = cv2.imread(str(_mask(data)), 0)

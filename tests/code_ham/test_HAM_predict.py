@@ -10,11 +10,12 @@ import HAM_predict
 import stub
 from common.data.dataset import LesionDataset
 from common.data.images import write_image
-from common.inference.measurements import diameters
 from common.inference.photos import read_lesion_image
+from common.inference.prompts import ENDS
 from common.metrics import dice
 from common.model import build_network
 from common.recipe import A1CLASS
+from common.recist import diameters
 from common.training.checkpoint import save_checkpoint
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -74,7 +75,7 @@ def test_patches_are_those_of_preprocessing(phantom_ham):
 def test_the_protocol_decides_the_order_of_the_channels(protocol, channel, tmp_path, monkeypatch):
     patches = []
     network = stub.use(monkeypatch, protocol)
-    monkeypatch.setattr(network, "probabilities", lambda batch: patches.extend(batch) or np.zeros((1, 120, 120)))
+    monkeypatch.setattr(network, "probabilities", lambda batch, ends: patches.extend(batch) or np.zeros((1, 120, 120)))
     write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))  # OpenCV writes BGR
     run(tmp_path / "blue.png", "--out", tmp_path / "out")
     assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
@@ -86,7 +87,7 @@ def test_the_checkpoints_own_order_comes_before_the_protocols(protocol, channels
     patches = []
     network = stub.use(monkeypatch, protocol)
     network.model.settings = {"preprocessing": {"channels": channels}}
-    monkeypatch.setattr(network, "probabilities", lambda batch: patches.extend(batch) or np.zeros((1, 120, 120)))
+    monkeypatch.setattr(network, "probabilities", lambda batch, ends: patches.extend(batch) or np.zeros((1, 120, 120)))
     write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))
     run(tmp_path / "blue.png", "--out", tmp_path / "out")
     assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
@@ -156,3 +157,16 @@ def test_a_checkpoint_from_disk_predicts(image, tmp_path):
     HAM_predict.main(["--checkpoint", str(tmp_path / "a.pt"), str(image[0]), "--out", str(tmp_path / "out")])
     assert len(read_csv(tmp_path / "out" / "measurements.csv")) == 1
     assert HAM_data.DATASET.name == own["dataset"]
+
+
+def test_a_checkpoint_from_disk_that_sees_marks_predicts(image, tmp_path):
+    own = {"dataset": "HAM10000", "encoder": "resnet18", "canvas": [128, 128], "protocol": "corrected"}
+    network = build_network(A1CLASS, "resnet18", 3, prompt=True)
+    save_checkpoint(tmp_path / "a.pt", network, own | {"prompt": "recist"})
+    cells = ",".join(f"{number:.1f}" for number in diameters(image[1]).ends.ravel())
+    (tmp_path / "marks.csv").write_text(f"image,{','.join(ENDS)}\nläsion,{cells}\n")
+    words = ["--checkpoint", str(tmp_path / "a.pt"), str(image[0]), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"a\.pt needs the RECIST marks of the lesions"):
+        HAM_predict.main(words)
+    HAM_predict.main([*words, "--lesions", str(tmp_path / "marks.csv")])
+    assert len(read_csv(tmp_path / "out" / "measurements.csv")) == 1

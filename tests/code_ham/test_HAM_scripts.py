@@ -17,7 +17,12 @@ def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(
     ("method", "folder", "checkpoint"),
-    [("A1", ROOT, "ham_a1"), ("A1class", ROOT / "code_ham", "ham_a1class"), ("Acoseg", Path("/"), "ham_coseg")],
+    [
+        ("A1", ROOT, "ham_a1"),
+        ("A1class", ROOT / "code_ham", "ham_a1class"),
+        ("Acoseg", Path("/"), "ham_coseg"),
+        ("A1recist", ROOT, "ham_a1recist"),
+    ],
 )
 def test_train_then_evaluate(method, folder, checkpoint, phantom_ham, tmp_path):
     prefix = "" if folder.name == "code_ham" else f"{ROOT / 'code_ham'}/"

@@ -59,6 +59,24 @@ def test_masks_agree_with_the_published_ones(real, shared):
     assert ious(real.array("grabcut"), golden_masks(shared, "lits", "grabcut")).mean() >= 0.975
 
 
+def test_quarters_of_simulated_marks_are_better_than_fitted_ellipses(real):
+    truth, quarters, ellipse = (real.array(name) for name in ("truth", "quarters", "ellipse"))
+    assert ious(quarters, truth).mean() > ious(ellipse, truth).mean() > 0.78
+    assert np.isfinite(real.array("ends")).all()
+
+
+def test_end_points_are_in_px_of_the_patch():
+    component = np.zeros((40, 60), bool)
+    component[10:21, 8:49] = True  # 11 rows, 41 columns
+    lesion = lits_data.make_lesion("a", "v", np.zeros((40, 60), np.uint8), component, {}, grabcut=False)
+    assert isinstance(lesion, Dropped)  # its hull has four corners
+    component[9, 20:30] = component[21, 20:30] = True
+    lesion = lits_data.make_lesion("a", "v", np.zeros((40, 60), np.uint8), component, {}, grabcut=False)
+    ends = (lesion.ends + 0.5) * (60 / 120, 40 / 120) - 0.5  # back in px of the component's patch
+    assert np.ptp(ends[:2, 0]) == pytest.approx(41, abs=0.1)
+    assert np.ptp(ends[2:, 1]) == pytest.approx(13, abs=0.6)
+
+
 def test_recist_agrees_with_the_published_ones(real, golden):
     near = np.abs(real.array("recist") - golden["recist"])[:, :4] <= 1  # px; the angle of a near circle is anyone's
     assert near.all(axis=1).mean() >= 0.95

@@ -11,7 +11,8 @@ import lits_data
 import lits_predict
 import stub
 from common.data.dataset import LesionDataset
-from common.inference.prompts import LesionPrompt
+from common.inference.prompts import ENDS, LesionPrompt
+from common.recist import diameters
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 from lits_scan import Scan
@@ -292,3 +293,69 @@ def test_what_cannot_be_predicted_is_one_sentence(volume, tmp_path, monkeypatch)
         run(path, tmp_path / "out", TABLE)
     assert not list((tmp_path / "out").iterdir())
     assert lits_data.DATASET.name == "LiTS"
+
+
+# --- RECIST marks ------------------------------------------------------------------------------------------------
+
+
+MARKED = f"lesion,slice,{','.join(ENDS)}\nround,2,60,40,80,40,70,30,70,50\nround,3,58,40,82,40,70,28,70,52\n"
+
+
+def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_lits):
+    dataset = LesionDataset.open(phantom_lits / "prepared")
+    segmentation = Scan(phantom_lits / "segmentations" / "segmentation-0.nii")
+    prompts = []
+    for index in range(segmentation.shape[2]):
+        labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))
+        for component, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+            box = columns.start, rows.start, columns.stop - 1, rows.stop - 1
+            place = lits_data.patch_box((rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
+            # Measured on the patch: of diameters of one length, which is taken depends on the rounding.
+            ends = diameters(labels[place] == component).ends + np.array((place[1].start, place[0].start))
+            prompts.append(LesionPrompt(f"volume-0_{index}_{component}", index, *box, ends=ends))
+    scan = Scan(phantom_lits / "volume" / "volume-0.nii")
+    patches = [patch for image in lits_predict.read_slices(scan, prompts, "a", None) for patch in image.patches]
+    rows = {row["lesion"]: number for number, row in enumerate(dataset.lesions)}
+    kept = [patch for patch in patches if patch.lesion in rows]
+    assert len(kept) > 5
+    for patch in kept:
+        np.testing.assert_allclose(patch.ends, dataset.array("ends")[rows[patch.lesion]], atol=1e-3)
+
+
+@pytest.mark.parametrize("codes", ["LAS", "SAL", "RPS"])
+def test_marks_alone_give_the_mask_of_a_volume(volume, tmp_path, monkeypatch, codes):
+    network = stub.use(monkeypatch)
+    path, truth = volume
+    turn = store(path, np.asarray(nib.load(path).dataobj), codes)
+    table = MARKED
+    if codes == "RPS":  # stored with rows and columns reversed
+        table = f"lesion,slice,{','.join(ENDS)}\nround,2,39,49,59,49,49,39,49,59\nround,3,37,49,61,49,49,37,49,61\n"
+    lesions = path.parent / "lesions.csv"
+    lesions.write_text(table)
+    words = [str(path), "--lesions", str(lesions), "--out", str(tmp_path / "out")]
+    lits_predict.main(["--target", "quarters", *words])
+    assert network.settings is None
+    voxels = np.asarray(nib.load(tmp_path / "out" / "Leber_mask.nii.gz").dataobj)
+    marked = apply_orientation(truth & (np.arange(6) < 5), turn)  # without the lesion in the corner
+    assert 2 * (voxels & marked).sum() / (voxels.sum() + marked.sum()) > 0.94
+    (row,) = read_csv(tmp_path / "out" / "measurements.csv")
+    assert (row["slice"], row["slices"], row["cut"]) == ("3", "2", "0")
+    assert float(row["long_px"]) == pytest.approx(0.96 * 24, abs=1)
+    lesions.write_text(TABLE)
+    with pytest.raises(UserError, match=r"lesions\.csv, row 1 after the header, gives no RECIST end points"):
+        lits_predict.main(["--target", "quarters", *words])
+
+
+def test_a_checkpoint_that_sees_marks_gets_them(volume, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    network.model.prompted = True
+    run(volume[0], tmp_path / "out", MARKED)
+    (ends,) = network.ends
+    # Rows 30 to 50 grow by 18 px each way to 12 to 68: 56 px, which become 120; 30 is (30 - 12 + 0.5) * 120 / 56 - 0.5.
+    top, bottom = (np.array((30, 50)) - 12 + 0.5) * 120 / 56 - 0.5
+    np.testing.assert_allclose(ends[0][2:, 1], (top, bottom))
+    np.testing.assert_allclose(ends[0][:2, 0], (top, bottom))  # so do the columns 60 to 80
+    with pytest.raises(
+        UserError, match="row 1 after the header, gives no RECIST end points, which a checkpoint trained"
+    ):
+        run(volume[0], tmp_path / "out", TABLE)

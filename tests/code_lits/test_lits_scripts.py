@@ -4,10 +4,10 @@ import importlib
 
 import pytest
 
-from common.recipe import A1, A1CLASS, ACOSEG
+from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG
 from helpers import train_and_score
 
-METHODS = {"A1": A1, "A1class": A1CLASS, "Acoseg": ACOSEG}
+METHODS = {"A1": A1, "A1class": A1CLASS, "Acoseg": ACOSEG, "A1recist": A1RECIST}
 
 
 def recipe(method):

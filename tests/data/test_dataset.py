@@ -1,9 +1,11 @@
 """Opening a prepared folder: what it was made for, whole or not at all."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.data.dataset import LesionDataset, prepared_clusters
@@ -45,6 +47,23 @@ def test_an_unfinished_or_damaged_folder_is_never_taken_for_a_whole_one(folder):
         LesionDataset.open_for(folder, DATASET, "released")
 
 
+def test_a_folder_of_an_earlier_version_opens_and_says_what_it_lacks(folder):
+    metadata = json.loads((folder / "prepared.json").read_text())
+    metadata["arrays"] = [name for name in metadata["arrays"] if name not in ("ends", "quarters")]
+    (folder / "prepared.json").write_text(json.dumps(metadata | {"protocol": "corrected"}))
+    for name in ("ends", "quarters"):
+        (folder / f"{name}.npy").unlink()
+        with pytest.raises(UserError, match=rf"{name}\.npy does not exist: .*; prepare it again with --force$"):
+            LesionDataset.open(folder).array(name)
+    assert LesionDataset.open(folder).target == "ellipse"
+
+
+def test_pictures_show_the_mask_that_the_protocol_trains_on(folder):
+    dataset = LesionDataset.open(folder)
+    assert dataset.target == "ellipse"
+    assert replace(dataset, metadata={**dataset.metadata, "protocol": "corrected"}).target == "quarters"
+
+
 def test_k_is_that_of_the_arrays_else_the_published_one(folder):
     assert prepared_clusters(folder, replace(DATASET, clusters=45)) == 2
     assert prepared_clusters(folder / "nowhere", replace(DATASET, clusters=45)) == 45
@@ -64,3 +83,36 @@ def test_an_empty_split_is_an_error(tmp_path):
     preprocess(make_config(), tmp_path / "p", range(6), make_lesions, lambda rows: ["train"] * len(rows), workers=1)
     with pytest.raises(UserError, match="p has no test lesions; training needs training and validation lesions, eval"):
         LesionDataset.open_for(tmp_path / "p", DATASET, "released").rows("test")
+
+
+GROUPS = ["a", "a", "a", "b", "c", "c", "d", "e"]
+
+
+def _grouped(groups: list[str]) -> LesionDataset:
+    return LesionDataset(Path("prepared"), {}, [{"group": group} for group in groups])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_are_chosen_by_whole_groups(seed):
+    rows = np.array([0, 1, 2, 3, 4, 5, 7])
+    chosen = _grouped(GROUPS).choose_rows(rows, 4, seed)
+    names = [GROUPS[row] for row in chosen]
+    assert chosen.tolist() == sorted(set(chosen.tolist())) and set(chosen) <= set(rows)
+    assert all(names.count(name) == GROUPS.count(name) for name in names)
+    assert 3 <= len(chosen) <= 4  # a, or b, c and e, fill it up as far as they can
+    np.testing.assert_array_equal(chosen, _grouped(GROUPS).choose_rows(rows, 4, seed))
+
+
+def test_rows_are_chosen_by_the_seed_alone():
+    dataset = _grouped([str(row) for row in range(50)])
+    chosen = [tuple(dataset.choose_rows(np.arange(50), 5, seed)) for seed in range(10)]
+    assert len(set(chosen)) == 10
+    assert {len(rows) for rows in chosen} == {5}
+    assert dataset.choose_rows(np.arange(50), 50, 0).tolist() == list(range(50))
+
+
+def test_more_rows_than_there_are_or_fewer_than_any_group_has():
+    with pytest.raises(UserError, match="prepared has 8 training lesions, not 9; pass a smaller number"):
+        _grouped(GROUPS).choose_rows(np.arange(8), 9, 0)
+    with pytest.raises(UserError, match="no group of prepared has as few as 1 training lesions; pass 2 or more"):
+        _grouped(["a", "a", "a", "b", "b"]).choose_rows(np.arange(5), 1, 0)

@@ -1,5 +1,6 @@
 """Batches: the published network input, and every lesion where it belongs."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import HAM_data
+from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import Batch, LesionLoader
 from common.model import CanvasTransform, centre_crop
@@ -72,17 +74,24 @@ def test_rows_kept_on_the_device_are_those_read_from_the_map(dataset, monkeypatc
     for resident, mapped in zip(loader.batches(8, order), mapped_batches, strict=True):
         for value, mapped_value in zip(resident, mapped, strict=True):
             np.testing.assert_array_equal(value, mapped_value)
-    for (patches, rows), (mapped, mapped_rows) in zip(loader.patches(8), mapped_patches, strict=True):
+    for (patches, ends, rows), (mapped, _, mapped_rows) in zip(loader.patches(8), mapped_patches, strict=True):
         assert torch.equal(patches, mapped)
+        assert ends is None
         np.testing.assert_array_equal(rows, mapped_rows)
     assert loader._resident.keys() == {"images", "grabcut"}
 
 
 def test_prediction_sees_the_images_that_training_sees(dataset):
     loader = LesionLoader(dataset, dataset.rows("val"), "ellipse", (144, 128), CPU)
-    batch, (patches, rows) = next(loader.batches(8)), next(loader.patches(8))
+    batch, (patches, ends, rows) = next(loader.batches(8)), next(loader.patches(8))
     assert torch.equal(batch.images, CanvasTransform((144, 128))(patches))
+    assert ends is None
     np.testing.assert_array_equal(batch.rows, rows)
+    loader = replace(loader, prompt=True)
+    batch, (patches, ends, rows) = next(loader.batches(8)), next(loader.patches(8))
+    np.testing.assert_array_equal(ends, dataset.array("ends")[rows])
+    assert batch.images.shape == (8, 4, 144, 128)
+    assert torch.equal(batch.images, CanvasTransform((144, 128))(patches, ends))
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -123,3 +132,72 @@ def test_processes_divide_every_batch(dataset, paired):
 def test_each_process_takes_every_third_row(rank):
     loader = LesionLoader(SimpleNamespace(), np.arange(11), "ellipse", (128, 128), CPU, rank, 3)
     assert loader._shard(loader.rows).tolist() == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]][rank]
+
+
+@pytest.mark.parametrize(
+    ("lesions", "outlined", "length", "times"),
+    [
+        (28, [3, 8], 35, 4.5),  # 26 without an outline are three quarters of 34 2/3, and 9 of 35 are with one
+        (28, [0], 36, 9),  # 27 + 9
+        (28, list(range(7)), 28, 1),  # a quarter as it is
+        (28, list(range(28)), 28, 1),
+        (28, None, 28, 1),
+    ],
+)
+def test_outlined_lesions_are_up_to_a_quarter_of_an_epoch(lesions, outlined, length, times):
+    rows = 10 + 2 * np.arange(lesions)
+    chosen = None if outlined is None else rows[outlined]
+    loader = LesionLoader(SimpleNamespace(), rows, "ellipse", (128, 128), CPU, outlined=chosen)
+    positions = loader.positions()
+    assert len(positions) == length
+    counts = np.bincount(positions, minlength=lesions)
+    often = [counts[index] for index in outlined or []]
+    assert sorted(counts[counts != 1]) == sorted(count for count in often if count > 1)
+    assert np.mean(often or [1]) == times
+    assert max(often, default=1) - min(often, default=1) <= 1
+    assert loader.batch_count(10) == -(-length // 10)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_outlined_lesions_have_their_outline_and_the_others_the_target(dataset, monkeypatch, resident):
+    monkeypatch.setattr(LesionLoader, "_fits_device", lambda *_: resident)
+    rows = dataset.rows("train")
+    loader = LesionLoader(dataset, rows, "quarters", (128, 128), CPU, outlined=rows[[2, 5, 11]])
+    truth, quarters = dataset.array("truth"), dataset.array("quarters")
+    for batch in loader.batches(8, np.random.default_rng(0).permutation(loader.positions())):
+        for mask, row in zip(centre_crop(batch.masks)[:, 0], batch.rows, strict=True):
+            np.testing.assert_array_equal(mask, (truth if row in loader.outlined else quarters)[row])
+
+
+def _varied(loader: LesionLoader, size: int, skip: int = 0) -> list[Batch]:
+    order = np.random.default_rng(1).permutation(loader.positions())
+    return list(loader.batches(size, order, "merge", skip, Augmentation(seed=2, epoch=3, flips=True, jitter=0.1)))
+
+
+@pytest.fixture
+def varying(dataset) -> LesionLoader:
+    rows = dataset.rows("train")
+    return LesionLoader(dataset, rows, "quarters", (128, 128), CPU, prompt=True, outlined=rows[[4]])
+
+
+def test_lesions_are_varied_the_same_whatever_the_batches(varying):
+    by_8, by_12 = (torch.cat([batch.images for batch in _varied(varying, size)]) for size in (8, 12))
+    assert torch.equal(by_8, by_12)
+    skipped = _varied(varying, 8, skip=2)
+    for batch, expected in zip(skipped, _varied(varying, 8)[2:], strict=True):
+        assert all(torch.equal(batch[index], expected[index]) for index in range(3))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_lesions_are_varied_the_same_in_several_processes(varying, paired):
+    loaders = [replace(varying, rank=rank, world_size=2, paired=paired) for rank in range(2)]
+    for batch, *shards in zip(_varied(varying, 8), *(_varied(loader, 8) for loader in loaders), strict=True):
+        images = [image.numpy().tobytes() for shard in shards for image in shard.images]
+        assert sorted(images) == sorted(image.numpy().tobytes() for image in batch.images)
+
+
+def test_a_lesion_that_comes_twice_in_an_epoch_is_varied_twice(varying):
+    batches = _varied(varying, 8)
+    again = [image for batch in batches for image in batch.images[torch.from_numpy(batch.rows == varying.outlined)]]
+    assert len(again) == 9
+    assert len({image[3].numpy().tobytes() for image in again}) == 9

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+import toy
 from common.data import preprocess as module
 from common.data.dataset import LesionDataset
 from common.data.preprocess import preprocess
 from common.utils.errors import UserError
+from common.weak_masks import quarters_mask
 from helpers import ROOT
 from toy import DATASET, make_config, make_lesions, split_in_thirds
 
@@ -78,6 +80,21 @@ def test_equal_content_has_one_identity_whenever_it_is_prepared(folder, tmp_path
     assert identity("copy", inputs="files with other times") == before
     assert identity("redrawn", make_lesions=redraw) != before
     assert identity("window", preprocessing={"channels": "bgr", "window": [50, 400]}) != before
+
+
+def test_quarters_are_drawn_from_the_ends_as_the_flag_says(folder, tmp_path, capsys):
+    dataset = LesionDataset.open(folder)
+    assert dataset.array("ends").dtype == np.float32
+    assert dataset.array("ends").tolist() == [toy.ENDS.tolist()] * 12
+    # Half axes 20 and 10 px, by default x 0.96.
+    assert (dataset.array("quarters") == quarters_mask(toy.ENDS, (120, 120))).all()
+    assert dataset.array("quarters")[0].sum() == pytest.approx(np.pi * 200 * 0.96**2, rel=0.02)
+    again = partial(preprocess, folder=folder, jobs=range(12), make_lesions=make_lesions, workers=1)
+    again(make_config(settings={"quarters_scale": 1.2}), assign_splits=split_in_thirds)
+    assert "made from other inputs or settings; making it again" in capsys.readouterr().out
+    larger = LesionDataset.open(folder)
+    assert larger.array("quarters")[0].sum() == pytest.approx(np.pi * 200 * 1.2**2, rel=0.02)
+    assert larger.identity != dataset.identity
 
 
 def test_a_failure_leaves_what_was_there(folder):

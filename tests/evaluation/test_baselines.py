@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import HAM_data
 from common.data.dataset import LesionDataset
 from common.data.preprocess import preprocess
 from common.evaluation import baselines
@@ -25,6 +26,10 @@ def test_the_baselines_of_real_lesions_are_the_published_codes(shared, ham_prepa
         assert np.abs(ours - [lesion[metric] for lesion in golden]).max() < near
     grabcut = read_json(tmp_path / "baseline_grabcut.all.json")
     assert (grabcut["label"], grabcut["lesions"], grabcut["truth"]) == ("GrabCut itself", 400, "truth")
+    quarters, ellipse = (read_json(tmp_path / f"baseline_{name}.all.json") for name in ("quarters", "ellipse"))
+    assert quarters["label"] == "quarters itself"
+    # Four points of each lesion give what the ellipse fitted to all of its outline gives.
+    assert quarters["dice"] == pytest.approx(ellipse["dice"], abs=0.002)
 
 
 def test_a_perfect_mask_scores_perfectly_and_joins_the_table(tmp_path, capsys):
@@ -63,3 +68,33 @@ def test_the_published_truth_of_deeplesion_is_the_ellipse(phantom_deeplesion, tm
     summary = read_json(tmp_path / "baseline_ellipse.json")
     assert (summary["truth"], summary["dice"]) == ("grabcut", 1)
     assert not (tmp_path / "baseline_grabcut.json").exists()
+
+
+def test_moved_marks_cost_the_quarters_and_nothing_else_is_scored(phantom_ham, tmp_path):
+    prepared, found = str(phantom_ham / "prepared"), {}
+    for noise in ("0", "5", "20"):
+        baselines.main([prepared, "--results", str(tmp_path / noise), "--split", "all", "--prompt-noise", noise])
+        name = "baseline_quarters.all" + (f".noise{noise}" if noise != "0" else "")
+        found[noise] = read_json(tmp_path / noise / f"{name}.json")
+    assert found["0"]["dice"] > found["5"]["dice"] > found["20"]["dice"] > 0.5
+    assert "prompt_noise" not in found["0"]["settings"]
+    assert (found["5"]["settings"]["prompt_noise"], found["5"]["settings"]["noise_seed"]) == (5, 0)
+    assert len(list((tmp_path / "0").glob("*.json"))) == 3
+    assert len(list((tmp_path / "20").glob("*.json"))) == 1
+
+
+def test_moved_marks_are_drawn_at_the_scale_of_the_prepared_quarters(phantom_ham, tmp_path):
+    data = ["--data", str(phantom_ham), "--clusters", "4", "--no-grabcut", "--workers", "1"]
+    HAM_data.main([*data, "--prepared", str(tmp_path / "prepared"), "--quarters-scale", "1.4"])
+    flags = ["--results", str(tmp_path), "--split", "all"]
+    baselines.main([str(tmp_path / "prepared"), *flags])
+    baselines.main([str(tmp_path / "prepared"), *flags, "--prompt-noise", "0.001"])
+    clean, moved = (read_csv(tmp_path / f"baseline_quarters.all{noise}.csv") for noise in ("", ".noise0.001"))
+    for first, second in zip(clean, moved, strict=True):
+        assert float(first["dice"]) == pytest.approx(float(second["dice"]), abs=1e-3)
+
+
+def test_without_marks_there_are_none_to_move(folder, tmp_path):
+    (folder / "ends.npy").unlink()
+    with pytest.raises(UserError, match=r"ends\.npy does not exist: .*; prepare it again with --force"):
+        baselines.main([str(folder), "--results", str(tmp_path), "--prompt-noise", "5"])

@@ -17,6 +17,7 @@ import HAM_data
 import HAM_phantom
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
+from common.evaluation import baselines
 from common.evaluation import evaluate as module
 from common.evaluation.evaluate import (
     describe_evaluation,
@@ -26,16 +27,19 @@ from common.evaluation.evaluate import (
     score,
     seen_in_training,
 )
+from common.evaluation.results import read_results
 from common.inference.predictor import Predictor
-from common.metrics import EXTRA_METRICS, METRICS
+from common.metrics import EXTRA_METRICS, METRICS, dice
 from common.model import build_network
 from common.recipe import A1, ACOSEG, EvalConfig, Recipe, state_path
+from common.report.runs import comparable_groups, group_runs
 from common.run.cli import parse_eval, parse_train
 from common.training.checkpoint import load_model_for, save_checkpoint
 from common.training.train import train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 from common.utils.provenance import sha256
+from common.weak_masks import quarters_mask
 
 CPU = torch.device("cpu")
 RECIPE, COSEG = HAM_A1_train.RECIPE, HAM_Acoseg_train.RECIPE
@@ -288,3 +292,59 @@ def test_checking_32735_lesions_is_quick_and_small(tmp_path):
     assert time.monotonic() - start < 1
     torch.save(groups, tmp_path / "groups.pt")
     assert (tmp_path / "groups.pt").stat().st_size < 1e6
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory) -> Path:
+    """An untrained network that sees marks."""
+    path = tmp_path_factory.mktemp("prompted") / "A1.pt"
+    torch.manual_seed(3)
+    settings = {"encoder": "resnet18", "canvas": [128, 128], "seed": 3, "prompt": "recist"}
+    save_checkpoint(path, build_network(A1, "resnet18", 4, prompt=True), settings)
+    return path
+
+
+def test_moved_marks_are_results_of_their_own(prompted, phantom_ham, tmp_path, capsys):
+    evaluate(make_config(RECIPE, prompted, phantom_ham, tmp_path))
+    for name, flags in (("a", []), ("b", []), ("c", ["--seed", "1"])):
+        evaluate(make_config(RECIPE, prompted, phantom_ham, tmp_path / name, "--prompt-noise", "12.5", *flags))
+    assert "4 test lesions, marks moved by 12.5 %, released" in capsys.readouterr().out
+    assert [path.name for path in sorted((tmp_path / "a").iterdir())] == ["A1.noise12.5.csv", "A1.noise12.5.json"]
+    clean = read_json(tmp_path / "A1.json")
+    same, again, other = (read_json(tmp_path / name / "A1.noise12.5.json") for name in "abc")
+    assert same["settings"] == clean["settings"] | {"prompt_noise": 12.5, "noise_seed": 0}
+    assert same["dice"] == again["dice"]
+    assert len({clean["dice"], same["dice"], other["dice"]}) == 3
+    groups = group_runs([clean | {"path": tmp_path}, *read_results([tmp_path / "a", tmp_path / "c"])])
+    assert sorted(group.settings.get("prompt_noise", "") for group in groups) == ["", *["marks moved by 12.5 %"] * 2]
+    evaluate(make_config(RECIPE, prompted, phantom_ham, tmp_path / "d", "--prompt-noise", "5", "--split", "val"))
+    assert (tmp_path / "d" / "A1.val.noise5.json").is_file()
+
+
+def test_network_and_quarters_see_the_same_moved_marks(prompted, phantom_ham, dataset, tmp_path, monkeypatch):
+    seen = []
+
+    class Spy(Predictor):
+        def logits(self, patches, ends=None, batch_size=None):
+            seen.extend(ends.tolist())
+            return super().logits(patches, ends, batch_size)
+
+    monkeypatch.setattr(module, "Predictor", Spy)
+    evaluate(make_config(RECIPE, prompted, phantom_ham, tmp_path, "--prompt-noise", "20", "--seed", "7"))
+    flags = ["--results", str(tmp_path), "--prompt-noise", "20", "--seed", "7"]
+    baselines.main([str(phantom_ham / "prepared"), *flags])
+    masks = [quarters_mask(np.array(ends, np.float32), (120, 120)) for ends in seen]
+    truth = dataset.array("truth")[dataset.rows("test")]
+    expected = [dice(mask, reference) for mask, reference in zip(masks, truth, strict=True)]
+    scored = [float(row["dice"]) for row in read_csv(tmp_path / "baseline_quarters.noise20.csv")]
+    np.testing.assert_allclose(scored, expected)
+    (block,) = comparable_groups(group_runs(read_results([tmp_path])))
+    assert [group.label for group in block] == ["A1", "quarters itself"]
+
+
+def test_marks_that_a_network_does_not_see_cannot_be_moved(checkpoints, phantom_ham, tmp_path):
+    with pytest.raises(UserError, match=r"A1\.pt sees no marks that --prompt-noise could move; leave it out"):
+        evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path, "--prompt-noise", "5"))
+    with pytest.raises(UserError, match="--prompt-noise: '100' is not a number from 0 to below 100"):
+        make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path, "--prompt-noise", "100")
+    assert not list(tmp_path.iterdir())

@@ -105,6 +105,8 @@ def test_what_is_no_evaluation_is_passed_over(content, tmp_path):
         json.dumps(result(prepared=5)),
         json.dumps(result(scored=["a"])),
         json.dumps(result(settings={"target": {}})),
+        json.dumps(result(settings={"prompt_noise": "ten"})),
+        json.dumps(result(settings={"noise_seed": None})),
     ],
 )
 def test_a_damaged_file_is_named_and_the_rest_goes_on(content, tmp_path, capsys):

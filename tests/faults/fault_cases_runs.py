@@ -27,9 +27,9 @@ from fault_worlds import (
 from faults import FULL, Case, Harness, Outcome, Right
 
 FOLDERS = {
-    "code_ham": ("HAM_A1", "HAM_A1class", "HAM_Acoseg"),
-    "code_lits": ("lits_A1", "lits_A1class", "lits_Acoseg"),
-    "code_deeplesion": ("deeplesion_A1", "deeplesion_A1class", "deeplesion_A1coseg"),
+    "code_ham": ("HAM_A1", "HAM_A1class", "HAM_Acoseg", "HAM_A1recist"),
+    "code_lits": ("lits_A1", "lits_A1class", "lits_Acoseg", "lits_A1recist"),
+    "code_deeplesion": ("deeplesion_A1", "deeplesion_A1class", "deeplesion_A1coseg", "deeplesion_A1recist"),
 }
 SCRIPTS = [f"{folder}/{name}" for folder, names in FOLDERS.items() for name in names]
 PREPARED = "data/prepared"
@@ -87,7 +87,7 @@ DAMAGED = [
 
 
 def deal(kind: str, faults: Iterable[tuple[Any, ...]]) -> list[Case]:
-    """The faults dealt out among the nine scripts: one to each, the rest to the six that are fast."""
+    """The faults dealt out among the twelve scripts: one to each, the rest to the nine that are fast."""
     scripts = chain(SCRIPTS, cycle(script for script in SCRIPTS if "coseg" not in script))
     return [Case(f"{script}_{kind}", *fault) for script, fault in zip(scripts, faults, strict=False)]
 
@@ -126,6 +126,14 @@ TRAIN = [
          flags="--clusters 3"),
     Case("code_lits/lits_A1_train", "masks all zero", array(f"{PREPARED}/ellipse.npy", filled(0)), right=finite),
     Case("code_lits/lits_A1class_train", "masks all one", array(f"{PREPARED}/ellipse.npy", filled(1)), right=finite),
+    Case("code_ham/HAM_A1recist_train", "no marks", gone(f"{PREPARED}/ends.npy"), r"ends\.npy .* again with --force"),
+    Case("code_ham/HAM_A1recist_train", "marks all NaN", array(f"{PREPARED}/ends.npy", filled(np.nan)), right=finite),
+    Case("code_lits/lits_A1recist_train", "marks of no length", array(f"{PREPARED}/ends.npy", filled(60)),
+         right=finite),
+    Case("code_lits/lits_A1recist_train", "marks without the short diameter",
+         array(f"{PREPARED}/ends.npy", lambda a: a[:, :2]), r"ends\.npy holds .* shape"),
+    Case("code_deeplesion/deeplesion_A1recist_train", "no outlines", lambda world: None,
+         r"truth\.npy does not exist", "--outlines 1"),
     Case("code_deeplesion/deeplesion_A1_train", "images all NaN",
          array(f"{PREPARED}/images.npy", filled(np.nan)), "diverged"),
     Case("code_deeplesion/deeplesion_A1_train", "no human masks", gone("nothing"), "was prepared without it",

@@ -59,6 +59,9 @@ def dropped(lesion: str, reason: str) -> Right:
     return right
 
 
+LESION_ARRAYS = ("ellipse", "quarters", "images", "recist", "ends")
+
+
 def kept(lesion: str, pixels: range = range(1, 120 * 120), prepared: str = "data/prepared") -> Right:
     """The lesion is prepared, its numbers are finite, and its ellipse covers so many pixels."""
 
@@ -66,10 +69,10 @@ def kept(lesion: str, pixels: range = range(1, 120 * 120), prepared: str = "data
         names = [row["lesion"] for row in read_csv(world.path(f"{prepared}/lesions.csv"))]
         assert lesion in names, names
         row = names.index(lesion)
-        arrays = {name: np.load(world.path(f"{prepared}/{name}.npy"))[row] for name in ("ellipse", "images", "recist")}
+        arrays = {name: np.load(world.path(f"{prepared}/{name}.npy"))[row] for name in LESION_ARRAYS}
         assert np.count_nonzero(arrays["ellipse"]) in pixels
-        assert np.isfinite(arrays["images"]).all()
-        assert np.isfinite(arrays["recist"]).all()
+        assert arrays["quarters"].any()
+        assert all(np.isfinite(array).all() for array in arrays.values())
 
     return right
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from common.data.images import BLUE, ORANGE
 from common.inference.lesion_image import draw_overlay
-from common.inference.measurements import diameters
+from common.recist import diameters
 
 
 def test_outline_and_diameters_are_drawn_where_they_are():

@@ -28,7 +28,8 @@ def write_checkpoint(recipe: Recipe, folder: Path, **more: object) -> Path:
     """An untrained ResNet-18, K=3."""
     torch.manual_seed(0)
     settings = {"encoder": "resnet18", "canvas": list(CANVAS), "protocol": "released"} | more
-    save_checkpoint(folder / "a.pt", build_network(recipe.method, "resnet18", 3), settings)
+    network = build_network(recipe.method, "resnet18", 3, prompt=settings.get("prompt") == "recist")
+    save_checkpoint(folder / "a.pt", network, settings)
     return folder / "a.pt"
 
 
@@ -49,6 +50,21 @@ def test_onnxruntime_computes_what_torch_computes(recipe, phantom_ham, tmp_path)
     assert metadata["channels"] == "red,green,blue"
 
 
+def test_a_network_that_sees_marks_takes_their_end_points(phantom_ham, tmp_path):
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path, prompt="recist", protocol="corrected")
+    session = export(HAM_A1class_train.RECIPE, checkpoint, tmp_path)
+    assert [(given.name, given.shape, given.type) for given in session.get_inputs()] == [
+        ("patches", ["lesions", 120, 120, 3], "tensor(float)"),
+        ("ends", ["lesions", 4, 2], "tensor(float)"),
+    ]
+    assert "x and y in px of the patch" in session.get_modelmeta().custom_metadata_map["ends"]
+    check_outputs(session, checkpoint, phantom_ham, bgr=False)
+    patches = np.load(phantom_ham / "prepared" / "images.npy")[:1].astype(np.float32)
+    ends = np.load(phantom_ham / "prepared" / "ends.npy")[:2]
+    first, second = (session.run(None, {"patches": patches, "ends": ends[[row]]})[0] for row in (0, 1))
+    assert np.abs(first - second).max() > 1e-3  # the marks make a difference
+
+
 def test_onnxruntime_computes_what_torch_computes_on_real_patches(ham_prepared, tmp_path):
     checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
     check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
@@ -58,16 +74,19 @@ def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data:
     """Compare with torch on lesions of a data folder, one at a time and three together; ONNX gets RGB."""
     patches = np.load(data / "prepared" / "images.npy")[:3].astype(np.float32)
     patches[1] = patches[1] > 128  # of 0 and 1: not divided by 255
-    network = load_model(checkpoint).network.eval()
+    model = load_model(checkpoint)
+    ends = np.load(data / "prepared" / "ends.npy")[:3] if model.prompted else None
     with torch.inference_mode():
-        expected = network(CanvasTransform(CANVAS)(torch.from_numpy(patches)))
+        canvas = CanvasTransform(CANVAS)(torch.from_numpy(patches), None if ends is None else torch.from_numpy(ends))
+        expected = model.network.eval()(canvas)
     expected["probability"] = expected.pop("mask")[:, 0, 4:124, 12:132].sigmoid()
     assert expected["probability"].std() > 1e-3  # a network that answers the same everywhere would prove nothing
     names = [output.name for output in session.get_outputs()]
     assert sorted(names) == sorted(expected)
     for count in (1, 3):
-        given = patches[:count, ..., ::-1] if bgr else patches[:count]
-        for name, values in zip(names, session.run(None, {"patches": given}), strict=True):
+        given = {"patches": patches[:count, ..., ::-1] if bgr else patches[:count]}
+        given |= {} if ends is None else {"ends": ends[:count]}
+        for name, values in zip(names, session.run(None, given), strict=True):
             np.testing.assert_allclose(values, expected[name][:count], atol=1e-4, err_msg=name)
 
 

@@ -1,5 +1,6 @@
 """What the predict scripts share: file names, the folder for results, few images in memory at a time."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,11 @@ import stub
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.measurements import COLUMNS
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
+from common.inference.prompts import LesionPrompt
 from common.recipe import DatasetInfo
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from common.weak_masks import quarters_mask
 
 
 @pytest.mark.parametrize(
@@ -86,11 +89,55 @@ def test_a_folder_that_cannot_take_results_is_refused_before_the_network_loads(d
         ("--checkpoint", "expected one argument"),
         ("", "--out"),
         ("--out o --lesions x.csv", "unrecognized arguments"),
+        ("--out o --target quarters", "--target: not allowed with argument --checkpoint"),
+        ("--out o --target ellipse", "invalid choice: 'ellipse'"),
     ],
 )
 def test_a_bad_command_line_is_one_sentence(words, wrong):
     with pytest.raises(UserError, match=wrong):
         arguments(*words.split())
+
+
+def test_a_network_or_marks_alone_must_be_chosen():
+    with pytest.raises(UserError, match="one of the arguments --checkpoint --target is required"):
+        predict_parser("A script.").parse_args(["--out", "o"])
+    parser = predict_parser("A script.", checkpoint=Path("default.pt"))
+    assert parser.parse_args(["--out", "o"]).checkpoint == Path("default.pt")
+    assert parser.parse_args(["--out", "o", "--target", "quarters"]).target == "quarters"
+
+
+MARK = np.array([[1, 6], [31, 6], [5, 3], [5, 9]], float)
+MARKED, BOXED = LesionPrompt("a", 0, 1, 3, 31, 9, ends=MARK), LesionPrompt("b", 0, 1, 3, 31, 9)
+
+
+def marks_alone(*words):
+    return predict_parser("A script.", "CSV").parse_args(["--target", "quarters", "--lesions", "l.csv", *words])
+
+
+def test_marks_alone_need_no_network_and_take_none_of_its_flags(dataset, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    args = marks_alone("--out", str(tmp_path / "out"))
+    assert load_predictor(args, dataset, [], [MARKED, MARKED]) is None
+    assert network.settings is None
+    with pytest.raises(UserError, match=r"l\.csv, row 2 after the header, gives no RECIST end points, which"):
+        load_predictor(args, dataset, [], [MARKED, BOXED])
+    args = marks_alone("--out", str(tmp_path / "out"), "--encoder", "resnet18")
+    with pytest.raises(UserError, match="--encoder is a checkpoint's, and --target quarters needs none; leave it out"):
+        load_predictor(args, dataset, [])
+
+
+def test_a_network_that_sees_marks_is_not_given_boxes(dataset, tmp_path, monkeypatch):
+    network = stub.use(monkeypatch)
+    args = predict_parser("A script.", "CSV").parse_args(
+        ["--checkpoint", "a.pt", "--lesions", "l.csv", "--out", str(tmp_path / "out")]
+    )
+    assert load_predictor(args, dataset, [], [BOXED]) is network  # this one sees none
+    network.model.prompted = True
+    assert load_predictor(args, dataset, [], [MARKED]) is network
+    with pytest.raises(
+        UserError, match=r"l\.csv, row 1 after the header, gives no RECIST end points, .* another check"
+    ):
+        load_predictor(args, dataset, [], [BOXED, MARKED])
 
 
 def images(count, taken):
@@ -121,6 +168,36 @@ def test_masks_overlays_and_measurements_are_written(tmp_path, capsys):
     assert float(full["long_px"]) == pytest.approx(np.hypot(40, 19), abs=1e-3)
     assert (empty["area_px"], empty["long_px"], empty["short_px"], empty["long_mm"]) == ("0", "0.0", "0.0", "")
     assert "4 lesions measured, 2 of them empty" in capsys.readouterr().out
+
+
+def marked_image():
+    """An image of 60x120 px with a mark whose half diameters are 15 and 10 px, and its patch with another."""
+    ends = np.array([[20, 30], [50, 30], [35, 20], [35, 40]], float)
+    patch = LesionPatch("a", np.zeros((120, 120, 3)), lambda probability: probability[:60], None, ends + 0.25,
+                        partial(quarters_mask, ends, (60, 120)))  # fmt: skip
+    return LesionImage("in.png", "in", "in_mask.png", np.zeros((60, 120, 3), np.uint8), [patch])
+
+
+def test_marks_alone_are_masks_and_measurements(tmp_path, capsys):
+    predict(None, [marked_image()], tmp_path)
+    names = ["in_mask.png", "in_overlay.png", "index.html", "measurements.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    (row,) = read_csv(tmp_path / "measurements.csv")
+    # Half axes of 0.96 times 15 and 10 px.
+    assert float(row["area_px"]) == pytest.approx(np.pi * 14.4 * 9.6, rel=0.02)
+    assert (float(row["long_px"]), float(row["short_px"])) == (pytest.approx(28.8, abs=1), pytest.approx(19.2, abs=1))
+    assert (row["cut"], row["parts"]) == ("0", "1")
+    assert "1 lesions measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+def test_a_network_gets_the_marks_of_its_patches_where_it_sees_them(prompted, tmp_path):
+    network = stub.BrightIsLesion()
+    network.model.prompted = prompted
+    predict(network, [marked_image()], tmp_path)
+    ends = [[[20.25, 30.25], [50.25, 30.25], [35.25, 20.25], [35.25, 40.25]]]
+    (given,) = network.ends
+    assert (np.array(given).tolist() == ends) if prompted else given is None
 
 
 def bar_image(left, right, *, size=None):

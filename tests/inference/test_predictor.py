@@ -11,6 +11,7 @@ from common.model import CanvasTransform, build_network
 from common.recipe import A1, A1CLASS, ACOSEG, DatasetInfo
 from common.training.checkpoint import TrainedModel, save_checkpoint, save_tensors
 from common.utils.errors import UserError
+from common.weak_masks import quarters_mask
 
 CPU = torch.device("cpu")
 OWN = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected", "dataset": "Toy"}
@@ -147,3 +148,23 @@ def test_float_patches_are_predicted_too(predictor):
     np.testing.assert_array_equal(
         predictor.probabilities(list(patches.astype(np.float32))), predictor.probabilities(list(patches))
     )
+
+
+class Marked(torch.nn.Module):
+    """The logit of a pixel is the prompt: above 0 within the quarter-ellipses through the mark's ends."""
+
+    def forward(self, images):
+        return {"mask": images[:, 3:]}
+
+
+def test_a_network_sees_the_prepared_marks_or_those_given(phantom_ham):
+    model = TrainedModel(Marked(), A1, "none", (128, 128), None, "released", {"prompt": "recist"})
+    predictor = Predictor(model, CPU, "fp32")
+    dataset, rows = LesionDataset.open(phantom_ham / "prepared"), np.array([5, 2])
+    ends = np.array(dataset.array("ends"))
+    for given, shown in ((None, ends), (ends[::-1].copy(), ends[::-1])):
+        masks = predictor.mask_rows(dataset, rows, given)
+        expected = np.stack([quarters_mask(shown[row], (120, 120), scale=1) for row in rows])
+        assert (masks != expected).mean() < 0.001  # rounding
+    probabilities = predictor.probabilities(list(dataset.array("images")[rows]), list(ends[rows]))
+    assert ((probabilities > 0.5) != predictor.mask_rows(dataset, rows)).mean() < 0.001

@@ -1,8 +1,9 @@
 """Boxes, points and RECIST end points become prompts; a bad row is named."""
 
+import numpy as np
 import pytest
 
-from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, read_prompts
+from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, check_mark, read_prompts
 from common.utils.errors import UserError
 
 
@@ -23,15 +24,16 @@ def test_three_ways_to_say_where_a_lesion_is(table):
     third = "c" + "," * 7 + "9,30,21,4,12,8,15,33"
     path = table(",".join(columns), first, second, third)
     box, point, ends = read_prompts(path, (100, 200))
-    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, False)
-    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, True)  # 28 px about (50, 60), named by its row
+    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, False, None)
+    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, True, None)  # 28 px about (50, 60), named by its row
     assert point.right - point.left + 1 == POINT_SIDE == 28
-    assert ends == ("c", 0, 9, 4, 21, 33, False)
+    assert ends[:7] == ("c", 0, 9, 4, 21, 33, False)
+    assert ends.ends.tolist() == [[9, 30], [21, 4], [12, 8], [15, 33]]
 
 
 def test_a_points_box_ends_at_the_border(table):
     (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
-    assert box == ("1", 0, 0, 85.5, 13.5, 99, True)
+    assert box == ("1", 0, 0, 85.5, 13.5, 99, True, None)
 
 
 def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):
@@ -114,3 +116,27 @@ def test_an_image_has_no_voxels(table):
 def test_a_table_without_rows(table):
     with pytest.raises(UserError, match="names no lesion"):
         read_prompts(table("x,y"), (100, 200))
+
+
+def test_end_points_are_kept_with_the_long_diameter_first(table):
+    path = table("slice," + ",".join(ENDS), "2,5,3,5,9,1,6,31,6")  # 6 px, then 30 px
+    (prompt,) = read_prompts(path, (100, 200, 5))
+    assert prompt[1:6] == (2, 1, 3, 31, 9)
+    assert prompt.ends.tolist() == [[1, 6], [31, 6], [5, 3], [5, 9]]
+    check_mark(prompt.ends, "row 1")
+
+
+@pytest.mark.parametrize(
+    ("ends", "wrong"),
+    [
+        (None, "row 3 gives no RECIST end points, which a checkpoint trained with --prompt recist and --target"),
+        (
+            [[5, 5], [9, 9], [2, 1], [3, 2]],
+            "row 3 has diameters that are parallel or without length, which .*; fill x1",
+        ),
+        ([[5, 5], [9, 9], [7, 7], [7, 7]], "row 3 has diameters that are parallel or without length"),
+    ],
+)
+def test_what_is_no_mark_is_one_sentence(ends, wrong):
+    with pytest.raises(UserError, match=wrong):
+        check_mark(None if ends is None else np.array(ends, float), "row 3")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, ORANGE, SCALE
 from common.inference.predictor import Predictor
@@ -124,3 +125,22 @@ def test_dice_against_size_shows_every_lesion_of_every_network(dataset, tmp_path
     # The ellipse behind A1, A1; the ellipse behind A1+L, and A1+L without a CSV.
     assert [points[:2] for points in scatters] == [(sizes, [0.2, 0.5, 0.7, 0.9])] * 3 + [([], [])]
     assert [style.get("facecolor") for *_, style in scatters] == ["none", None] * 2
+
+
+def test_strips_show_what_was_predicted_from_moved_marks(dataset, tmp_path, monkeypatch):
+    run, _, _ = scored(tmp_path, dataset, (0.7, 0.2, 0.9, 0.5))
+    torch.manual_seed(0)
+    settings = {"encoder": "resnet18", "canvas": [128, 128], "prompt": "recist"}
+    save_checkpoint(tmp_path / "a.pt", build_network(A1, "resnet18", 4, prompt=True), settings)
+    seen, mask_rows = [], Predictor.mask_rows
+
+    def spy(self, dataset, rows, ends=None):
+        seen.append(ends)
+        return mask_rows(self, dataset, rows, ends)
+
+    monkeypatch.setattr(Predictor, "mask_rows", spy)
+    html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
+    run["settings"] |= {"prompt_noise": 10.0, "noise_seed": 3}
+    html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
+    assert seen[0] is None
+    np.testing.assert_array_equal(seen[1], noisy_ends(dataset, 10, seed=3))

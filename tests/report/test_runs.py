@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.metrics import METRICS
+from common.recipe import METHODS
 from common.report import runs
 from common.report.runs import group_runs
 from common.utils.errors import UserError
@@ -17,7 +18,10 @@ from example_results import baseline, result
      {"settings": {"target": "truth"}}, {"dataset": "LiTS"}, {"training": {"lr": 1e-4}}, {"training": {"epochs": 5}},
      {"training": {"encoder_weights": "none"}}, {"training": {"batch_size": 4}},
      {"training": {"loss_weights": {"mask": 1.0}}}, {"settings": {"window": [50, 400]}}, {"prepared": "ab"},
-     {"scored": "ab"}, {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}}],
+     {"scored": "ab"}, {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}},
+     {"settings": {"prompt_noise": 10.0}},
+     {"training": {"prompt": "recist"}}, {"training": {"outlines": 15}}, {"training": {"flips": True}},
+     {"training": {"jitter": 5.0}}, {"training": {"average": 0.9}}, {"training": {"falling": True}}],
 )  # fmt: skip
 def test_other_settings_are_another_group_with_another_name(other):
     groups = group_runs([result(), result(seed=1), result(**other)])
@@ -99,7 +103,7 @@ def test_only_what_differs_from_the_scoring_is_said_of_the_training():
 
 def test_baselines_and_upper_bound_stand_in_the_block_of_the_networks_scored_alike():
     upper_bound = result(settings={"target": "truth"})
-    other = result(settings={"protocol": "corrected"})
+    other = result(settings={"protocol": "corrected", "target": "quarters"})
     groups = group_runs([baseline(), other, baseline("GrabCut itself"), upper_bound, result("A1+L"), result()])
     first, second = runs.comparable_groups(groups)
     assert [group.name for group in first] == ["A1"]
@@ -138,6 +142,69 @@ def test_which_a1_is_the_reference():
     assert reference["A1+L trained on grabcut"].name == "A1 trained on grabcut"
 
 
+def test_a_protocol_has_a_target_of_its_own():
+    corrected = {"protocol": "corrected"}
+    quarters, ellipse = ({"settings": corrected | {"target": target}} for target in ("quarters", "ellipse"))
+    itself = baseline("quarters itself", settings=corrected)
+    evaluations = [result(**quarters), result(**ellipse), result("A1+L", **quarters), result("A1+L", **ellipse), itself]
+    (block,) = runs.comparable_groups(group_runs(evaluations))
+    names = ["A1", "A1+L", "A1 trained on ellipse", "A1+L trained on ellipse", "quarters itself"]
+    assert [group.name for group in block] == names
+    a1, _, old_a1, *_ = block
+    assert [runs.a1_reference(group, block) for group in block] == [None, a1, a1, old_a1, a1]
+
+
+OWN = METHODS["A1recist"].flags
+NEW = {"settings": {"protocol": "corrected", "target": "quarters"}}
+
+
+@pytest.mark.parametrize(
+    ("label", "training", "name"),
+    [
+        ("A1", {"prompt": "recist"}, "A1, prompt recist"),
+        ("A1+L", {"prompt": "recist", "jitter": 2.5}, "A1+L, prompt recist, jitter 2.5"),
+        ("A1", {"outlines": 150, "flips": True, "average": 0.99}, "A1, 150 outlines, flips, average 0.99"),
+        ("A1", {"falling": True}, "A1, falling rate"),
+        ("A1", {"prompt": "none", "outlines": None, "flips": False, "jitter": 0.0, "falling": False}, "A1"),
+        ("A1+R", OWN, "A1+R"),
+        ("A1+R", OWN | {"outlines": 150}, "A1+R, 150 outlines"),
+        ("A1+R", OWN | {"flips": False, "jitter": 0, "falling": False}, "A1+R, no flips, jitter 0, no falling rate"),
+        ("A1+R", OWN | {"prompt": "none", "average": 0.9}, "A1+R, prompt none, average 0.9"),
+    ],
+)
+def test_a_name_tells_what_a_method_does_not_do_by_itself(label, training, name):
+    """Even where all runs do it: none of them may be taken for the method itself."""
+    groups = group_runs([result(label, training=training, **NEW), result(label, seed=1, training=training, **NEW)])
+    assert [(group.name, runs.full_name(group, groups), len(group.runs)) for group in groups] == [(name, name, 2)]
+
+
+def test_outlines_by_their_number_are_groups_of_their_own():
+    counts = (None, 15, 150)
+    evaluations = [
+        result("A1+R", seed=seed, training=OWN | {"outlines": count}, **NEW) for seed in range(2) for count in counts
+    ]
+    groups = group_runs(evaluations)
+    names = ["A1+R", "A1+R, 15 outlines", "A1+R, 150 outlines"]
+    assert [(runs.full_name(group, groups), len(group.runs)) for group in groups] == [(name, 2) for name in names]
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+def test_a1_r_is_compared_with_the_protocols_a1(protocol):
+    """Its target is its own, whatever the protocol's."""
+    usual = {"settings": {"protocol": protocol, "target": "ellipse" if protocol == "released" else "quarters"}}
+    own = {"settings": {"protocol": protocol, "target": "quarters"}}
+    evaluations = [
+        result("A1+R", training=OWN, **own), result("A1+R", training=OWN | {"outlines": 5}, **own), result(**usual),
+        result(training={"prompt": "recist"}, **usual), result("A1+L", training={"prompt": "recist"}, **usual),
+    ]  # fmt: skip
+    (block,) = runs.comparable_groups(group_runs(evaluations))
+    assert [group.name for group in block] == [
+        "A1", "A1, prompt recist", "A1+L, prompt recist", "A1+R", "A1+R, 5 outlines",
+    ]  # fmt: skip
+    a1, prompted, *_ = block
+    assert [runs.a1_reference(group, block) for group in block] == [None, a1, prompted, a1, a1]
+
+
 def test_a_released_checkpoint_says_nothing_of_its_training():
     bare = result() | {"training": {}}
     bare["settings"] |= {"target": None, "seed": None}
@@ -164,3 +231,22 @@ def test_metrics_are_in_the_papers_units():
         "perimeter_error": [0.5],
         "avd": [10],
     }
+
+
+def test_moved_marks_are_compared_with_the_same_moved_marks_only():
+    noise = {"prompt_noise": 10.0, "noise_seed": 0}
+    evaluations = [
+        result(),
+        result(settings=noise),
+        result(settings=noise | {"noise_seed": 1}),
+        baseline(settings={"protocol": "released"}),
+        baseline("quarters itself", settings={"protocol": "released"} | noise),
+    ]
+    blocks = runs.comparable_groups(group_runs(evaluations))
+    names = [[runs.full_name(group, group_runs(evaluations)) for group in block] for block in blocks]
+    moved = "marks moved by 10 %, noise seed"
+    assert sorted(names) == [
+        ["A1", "ellipse itself"],
+        [f"A1, {moved} 0", f"quarters itself, {moved} 0"],
+        [f"A1, {moved} 1"],
+    ]

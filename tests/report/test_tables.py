@@ -82,6 +82,15 @@ def test_other_lesions_are_never_averaged_nor_called_the_same(other, name):
     assert by_name[name][DICE].strip("*") == "90.00"
 
 
+def test_the_papers_row_stands_beneath_the_papers_method_alone():
+    published = {"published": {metric: [0.5, 0.1] for metric in METRICS}}
+    table = cells(
+        result(**published), result(training={"prompt": "recist"}, **published), result("A1+R", published=None)
+    )
+    assert [row[1] for row in table if "(paper)" in row[1]] == ["A1 (paper)"]
+    assert len(table) == 4
+
+
 def test_methods_that_scored_other_lesions_say_so():
     a1, ours, coseg = result(scored="a" * 16), result("A1+L", scored="b" * 16), result("ACoseg", lesions=36, scored="c")
     assert [row[1] for row in cells(a1, ours)] == ["A1, lesion set aaaaaaaa", "A1+L, lesion set bbbbbbbb"]

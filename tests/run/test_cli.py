@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 import HAM_A1class_train
+import HAM_A1recist_train
+import HAM_Acoseg_train
 import HAM_data
+from common.data.preprocess import PreprocessConfig
 from common.patches import parse_canvas
 from common.run.cli import parse_eval, parse_train, prepare_parser
 from common.utils.errors import UserError
+from common.weak_masks import QUARTERS_SCALE
 
-RECIPE = HAM_A1class_train.RECIPE
+RECIPE, A1RECIST = HAM_A1class_train.RECIPE, HAM_A1recist_train.RECIPE
 
 
 def test_the_defaults_are_the_published_recipe():
@@ -31,6 +35,58 @@ def test_the_corrected_protocol_has_a_canvas_of_its_own():
     assert parse_train(RECIPE, None, ["--protocol", "corrected"]).canvas == (128, 128)
     assert parse_train(RECIPE, None, ["--protocol", "corrected", "--canvas", "384x480"]).canvas == (384, 480)
     assert parse_train(RECIPE, None, ["--canvas", "128x128"]).canvas == (128, 128)
+
+
+def test_the_target_is_the_protocols_unless_a_flag_says_otherwise():
+    assert parse_train(RECIPE, None, []).target == "ellipse"
+    assert parse_train(RECIPE, None, ["--protocol", "corrected"]).target == "quarters"
+    assert parse_train(RECIPE, None, ["--protocol", "corrected", "--target", "ellipse"]).target == "ellipse"
+    assert parse_train(RECIPE, None, ["--target", "quarters"]).target == "quarters"
+
+
+PLAIN = {"prompt": "none", "outlines": None, "flips": False, "jitter": 0, "average": 0, "falling": False}
+
+
+def test_only_a1_r_is_trained_other_than_the_paper_does():
+    config = vars(parse_train(RECIPE, None, []))
+    assert {name: config[name] for name in PLAIN} == PLAIN
+    for flags in ([], ["--protocol", "corrected"]):
+        config = vars(parse_train(A1RECIST, None, flags))
+        own = {"prompt": "recist", "flips": True, "jitter": 5, "average": 0.99, "falling": True}
+        assert {name: config[name] for name in PLAIN} == PLAIN | own
+        assert config["target"] == "quarters"
+        assert (config["recipe"].lr, config["recipe"].epochs, config["recipe"].patience) == (3e-4, 12, 12)
+    flags = "--prompt none --outlines 5 --no-flips --jitter 0 --average 0.5 --no-falling --target ellipse"
+    config = vars(parse_train(A1RECIST, None, flags.split()))
+    changed = {"prompt": "none", "outlines": 5, "flips": False, "jitter": 0, "average": 0.5, "falling": False}
+    assert {name: config[name] for name in PLAIN} == changed
+    assert config["target"] == "ellipse"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "defaults"), [(RECIPE, ["none", "False", "0"]), (A1RECIST, ["recist", "True", "5"])]
+)
+def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
+    with pytest.raises(SystemExit):
+        parse_train(recipe, None, ["--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for flag, default in zip(("own mark", "lesions at random", "long diameter at random"), defaults, strict=True):
+        assert f"{flag} (default {default})" in out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags", "sentence"),
+    [
+        (HAM_Acoseg_train.RECIPE, "--prompt recist", "--prompt recist is for A1 and A1+L; ACoseg has no place for it"),
+        (RECIPE, "--jitter 2.5", "--jitter 2.5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
+        (A1RECIST, "--prompt none", "--jitter 5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
+        (RECIPE, "--target truth --outlines 5", "trains on every outline; leave --outlines out, or pass another"),
+    ],
+)  # fmt: skip
+def test_flags_that_have_no_effect_together_are_refused(recipe, flags, sentence):
+    with pytest.raises(UserError) as error:
+        parse_train(recipe, None, flags.split())
+    assert sentence in str(error.value)
 
 
 def test_k_and_the_checkpoints_name_follow_the_prepared_arrays(tmp_path):
@@ -89,7 +145,8 @@ def test_impossible_canvases(text):
     [
         "--canvas 100x100", "--epochs 0", "--epochs -1", "--batch-size x", "--lr nan", "--lr 0", "--seed -1",
         "--seed 4294967296", "--limit 0", "--device tpu", "--precision fp16", "--protocol mine", "--target box",
-        "--nonsense",
+        "--nonsense", "--prompt box", "--outlines 0", "--outlines 1.5", "--jitter 100", "--jitter -1", "--jitter nan",
+        "--average 1", "--average x",
     ],
 )  # fmt: skip
 def test_bad_flags_are_one_sentence(flags):
@@ -103,3 +160,21 @@ def test_prepare_flags():
     args = prepare_parser(HAM_data.DATASET, None).parse_args(["--data", "d", "--no-grabcut"])
     assert (args.prepared, args.grabcut, args.clusters, args.protocol) == (Path("d/prepared"), False, 45, "released")
     assert prepare_parser(HAM_data.DATASET, None).parse_args(["--prepared", "p"]).prepared == Path("p")
+    assert args.quarters_scale == QUARTERS_SCALE
+    config = PreprocessConfig.from_args(HAM_data.DATASET, args, [], {})
+    assert config.settings == {"grabcut": False, "quarters_scale": QUARTERS_SCALE}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.51", "nan", "x", "1,1", ""])
+def test_a_scale_of_quarters_that_makes_no_sense(text):
+    parser = prepare_parser(HAM_data.DATASET, None)
+    with pytest.raises(UserError, match=r"--quarters-scale: .* is not a number above 0, at most 1\.5"):
+        parser.parse_args([f"--quarters-scale={text}"])
+    assert parser.parse_args(["--quarters-scale", "1.5"]).quarters_scale == 1.5
+
+
+def test_the_noise_of_marks_in_an_evaluation():
+    config = parse_eval(RECIPE, None, [])
+    assert (config.prompt_noise, config.seed) == (0, 0)
+    config = parse_eval(RECIPE, None, ["--prompt-noise", "2.5", "--seed", "3"])
+    assert (config.prompt_noise, config.seed) == (2.5, 3)

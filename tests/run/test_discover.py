@@ -11,8 +11,8 @@ from common.utils.errors import UserError
 
 @pytest.mark.parametrize(
     ("dataset", "methods"),
-    [("ham", ["A1", "A1class", "Acoseg"]), ("lits", ["A1", "A1class", "Acoseg"]),
-     ("deeplesion", ["A1", "A1class", "A1coseg"])],
+    [("ham", ["A1", "A1class", "A1recist", "Acoseg"]), ("lits", ["A1", "A1class", "A1recist", "Acoseg"]),
+     ("deeplesion", ["A1", "A1class", "A1coseg", "A1recist"])],
 )  # fmt: skip
 def test_the_three_datasets(dataset, methods):
     scripts = discover.find_methods(discover.find_folder(dataset))
@@ -37,7 +37,7 @@ def test_the_one_script_of_ones_own_data(tmp_path):
         "DATASET = DatasetInfo('Mine', Path(__file__).parent, 'data', 'discovered_data.py prepare', 4, 'truth')\n"
     )
     methods = discover.find_methods(discover.find_folder(str(tmp_path)))
-    assert list(methods) == ["A1", "A1class", "Acoseg"]
+    assert list(methods) == ["A1", "A1class", "Acoseg", "A1recist"]
     assert methods["A1class"].train == (str(script), "train", "A1class")
     assert methods["A1class"].evaluate == (str(script), "eval", "A1class")
     assert methods["A1class"].recipe.dataset.name == "Mine"

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from common.recipe import PLAIN
 from common.run import experiment
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
@@ -39,6 +40,16 @@ def test_the_plan_seed_by_seed_with_baselines_and_upper_bound(tmp_path, capsys):
     assert all(words[-1] == "--resume" for words in trainings)
     assert len(commands) == 2 + 2 * len(trainings)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_of_the_paper_is_trained_where_it_is_named(tmp_path, capsys):
+    flags = ["--out", str(tmp_path), "--data", str(tmp_path), "--seeds", "1", "--for", "A1recist", "--outlines 9"]
+    assert not [line for line in plan(capsys, "ham", *flags) if "A1recist" in line]
+    lines = plan(capsys, "ham", *flags, "--methods", "A1,A1recist")
+    trainings = [shlex.split(line) for line in lines if "_train.py" in line]
+    stems = [Path(words[words.index("--checkpoint") + 1]).stem for words in trainings]
+    assert stems == ["A1_ellipse_seed0", "A1_truth_seed0", "A1recist_quarters_seed0"]
+    assert [("--outlines" in words) for words in trainings] == [False, False, True]
 
 
 def test_k_is_that_of_prepared_arrays(tmp_path, capsys):
@@ -73,7 +84,7 @@ def test_flags_for_all_and_for_one_reach_the_scripts(tmp_path, capsys):
     ("arguments", "sentence"),
     [
         (["nowhere"], "there are deeplesion, ham, lits"),
-        (["ham", "--methods", "A2"], "code_ham has no method A2; there are A1, A1class, Acoseg"),
+        (["ham", "--methods", "A2"], "code_ham has no method A2; there are A1, A1class, A1recist, Acoseg"),
         (["ham", "--for", "A2", "--lr 1"], "has no method A2"),
         (["ham", "--train", "--lr x"], "'x' is not a number above 0"),
         (["ham", "--train", "--colour red"], "unrecognized arguments: --colour red"),
@@ -125,7 +136,7 @@ def test_an_interrupted_experiment_goes_on_and_ends_with_table_and_page(done):
     assert log.count("epoch 1: loss") == 1
     assert log.count("epoch 4: loss") == 1
     assert [row["model"] for row in read_csv(out / "table.csv")] == [
-        "A1+L", "A1+L (paper)", "ellipse itself", "GrabCut itself",
+        "A1+L", "A1+L (paper)", "ellipse itself", "GrabCut itself", "quarters itself",
     ]  # fmt: skip
     page = (out / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 4  # two worst and two best of four lesions
@@ -160,7 +171,8 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
     ("flags", "sentence"),
     [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder resnet18, not resnet34"),
      ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
-     ("--canvas 144x128", "canvas .128, 128., not .144, 128.")],
+     ("--canvas 144x128", "canvas .128, 128., not .144, 128."), ("--prompt recist", "prompt none, not recist"),
+     ("--outlines 3", "outlines None, not 3"), ("--flips", "flips False, not True")],
 )  # fmt: skip
 def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sentence, done):
     out, usual = done
@@ -170,6 +182,19 @@ def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sent
         flags, sentence = "--precision fp32", "precision bf16, not fp32"
     with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.json was made with {sentence}"):
         experiment.main([*usual, "--train", f"{BRIEF} --epochs 4 {flags}"])
+
+
+def test_results_of_earlier_versions_are_of_plain_trainings(done, tmp_path, capsys):
+    """They say nothing of prompts, outlines and the like, and are not taken for what was trained with them."""
+    out, flags = done
+    result = read_json(out / "results" / "A1class_ellipse_seed0.json")
+    result["training"] = {name: value for name, value in result["training"].items() if name not in PLAIN}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "A1class_ellipse_seed0.json").write_text(json.dumps(result))
+    flags = [*flags, "--no-baselines", "--out", str(tmp_path)]
+    assert all(line.endswith("# done") for line in plan(capsys, *flags)[1:])
+    with pytest.raises(UserError, match="was made with prompt none, not recist"):
+        plan(capsys, *flags, "--train", f"{BRIEF} --epochs 4 --prompt recist")
 
 
 def test_k_is_no_matter_without_a_cluster_head(done, tmp_path, capsys):

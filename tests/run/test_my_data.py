@@ -1,4 +1,4 @@
-"""README.md's own-data file, run as it stands there: prepared, three methods trained and scored, table and pictures."""
+"""README.md's own-data file, run as it stands there: prepared, all methods trained and scored, table and pictures."""
 
 import importlib.util
 import os
@@ -59,7 +59,7 @@ def run(module: ModuleType, arguments: str) -> None:
     module.main(arguments.split())
 
 
-def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
+def test_all_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
     home = mine.DATASET.folder
     run(mine, "prepare --workers 1")
     for method in METHODS:
@@ -73,6 +73,7 @@ def test_three_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
     assert sorted((row["data"], row["model"]) for row in table) == [
         ("Mine", "A1"),
         ("Mine", "A1+L"),
+        ("Mine", "A1+R"),
         ("Mine", "ACoseg"),
     ]
     assert not re.search(r"paper +\d", capsys.readouterr().out)  # nothing is published on these lesions
@@ -88,6 +89,8 @@ def test_what_is_prepared_from_outlines(mine):
     truth, ellipse, image = (dataset.array(name).astype(float) for name in ("truth", "ellipse", "images"))
     overlap = 2 * (truth * ellipse).sum((1, 2)) / (truth + ellipse).sum((1, 2))
     assert overlap.min() > 0.9
+    quarters = dataset.array("quarters").astype(float)
+    assert (2 * (truth * quarters).sum((1, 2)) / (truth + quarters).sum((1, 2))).min() > 0.9
     assert (image[..., 0] > image[..., 2]).mean() > 0.9  # red first
 
 
@@ -105,6 +108,9 @@ def test_diameters_are_learned_from_and_outlines_are_the_truth(mine, capsys):
     # Half axes 16 and 13.3 px: 120/150 and 120/90 times 20 and 10.
     assert dataset.array("ellipse")[row].sum() == pytest.approx(np.pi * 16 * 13.33, rel=0.03)
     np.testing.assert_allclose(dataset.array("recist")[row, :2], (48, 66.7), atol=1)
+    # Column 40 of 150 is (40 + 0.5) * 120 / 150 - 0.5 = 31.9.
+    ends = [[31.9, 66.833], [63.9, 66.833], [47.9, 53.5], [47.9, 80.167]]
+    np.testing.assert_allclose(dataset.array("ends")[row], ends, atol=1e-3)
     told = capsys.readouterr().err
     assert "lesion 10.png, lesion 11.png, lesion 12.png and 15 more: recist.csv has no row for it" in told
     shutil.rmtree(data / "masks")
@@ -229,7 +235,7 @@ def test_the_experiment_finds_the_file(mine, tmp_path):
     train = f"{BRIEF} --encoder-weights none --epochs 1 --limit 8"
     experiment.main([str(mine.DATASET.folder), *flags, "--train", train])
     table = read_csv(tmp_path / "out" / "table.csv")
-    assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself"]
+    assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself", "quarters itself"]
     assert (tmp_path / "out" / "report.html").is_file()
 
 

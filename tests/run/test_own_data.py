@@ -1,4 +1,4 @@
-"""Data of your own: the three recipes, the verbs, and the files that tell what is known of the lesions."""
+"""Data of your own: the recipes, the verbs, and the files that tell what is known of the lesions."""
 
 from dataclasses import replace
 
@@ -6,20 +6,26 @@ import pytest
 
 import HAM_A1_train
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import toy
+from common.recipe import METHODS
 from common.run import own_data
 from common.run.own_data import own_data_main, recipes
 from common.utils.errors import UserError
 
 
-@pytest.mark.parametrize("module", [HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train])
+@pytest.mark.parametrize("module", [HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train])
 def test_the_recipes_are_those_of_ham10000_without_the_releases_oddities(module):
     published = module.RECIPE
     mine = recipes(toy.DATASET)[published.method.name]
     assert mine.checkpoint == published.checkpoint.replace("ham", "toy")
     same = {"checkpoint": mine.checkpoint, "dataset": toy.DATASET, "published": (), "released": None}
     assert mine == replace(published, **same, out_of_patience="best", scored_multiple=1)
+
+
+def test_every_method_has_a_recipe():
+    assert own_data.recipes(toy.DATASET).keys() == METHODS.keys()
 
 
 def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
@@ -55,7 +61,8 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
 @pytest.mark.parametrize("line", ["", "train", "train A2", "eval", "predict", "A1 train"])
 def test_what_is_no_verb_and_method_is_one_sentence(line):
     with pytest.raises(
-        UserError, match=r"say prepare, train METHOD, eval METHOD, predict METHOD .*, METHOD .* A1, A1class, Acoseg"
+        UserError,
+        match=r"say prepare, train METHOD, eval METHOD, predict METHOD .*, METHOD .* A1, A1class, Acoseg, A1recist",
     ):
         own_data_main(toy.DATASET, None, line.split())
 

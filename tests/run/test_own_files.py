@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.data.images import Photo
-from common.run.own_files import check_ends, read_ends, read_outline, read_patients
+from common.run.own_files import read_ends, read_outline, read_patients
 from common.utils.errors import UserError
 
 HEADER = "image,x1,y1,x2,y2,x3,y3,x4,y4\n"
@@ -101,26 +101,6 @@ def test_many_rows_are_matched_at_once(tmp_path):
     start = time.monotonic()
     assert len(read_patients(tmp_path, images)) == 20_000
     assert time.monotonic() - start < 5
-
-
-@pytest.mark.parametrize(
-    ("ends", "sentence"),
-    [
-        ((0.2, 0.3, 0.6, 0.3, 0.4, 0.2, 0.4, 1), r"a\.png lie between 0 and 1; multiply them by its width and height"),
-        ((2, 3, 61.5, 3, 4, 2, 4, 9), r"a\.png lie outside the image of 60 columns and 40 rows"),
-        ((2, 3, 9, 3, 4, 2, 4, 41), "lie outside the image"),
-        ((2, 3, 9, 3, 4, -1.5, 4, 9), "lie outside the image"),
-    ],
-)
-def test_end_points_that_are_not_px_of_the_image(ends, sentence):
-    photo = Photo(np.zeros((40, 60, 3), np.uint8))
-    with pytest.raises(UserError, match=sentence):
-        check_ends(Path("a.png"), np.array(ends, float).reshape(4, 2), photo)
-    borders = np.array([(0, 0), (60, 40), (0, 40), (60, 0)], float)
-    assert check_ends(Path("a.png"), borders, photo) == []
-    assert check_ends(Path("a.png"), borders, photo._replace(orientation=3)) == [
-        "its EXIF orientation turns it; its end points are taken as on the picture that viewers show"
-    ]
 
 
 @pytest.mark.parametrize(

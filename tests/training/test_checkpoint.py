@@ -8,9 +8,10 @@ import torch
 
 import HAM_A1_train
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 from common.model import build_network
-from common.recipe import A1, A1CLASS, ACOSEG
+from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG
 from common.run.cli import parse_eval
 from common.training.checkpoint import load_checkpoint, load_model, load_model_for, save_checkpoint
 from common.utils.errors import UserError
@@ -71,6 +72,40 @@ def test_settings_come_from_the_checkpoint_unless_given(small):
     assert model.protocol == "corrected"
     changed = load_model_for(replace(config, canvas=(128, 128), protocol="released"))
     assert (changed.canvas, changed.protocol) == ((128, 128), "released")
+
+
+@pytest.fixture
+def prompted(tmp_path):
+    """Checkpoints of networks with prompt, of the methods that can have one."""
+    paths = {}
+    for method in (A1, A1CLASS, A1RECIST):
+        paths[method.name] = tmp_path / f"{method.name}_prompted.pt"
+        settings = {"method": method.name, "encoder": "resnet18", "canvas": [128, 128], "prompt": "recist"}
+        save_checkpoint(paths[method.name], build_network(method, "resnet18", 4, prompt=True), settings)
+    return paths
+
+
+def test_the_method_of_a_prompted_network_is_what_its_training_says(prompted, small):
+    for name, path in prompted.items():
+        model = load_model(path)
+        assert (model.method.name, model.prompted) == (name, True)
+        assert model.network.encoder.conv1.in_channels == 4
+    assert not load_model(small["A1"]).prompted
+    recipe = HAM_A1recist_train.RECIPE
+    flags = ["--checkpoint", str(prompted["A1recist"])]
+    assert load_model_for(parse_eval(recipe, None, flags)).method is A1RECIST
+    with pytest.raises(UserError, match=r"network of A1\+R, not of A1; evaluate it with the A1recist script"):
+        load_model_for(parse_eval(HAM_A1_train.RECIPE, None, flags))
+    with pytest.raises(UserError, match=r"network of A1, not of A1\+R; evaluate it with the A1 script"):
+        load_model_for(parse_eval(recipe, None, ["--checkpoint", str(prompted["A1"])]))
+
+
+@pytest.mark.parametrize("prompt", ["box", 1, ["recist"], None])
+def test_a_prompt_that_is_none_is_refused(prompt, tmp_path):
+    network = build_network(A1, "resnet18", 4)
+    save_checkpoint(tmp_path / "a.pt", network, {"encoder": "resnet18", "prompt": prompt})
+    with pytest.raises(UserError, match=r"a\.pt gives an invalid prompt \(.*\); train it again"):
+        load_model(tmp_path / "a.pt")
 
 
 def test_a_released_checkpoint_of_another_k_gets_a_line(small, tmp_path, capsys):

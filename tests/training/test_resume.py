@@ -14,6 +14,7 @@ import torch
 
 import fault_processes
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
 from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
@@ -39,15 +40,26 @@ def _same(first: Path, second: Path) -> bool:
     return one.settings == two.settings and all(torch.equal(one.state[key], two.state[key]) for key in two.state)
 
 
-@pytest.mark.parametrize("recipe", [HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE])
-def test_stopped_after_every_step_and_resumed(recipe, phantom_ham, tmp_path, monkeypatch):
-    """Optimizer, accumulated gradients, shuffling, dropout and early stopping are all part of the state."""
+@pytest.mark.parametrize(
+    ("recipe", "flags", "steps"),
+    [
+        (HAM_A1class_train.RECIPE, [], 6),  # three batches in each of two epochs
+        (HAM_Acoseg_train.RECIPE, [], 6),
+        (HAM_A1recist_train.RECIPE, ["--outlines", "2", "--average", "0.5"], 8),  # 22 and 7 of 2 outlines: 4 batches
+    ],
+    ids=["A1+L", "ACoseg", "A1+R"],
+)
+def test_stopped_after_every_step_and_resumed(recipe, flags, steps, phantom_ham, tmp_path, monkeypatch):
+    """Optimizer, accumulated gradients, shuffling, dropout and early stopping are all part of the state.
+
+    So are the running average, the falling rate, and how lesions are varied.
+    """
     uninterrupted, parts = tmp_path / "uninterrupted.pt", tmp_path / "parts.pt"
-    train(_config(recipe, phantom_ham, uninterrupted))
+    train(_config(recipe, phantom_ham, uninterrupted, *flags))
     train_epoch, requests = Trainer.train_epoch, []
 
-    def train_one_batch(self, batches, state, stop):
-        train_epoch(self, batches, state, lambda: True)
+    def train_one_batch(self, batches, state, stop, rate):
+        train_epoch(self, batches, state, lambda: True, rate)
         requests[-1].handle(signal.SIGTERM, None)
 
     def catch_stop_signals():
@@ -59,13 +71,13 @@ def test_stopped_after_every_step_and_resumed(recipe, phantom_ham, tmp_path, mon
     stops = 0
     while True:
         try:
-            train(_config(recipe, phantom_ham, parts, "--resume"))
+            train(_config(recipe, phantom_ham, parts, *flags, "--resume"))
             break
         except Interrupted as interruption:
             stops += 1
             assert interruption.status == 128 + signal.SIGTERM
             assert "--resume goes on" in str(interruption)
-    assert stops == 6  # three batches in each of two epochs
+    assert stops == steps
     assert _same(parts, uninterrupted)
     assert not state_path(parts).exists()
     rows, expected_rows = (read_csv(history_path(path)) for path in (parts, uninterrupted))
@@ -162,6 +174,16 @@ def test_more_epochs_for_a_finished_training(recipe, losses, phantom_ham, tmp_pa
     finished_path(path).unlink()
     with pytest.raises(UserError, match=r"later\.finished is gone; train anew, without --resume"):
         fit("later.pt", [], "--epochs", "4", "--resume")
+
+
+def test_no_more_epochs_where_the_rate_has_fallen(phantom_ham, tmp_path):
+    """It falls over all epochs: more of them would have been other epochs from the first step on."""
+    flags = "--encoder mobilenet_v2 --limit 8 --epochs 1 --falling".split()
+    train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags))
+    with pytest.raises(
+        UserError, match=r"a\.finished was saved with epochs 1, not 2; pass the same flags, or train anew"
+    ):
+        train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags, "--epochs", "2", "--resume"))
 
 
 def test_no_more_epochs_where_patience_ended(phantom_ham, tmp_path, monkeypatch, capsys):

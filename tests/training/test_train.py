@@ -1,6 +1,8 @@
 """Training: what is kept, and what is said of bad input."""
 
+import math
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,17 +11,20 @@ import torch
 
 import HAM_A1_train
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
 from common.recipe import Recipe, history_path
 from common.run.cli import parse_train
+from common.training import train as module
 from common.training.checkpoint import load_checkpoint
-from common.training.train import train
-from common.training.trainer import Trainer
+from common.training.train import build_trainer, falling_rate, train
+from common.training.trainer import Trainer, TrainState
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
 A1, A1CLASS, ACOSEG = HAM_A1_train.RECIPE, HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE
+A1RECIST = HAM_A1recist_train.RECIPE
 SMALL = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --epochs 1 --batch-size 8 --lr 1e-3"
 
 
@@ -76,6 +81,62 @@ def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monke
 
 
 @pytest.mark.parametrize(
+    ("epoch", "batches", "share"),
+    [
+        (1, 0, 0.01), (1, 9, 0.1 * (1 + math.cos(math.pi * 9 / 200)) / 2), (1, 99, (1 + math.cos(math.pi * 0.495)) / 2),
+        (2, 0, 0.5), (2, 50, (1 - 0.5**0.5) / 2), (2, 99, (1 + math.cos(math.pi * 0.995)) / 2),
+    ],
+)  # fmt: skip
+def test_the_falling_rate_by_hand(epoch, batches, share):
+    """Two epochs of 100 batches."""
+    rate = falling_rate(parse_train(A1, None, ["--epochs", "2", "--lr", "0.5"]), 100)
+    assert rate(TrainState(epoch=epoch, batches=batches)) == pytest.approx(0.5 * share)
+
+
+def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch):
+    trainers = []
+    monkeypatch.setattr(module, "build_trainer", lambda *given: trainers.append(build_trainer(*given)) or trainers[-1])
+    _train(phantom_ham, A1, tmp_path / "a.pt", "--limit 24 --average 0.5")
+    state, (trainer,) = load_checkpoint(tmp_path / "a.pt").state, trainers
+    for name, value in trainer.average.module.state_dict().items():
+        assert torch.equal(state[name], value)
+    assert not torch.equal(state["encoder.conv1.weight"], trainer.network.encoder.conv1.weight)
+    assert not torch.equal(state["encoder.bn1.running_mean"], trainer.network.encoder.bn1.running_mean)
+
+
+def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham, tmp_path, capsys):
+    history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 2")
+    assert float(history[-1]["train_total"]) < float(history[0]["train_total"])
+    assert re.search(
+        r"A1\+R: 28 training and 8 validation lesions, .*, released, [5-9] outlines\n", capsys.readouterr().out
+    )
+    checkpoint = load_checkpoint(tmp_path / "r.pt")
+    assert checkpoint.state["encoder.conv1.weight"].shape == (64, 4, 7, 7)
+    own = {"method": "A1recist", "target": "quarters", "prompt": "recist", "outlines": 9, "flips": True}
+    own |= {"jitter": 5.0, "average": 0.99, "falling": True}
+    assert own.items() <= checkpoint.settings.items()
+
+
+@pytest.mark.parametrize(
+    ("missing", "recipe", "flags", "remedy"),
+    [
+        ("ends", A1RECIST, "", "; prepare it again with --force"),
+        ("quarters", A1RECIST, "", "; prepare it again with --force"),
+        ("truth", A1, "--outlines 9", ""),
+        ("grabcut", A1, "--target grabcut", ""),
+    ],
+)
+def test_an_array_that_is_missing_is_said_before_anything_is_written(
+    phantom_ham, tmp_path, missing, recipe, flags, remedy
+):
+    shutil.copytree(phantom_ham / "prepared", tmp_path / "prepared", ignore=shutil.ignore_patterns(f"{missing}.npy"))
+    sentence = rf"{missing}\.npy does not exist: this folder was prepared without it{remedy}$"
+    with pytest.raises(UserError, match=sentence):
+        _train(phantom_ham, recipe, tmp_path / "c.pt", flags, tmp_path / "prepared")
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+@pytest.mark.parametrize(
     ("recipe", "flags", "sentence"),
     [
         (A1, "--batch-size 1", "--batch-size 1 is too small"),
@@ -88,6 +149,7 @@ def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monke
         (A1, "--encoder vgg11 --prepared nowhere", "--encoder vgg11 can't be used"),
         (A1, "--encoder-weights nowhere.pth", "does not exist"),
         (A1, "--lr 1e30", "diverged"),
+        (A1, "--outlines 29", "has 28 training lesions, not 29; pass a smaller number"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(phantom_ham, tmp_path, recipe, flags, sentence):

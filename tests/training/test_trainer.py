@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import HAM_A1_train
 import HAM_A1class_train
@@ -158,6 +159,56 @@ def test_validation_is_a_mean_over_lesions_and_two_empty_masks_count_0(trainer):
     losses = [torch.nn.functional.softplus(-values.abs()).mean() for values in (images[:1, 0], images[1:, 0], empty)]
     assert means["mask"] == pytest.approx(sum(losses).item() / 3)
     assert not trainer.network.training
+
+
+def _average(network: torch.nn.Module, decay: float) -> AveragedModel:
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def test_the_running_average_by_hand(trainer):
+    """The first step's weights as they are, then 3/4 of the average and 1/4 of each step's."""
+    trainer.average = _average(trainer.network, 0.75)
+    weights = []
+    for seed in range(3):
+        trainer.step((_batch(seed),))
+        weights.append(trainer.network.convolution.weight.detach().clone())
+    first, second, third = weights
+    expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+    assert trainer.result is trainer.average.module
+    torch.testing.assert_close(trainer.result.convolution.weight, expected)
+    trainer.average = None
+    assert trainer.result is trainer.network
+
+
+def test_the_running_average_is_what_is_validated(trainer, monkeypatch):
+    trainer.average = _average(trainer.network, 0.9)
+    with torch.no_grad():
+        trainer.result.convolution.weight.zero_()
+        trainer.result.convolution.bias.fill_(-1)
+
+    class Loader:
+        def __len__(self) -> int:
+            return 2
+
+        def batches(self, size: int) -> list[Batch]:
+            return [_batch(0)._replace(masks=torch.zeros(2, 1, 128, 128))]
+
+    means = trainer.validate(Loader())
+    assert means["mask"] == pytest.approx(math.log1p(math.exp(-1)), rel=1e-5)  # of a logit of -1 outside the lesion
+    assert not trainer.result.training
+
+
+LOSS = {"total": torch.ones(())}
+
+
+def test_every_batch_has_the_rate_that_is_asked_for(trainer, monkeypatch):
+    rates = []
+    monkeypatch.setattr(trainer, "step", lambda _: rates.append(trainer.optimizer.param_groups[0]["lr"]) or LOSS)
+    state = TrainState(epoch=3)
+    trainer.train_epoch((_batch(seed) for seed in range(3)), state, lambda: False, lambda s: s.epoch + s.batches / 10)
+    assert rates == [3.0, 3.1, 3.2]
+    trainer.train_epoch(iter([_batch(0)]), state, lambda: False)
+    assert rates[3] == 3.2
 
 
 RECIPE = replace(HAM_A1_train.RECIPE, watch="mask")

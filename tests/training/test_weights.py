@@ -33,6 +33,24 @@ def test_a_torchvision_state_dict_starts_the_encoder(method, tmp_path):
         torch.testing.assert_close(value, source[name])
 
 
+@pytest.mark.parametrize(
+    ("encoder", "first"),
+    [("resnet18", "conv1"), ("mobilenet_v2", "features.0.0"), ("efficientnet-b0", "_conv_stem")],
+)
+def test_with_a_prompt_the_image_keeps_its_weights_and_the_mark_gets_their_mean(encoder, first, tmp_path):
+    source = smp.encoders.get_encoder(encoder, weights=None).state_dict()
+    torch.save(source, tmp_path / "encoder.pth")
+    network = build_network(A1, encoder, 4, prompt=True)
+    load_encoder_weights(network, encoder, str(tmp_path / "encoder.pth"))
+    for name, value in network.encoder.state_dict().items():
+        if name != f"{first}.weight":
+            assert torch.equal(value, source[name])
+            continue
+        assert value.shape[1] == 4
+        assert torch.equal(value[:, :3], source[name])
+        torch.testing.assert_close(value[:, 3], source[name].sum(1) / 3)
+
+
 def test_none_leaves_the_network_as_it_is():
     network = build_network(A1, "resnet18", 4)
     before = network.encoder.conv1.weight.clone()

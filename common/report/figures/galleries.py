@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from common.data.dataset import LesionDataset
 from common.data.images import BLUE, GREEN, ORANGE, Colour, display_image
 from common.metrics import dice
+from common.recipe import default_target
 from common.report.figures import page
+from common.report.runs import variations
 
 GAP = 0.05  # inches between columns of patches
 TARGET = "approximate\ntarget"
 COLOURS = {"truth": GREEN, TARGET: ORANGE}  # of outlines, by column heading; those of predictions are BLUE
-REFERENCES = {"truth": "", "grabcut": "GrabCut instead", "ellipse": "ellipse instead"}
+REFERENCES = {"truth": "", "grabcut": "GrabCut instead", "quarters": "quarters instead", "ellipse": "ellipse instead"}
 """Arrays that predictions can be scored against, the best first, with their captions; not every dataset has all."""
 
 
@@ -37,8 +39,8 @@ class Predictions(NamedTuple):
 def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, count: int) -> Predictions:
     """Predict ``count`` lesions of a split with each checkpoint.
 
-    Headings are the methods' names, with the mask trained on unless that is the ellipse, and with the file's name
-    where an earlier checkpoint has the same heading.
+    Headings are the methods' names with their variations, with the mask trained on unless that is the default, and with
+    the file's name where an earlier checkpoint has the same heading.
 
     Raises:
         UserError: a checkpoint is damaged, or was trained on lesions that were preprocessed in another way.
@@ -51,8 +53,10 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
     for checkpoint in checkpoints:
         predictor = Predictor.load(checkpoint)
         check_preprocessing(dataset, checkpoint, predictor.model.settings)
-        heading, target = predictor.model.method.label, predictor.model.settings.get("target", "ellipse")
-        if target != "ellipse":
+        method, settings = predictor.model.method, predictor.model.settings
+        heading = ", ".join([method.label, *variations(method.label, settings).values()])
+        target = settings.get("target", "ellipse")
+        if target != method.flags.get("target", default_target(predictor.model.protocol)):
             heading += f"\ntrained on {target}"
         if heading in masks:
             heading += f"\n{checkpoint.parent.name}/{checkpoint.stem}"
@@ -144,7 +148,7 @@ def _draw_lesion(axes: Mapping[str, Axes], block: Predictions, index: int) -> No
     """Draw a lesion's image in each column, with the column's outline and, below, its Dice against the reference."""
     row, image = block.rows[index], lesion_image(block.dataset, block.rows[index])
     reference = block.dataset.array(block.reference)[row]
-    masks = {"truth": reference, TARGET: block.dataset.array("ellipse")[row]}
+    masks = {"truth": reference, TARGET: block.dataset.array(block.dataset.target)[row]}
     masks |= {heading: predictions[index] for heading, predictions in block.masks.items()}
     page.draw_image(axes["image"], image)
     for heading, mask in masks.items():

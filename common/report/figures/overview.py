@@ -96,7 +96,8 @@ def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None
             "pass a checkpoint of A1+L that was trained on this folder"
         )
     check_preprocessing(dataset, checkpoint, model.settings)
-    logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]))
+    ends = torch.from_numpy(dataset.array("ends")[[row]]) if model.prompted else None
+    logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]), ends)
     mask, probabilities = (logits["mask"][0] > 0).numpy().astype(np.uint8), logits["cluster"][0].softmax(0).numpy()
     weights = model.settings.get("loss_weights", {"mask": 50.0, "cluster": 1.0})  # else FACTS.md section 1
     return Example(dataset, row, int(dataset.clusters()[row]), mask, probabilities, weights)

@@ -89,3 +89,17 @@ def test_bad_input(dataset, checkpoint, tmp_path):
     other = LesionDataset(dataset.folder, {**dataset.metadata, "clusters": 8}, dataset.lesions)
     with pytest.raises(UserError, match=r"a\.pt has 4 clusters, and .* 8 clusters"):
         predict_example(other, checkpoint, None)
+
+
+def test_a_network_that_sees_marks_is_shown_the_lesions_own(dataset, tmp_path):
+    torch.manual_seed(0)
+    network = build_network(A1CLASS, "resnet18", 4, prompt=True)
+    save_checkpoint(tmp_path / "a.pt", network, SETTINGS | {"prompt": "recist"})
+    example = predict_example(dataset, tmp_path / "a.pt", dataset.lesions[3]["lesion"])
+    image, own, other = (
+        torch.from_numpy(dataset.array(name)[[row]]) for name, row in (("images", 3), ("ends", 3), ("ends", 4))
+    )
+    predictor = Predictor.load(tmp_path / "a.pt", device="cpu")
+    right, wrong = (predictor.logits(image, ends)["cluster"][0].softmax(0).numpy() for ends in (own, other))
+    np.testing.assert_allclose(example.probabilities, right, atol=1e-6)
+    assert np.abs(right - wrong).max() > 1e-4

@@ -1,0 +1,34 @@
+"""DeepLesion, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not of the paper.
+
+python deeplesion_A1recist_train.py
+python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128   # on a laptop
+
+The mark is a fourth input channel; the mask trained on is that of the marks' quarter-ellipses. Lesions are mirrored and
+transposed, marks moved by 5 % of the long diameter, weights averaged, and the learning rate falls to 0.
+DeepLesion has no outlines, and so no --outlines. Measured: see README.md.
+Cost: up to 12 epochs of the training split of 32,727 lesions, each as one of A1.
+Prints loss, validation loss and Dice, and images/s of every epoch; the epoch of the lowest validation loss is kept.
+"""
+
+import DeepLesion_data  # also puts the project's root on the path
+from common.recipe import A1RECIST, Recipe
+from common.run.scripts import train_script
+
+RECIPE = Recipe(
+    dataset=DeepLesion_data.DATASET,
+    method=A1RECIST,
+    checkpoint="deeplesion_a1recist.pt",
+    released=None,
+    loss_weights={"mask": 100.0},
+    lr=3e-4,
+    batch_size=10,
+    epochs=12,
+    patience=12,
+    watch="mask",
+    out_of_patience="best",
+    scored_multiple=1,
+    published=(),
+)
+
+if __name__ == "__main__":
+    train_script(RECIPE, __doc__)

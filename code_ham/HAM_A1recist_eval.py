@@ -1,0 +1,10 @@
+"""HAM10000, A1+R (not of the paper): score a checkpoint on the test split; it sees the lesions' marks.
+
+python HAM_A1recist_eval.py   # what HAM_A1recist_train.py made
+"""
+
+import HAM_A1recist_train  # also puts the project's root on the path
+from common.run.scripts import eval_script
+
+if __name__ == "__main__":
+    eval_script(HAM_A1recist_train.RECIPE, __doc__)

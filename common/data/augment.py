@@ -1,0 +1,81 @@
+"""Variations of training lesions: mirrored and transposed patches, and RECIST marks that are not exact."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.data.dataset import LesionDataset
+from common.patches import PATCH
+
+
+def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
+    """Displacements of marks' end points: (N, 4, 2), their length's root mean square 1; one seed for each mark."""
+    return np.stack([np.random.default_rng(seed).normal(0, np.sqrt(0.5), (4, 2)) for seed in seeds])
+
+
+def move_ends(ends: np.ndarray, share: float, seeds: Iterable[Sequence[int]]) -> np.ndarray:
+    """Move (N, 4, 2) end points by ``share`` of the long diameter's length, in the root mean square (`mark_noise`)."""
+    long = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)[:, None, None]
+    return (ends + share * long * mark_noise(seeds)).astype(ends.dtype)
+
+
+def noisy_ends(dataset: LesionDataset, percent: float, seed: int) -> np.ndarray:
+    """The (N, 4, 2) end points of all lesions, moved by ``percent`` of the long diameter."""
+    ends = dataset.array("ends")
+    return move_ends(ends, percent / 100, ([seed, row] for row in range(len(ends))))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How the lesions of an epoch are varied.
+
+    What a lesion gets follows from the seed, the epoch and its place in it alone: neither the batches, the number of
+    processes nor an interruption change it, and a lesion that comes twice is varied twice.
+    """
+
+    seed: int
+    epoch: int
+    flips: bool  # mirror and transpose the patches at random
+    jitter: float  # by which end points are moved, as `move_ends` takes it
+
+    def __call__(
+        self, places: np.ndarray, images: Tensor, masks: Tensor, ends: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Vary (B, 120, 120, 3) images, (B, 120, 120) masks and (B, 4, 2) end points alike, on their device.
+
+        ``places`` are the lesions' places in the epoch.
+        """
+        if ends is not None and self.jitter:
+            noise = torch.from_numpy(mark_noise([self.seed, self.epoch, place, 1] for place in places.tolist())).float()
+            long = torch.linalg.vector_norm(ends[:, 1] - ends[:, 0], dim=1)[:, None, None]
+            ends = ends + self.jitter * long * noise.to(ends.device, non_blocking=True)
+        if not self.flips:
+            return images, masks, ends
+        generators = (np.random.default_rng([self.seed, self.epoch, place]) for place in places.tolist())
+        draws = np.stack([generator.integers(2, size=3) for generator in generators]).astype(bool)
+        left_right, up_down, transpose = torch.from_numpy(draws.T.copy()).to(images.device, non_blocking=True)
+        for where, change in ((left_right, _flip_x), (up_down, _flip_y), (transpose, _transpose)):
+            images, masks = (_change_some(where, change, patches) for patches in (images, masks))
+        if ends is not None:
+            ends = torch.where(torch.stack([left_right, up_down], 1)[:, None], PATCH - 1 - ends, ends)
+            ends = torch.where(transpose[:, None, None], ends.flip(-1), ends)
+        return images, masks, ends
+
+
+def _flip_x(patches: Tensor) -> Tensor:
+    return patches.flip(2)
+
+
+def _flip_y(patches: Tensor) -> Tensor:
+    return patches.flip(1)
+
+
+def _transpose(patches: Tensor) -> Tensor:
+    return patches.transpose(1, 2)
+
+
+def _change_some(where: Tensor, change: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
+    return torch.where(where.reshape(-1, *[1] * (patches.dim() - 1)), change(patches), patches)

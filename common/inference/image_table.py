@@ -1,0 +1,93 @@
+"""Tables with a row an image, which shows one lesion: RECIST end points, and whatever else is known by image."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.data.images import Photo
+from common.inference.prompts import ENDS
+from common.utils.arguments import number_list
+from common.utils.errors import UserError, join_names
+from common.utils.files import read_csv
+
+Table = dict[str, dict[str, str]]  # rows by the images' file names
+HELP = f"""\
+The lesions CSV has the columns image,{",".join(ENDS)} and a row for each image, whose name may lack
+folder and suffix: px of the RECIST end points, both of the long and both of the short diameter, counted from 0; x is
+the column, y the row of the image as viewers show it. Rows of other images are passed over.
+"""
+
+
+def read_table(
+    path: Path, images: Sequence[Path], columns: Sequence[str], *, complete: bool, others: bool = False
+) -> Table:
+    """Read a CSV file with a row an image.
+
+    The column ``image`` names each image with or without folder and suffix, in upper or lower case.
+
+    Raises:
+        UserError: one of the ``columns`` is missing; a row names no image (unless ``others`` may be there), or several;
+            an image has two rows, or none though all must (``complete``).
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        by_name[_plain(image.name)].append(image.name)
+        by_stem[_plain(image.stem)].append(image.name)
+    table: Table = {}
+    for line, cells in enumerate(read_csv(path), 2):
+        row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
+        if missing := [column for column in columns if column not in row]:
+            raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
+        cell = _plain(row["image"].replace("\\", "/").rpartition("/")[2])
+        matches = by_name.get(cell) or by_stem.get(cell, [])
+        if others and not matches:
+            continue
+        if len(matches) != 1:
+            why = f"may be {' or '.join(matches)}" if matches else "is none of the images"
+            raise UserError(f"{path} line {line}: {row['image']!r} {why}; write a file's name in full")
+        if matches[0] in table:
+            raise UserError(f"{path} line {line} names {matches[0]} again; an image shows one lesion")
+        table[matches[0]] = {**row, "line": str(line)}
+    if (complete or not table) and (without := [image.name for image in images if image.name not in table]):
+        raise UserError(f"{path} has no row for {join_names(without)}; add rows, or move the images away")
+    return table
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+def read_ends(
+    path: Path, images: Sequence[Path], *, complete: bool = True, others: bool = False
+) -> dict[str, np.ndarray]:
+    """Read RECIST end points from a table with the columns ``image`` and `prompts.ENDS`.
+
+    Returns:
+        By image, (4, 2) points (x, y) in px of the image: both ends of the long diameter, then of the short one, as
+        `recist.ellipse_from_diameters` takes them.
+
+    Raises:
+        UserError: as `read_table`, or a number is missing.
+    """
+    ends: dict[str, np.ndarray] = {}
+    for name, row in read_table(path, images, ("image", *ENDS), complete=complete, others=others).items():
+        points = number_list(",".join(row[column] for column in ENDS), len(ENDS))
+        if points is None:
+            raise UserError(f"{path} line {row['line']} must have a number in each of {', '.join(ENDS)}")
+        ends[name] = np.array(points).reshape(4, 2)
+    return ends
+
+
+def check_ends(path: Path, ends: np.ndarray, photo: Photo) -> list[str]:
+    """Check that an image's (4, 2) end points are px of it, else raise UserError; returns sentences for the user."""
+    rows, columns = photo.pixels.shape[:2]
+    if ends.min() >= 0 and ends.max() <= 1:
+        raise UserError(f"end points of {path.name} lie between 0 and 1; multiply them by its width and height in px")
+    if ends.min() < -1 or (ends > (columns, rows)).any():  # px borders or centres, counted from 0 or from 1
+        raise UserError(f"end points of {path.name} lie outside the image of {columns} columns and {rows} rows")
+    turned = "its EXIF orientation turns it; its end points are taken as on the picture that viewers show"
+    return [turned] if photo.orientation != 1 else []

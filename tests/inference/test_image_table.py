@@ -1,0 +1,62 @@
+"""Tables with a row an image: which rows are taken, and which end points can't be px of an image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data.images import Photo
+from common.inference.image_table import check_ends, read_ends
+from common.utils.errors import UserError
+
+HEADER = "image,x1,y1,x2,y2,x3,y3,x4,y4\n"
+IMAGES = [Path("new/a b.png"), Path("new/c.jpg")]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "my marks.csv"
+    path.write_text(HEADER + "C,9,8,7,6,5,4,3,2\nold/z.png,1,1,1,1,1,1,1,1\na b.png,1,2,3,4,5,6,7,8.5\n")
+    return path
+
+
+def test_rows_of_other_images_may_be_there_if_that_is_said(table):
+    ends = read_ends(table, IMAGES, others=True)
+    assert list(ends) == ["c.jpg", "a b.png"]
+    assert ends["a b.png"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8.5]]
+    with pytest.raises(UserError, match=r"my marks\.csv line 3: 'old/z\.png' is none of the images"):
+        read_ends(table, IMAGES)
+
+
+def test_each_image_needs_a_row_unless_that_is_said(table):
+    images = [*IMAGES, Path("new/d.png")]
+    with pytest.raises(UserError, match=r"my marks\.csv has no row for d\.png; add rows, or move the images away"):
+        read_ends(table, images, others=True)
+    assert len(read_ends(table, images, complete=False, others=True)) == 2
+    with pytest.raises(UserError, match=r"has no row for e\.png"):  # a table of none of them is no table of theirs
+        read_ends(table, [Path("e.png")], complete=False, others=True)
+
+
+def test_images_of_two_folders_with_one_name_are_never_confused(table):
+    with pytest.raises(UserError, match=r"line 4: 'a b\.png' may be a b\.png or a b\.png"):
+        read_ends(table, [*IMAGES, Path("newer/a b.png")], others=True)
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((0.2, 0.3, 0.6, 0.3, 0.4, 0.2, 0.4, 1), r"a\.png lie between 0 and 1; multiply them by its width and height"),
+        ((2, 3, 61.5, 3, 4, 2, 4, 9), r"a\.png lie outside the image of 60 columns and 40 rows"),
+        ((2, 3, 9, 3, 4, 2, 4, 41), "lie outside the image"),
+        ((2, 3, 9, 3, 4, -1.5, 4, 9), "lie outside the image"),
+    ],
+)
+def test_end_points_that_are_not_px_of_the_image(ends, sentence):
+    photo = Photo(np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(UserError, match=sentence):
+        check_ends(Path("a.png"), np.array(ends, float).reshape(4, 2), photo)
+    borders = np.array([(0, 0), (60, 40), (0, 40), (60, 0)], float)
+    assert check_ends(Path("a.png"), borders, photo) == []
+    assert check_ends(Path("a.png"), borders, photo._replace(orientation=3)) == [
+        "its EXIF orientation turns it; its end points are taken as on the picture that viewers show"
+    ]
