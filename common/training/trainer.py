@@ -38,14 +38,15 @@ class TrainState:
 
         Args:
             validation: losses and Dice, as `Trainer.validate` returns them.
-            recipe: tells which of them is watched. NaN is never an improvement.
+            recipe: tells which of them is watched. An epoch with a loss that is no number is never an improvement.
             lesions: number of training lesions.
 
         Returns:
             The row of the history.
         """
         value, sign = validation[recipe.watch], 1 if recipe.watch == "dice" else -1
-        improved = not math.isnan(value) and (self.best is None or sign * value > sign * self.best)
+        finite = all(map(math.isfinite, validation.values()))  # Dice is 0, not NaN, where logits are NaN
+        improved = finite and (self.best is None or sign * value > sign * self.best)
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": total / self.steps for name, total in self.sums.items()}
         row |= {f"val_{name}": mean for name, mean in validation.items()}

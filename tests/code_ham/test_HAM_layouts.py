@@ -86,7 +86,7 @@ def prepare(data: Path, *flags: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def documented(shared, tmp_path_factory):
     content = prepare(build(shared, tmp_path_factory.mktemp("documented"), Layout()))
-    assert len(content) == 6
+    assert len(content) == 8
     assert content["lesions.csv"].count(b",HAM_000") == 6  # the metadata were read
     return content
 

@@ -60,6 +60,11 @@ def assert_same(folder, arrays) -> None:
         np.testing.assert_array_equal(array, arrays[name])
 
 
+def remarks(capsys) -> list[str]:
+    """The lines on stderr about the files; that one volume can't fill three splits is no remark on them."""
+    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: no ")]
+
+
 # --- orientation -------------------------------------------------------------------------------------------------
 
 
@@ -92,7 +97,7 @@ def test_a_slice_first_volume_may_have_any_segmentation(tmp_path, arrays):
 def test_an_ordinary_volume_is_used_as_stored(tmp_path, capsys, codes):
     pair = [reorient(image, codes) for image in images()]
     prepare(tmp_path / codes, *pair)
-    assert capsys.readouterr().err == ""
+    assert remarks(capsys) == []
     same_voxels = [nib.Nifti1Image(np.asarray(image.dataobj), AFFINE) for image in pair]
     prepare(tmp_path / "LAS", *same_voxels)
     for name, array in read_arrays(tmp_path / codes).items():
@@ -123,9 +128,9 @@ def test_another_origin_or_spacing_is_a_warning(tmp_path, arrays, capsys, affine
     volume, segmentation = images()
     prepare(tmp_path, volume, nib.Nifti1Image(np.asarray(segmentation.dataobj), affine))
     assert_same(tmp_path, arrays)
-    assert capsys.readouterr().err == (
-        "volume-1: segmentation and volume differ in origin or spacing; their voxels are taken to match\n"
-    )
+    assert remarks(capsys) == [
+        "volume-1: segmentation and volume differ in origin or spacing; their voxels are taken to match"
+    ]
 
 
 @pytest.mark.parametrize("shape", [(10, 64, 64), (64, 10, 64)])
@@ -142,7 +147,7 @@ def test_one_line_for_all_volumes_of_a_kind(tmp_path, capsys):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.eye(4)), tmp_path / f"{name}-{number}.nii")
     prepare(tmp_path, volume, reorient(segmentation, "LPS"))
-    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+    assert [line.partition(":")[0] for line in remarks(capsys)] == [
         "volume-1",
         "volume-2, volume-3, volume-4 and 1 more",
     ]

@@ -243,6 +243,12 @@ def test_a_value_that_is_not_a_number_is_no_improvement():
     assert (improvements, state.epochs_without_improvement, state.best) == ([0, 1, 0], 1, 3.0)
 
 
+def test_an_epoch_without_a_loss_is_no_improvement_of_the_dice():
+    state = TrainState(steps=1, sums={"mask": 1.0}, seconds=1.0)
+    row = state.finish_epoch({"mask": math.nan, "dice": 0.0}, replace(RECIPE, watch="dice"), lesions=2)
+    assert (row["best"], state.best) == (0, None)
+
+
 def test_a_finished_epoch_is_a_row_of_the_history_and_the_next_one_begins():
     earlier = {"epoch": 1, "best": 1}
     state = TrainState(epoch=2, batches=3, steps=4, sums={"mask": 2.0, "total": 200.0}, seconds=1.606, best=0.7)
