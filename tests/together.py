@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import HAM_A1_train
 import HAM_A1class_train
 import HAM_A1recist_train
 import HAM_Acoseg_train
@@ -24,8 +23,7 @@ from common.training.train import build_trainer
 from common.training.trainer import step_groups
 
 RECIPES = {
-    script.RECIPE.method.name: script.RECIPE
-    for script in (HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train)
+    script.RECIPE.method.name: script.RECIPE for script in (HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train)
 }
 # Adam's first step moves a weight by lr whatever its gradient, so that rounding decides about those of no gradient:
 # at the published rates even one process run twice with other threads differs by 1e-3 in the second loss.

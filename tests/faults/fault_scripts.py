@@ -32,12 +32,13 @@ NEEDS_OF_TOOLS = {
     "common experiment": ("code_ham/HAM_A1_eval",),
 }
 PLACES = {
+    "common html": {"data/prepared": "far/from/the/results/prepared"},  # so that no pictures are drawn, which take time
     "common experiment": {
         "a.pt": "out/checkpoints/A1_ellipse_seed0.pt",
         "a.history.csv": "out/checkpoints/A1_ellipse_seed0.history.csv",
         "results/HAM_A1_eval.json": "out/results/A1_ellipse_seed0.json",
         "results/HAM_A1_eval.csv": "out/results/A1_ellipse_seed0.csv",
-    }
+    },
 }
 """Where a script looks for what others have made, if not where they put it: an experiment finds its work done."""
 DRAW = {"code_ham": draw_ham, "code_lits": draw_lits, "code_deeplesion": draw_deeplesion}

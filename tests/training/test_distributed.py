@@ -183,7 +183,7 @@ def check_failure(err: str, sentence: str) -> None:
     assert f"traceback : {sentence}\n" in err.rpartition("Root Cause")[2]
 
 
-@pytest.mark.parametrize(("method", "size", "most"), [("A1", 9, 8), ("Acoseg", 5, 4)])
+@pytest.mark.parametrize(("method", "size", "most"), [("A1class", 9, 8), ("Acoseg", 5, 4)])
 def test_more_processes_than_lesions_in_a_batch(method, size, most, phantom_ham, monkeypatch):
     monkeypatch.setattr(module, "process_group", lambda device: nullcontext(World(0, size)))
     sentence = rf"--batch-size 8 can't be divided among {size} processes.*start at most {most},"

@@ -14,7 +14,6 @@ import torch
 
 import fault_processes
 import HAM_A1class_train
-import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
 from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
@@ -40,14 +39,17 @@ def _same(first: Path, second: Path) -> bool:
     return one.settings == two.settings and all(torch.equal(one.state[key], two.state[key]) for key in two.state)
 
 
+A1_R = "--prompt recist --target quarters --flips --jitter 5 --falling"
+
+
 @pytest.mark.parametrize(
     ("recipe", "flags", "steps"),
     [
-        (HAM_A1class_train.RECIPE, [], 6),  # three batches in each of two epochs
-        (HAM_Acoseg_train.RECIPE, [], 6),
-        (HAM_A1recist_train.RECIPE, ["--outlines", "2", "--average", "0.5"], 8),  # 22 and 7 of 2 outlines: 4 batches
+        (HAM_Acoseg_train.RECIPE, [], 6),  # three batches in each of two epochs
+        # The cluster head, and all that A1+R brings; 22 lesions and 7 times one of 2 outlines are four batches.
+        (HAM_A1class_train.RECIPE, f"{A1_R} --outlines 2 --average 0.5".split(), 8),
     ],
-    ids=["A1+L", "ACoseg", "A1+R"],
+    ids=["ACoseg", "A1+L with A1+R's flags"],
 )
 def test_stopped_after_every_step_and_resumed(recipe, flags, steps, phantom_ham, tmp_path, monkeypatch):
     """Optimizer, accumulated gradients, shuffling, dropout and early stopping are all part of the state.
@@ -92,20 +94,20 @@ def _start(checkpoint: Path, data: Path) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_killed_at_ten_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch):
+def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def begin(name: str) -> fault_processes.Running:
         flags = ["--data", str(phantom_ham), "--checkpoint", f"{name}.pt", *FLAGS, "--resume"]
-        # A step an epoch, quickly saved, and more epochs than ten kills let be done.
-        flags += "--encoder mobilenet_v2 --limit 8 --epochs 24 --patience 24".split()
+        # A step an epoch, quickly saved, and more epochs than the kills let be done.
+        flags += "--encoder mobilenet_v2 --limit 8 --epochs 16 --patience 16".split()
         return fault_processes.start("code_ham/HAM_A1class_train", flags, tmp_path / f"{name}.log")
 
     running = begin("uninterrupted")
     assert running.wait() == 0, running.told
-    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 24
+    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 16
     rng, seen = random.Random(4), set()
-    for _ in range(10):
+    for _ in range(6):
         running = begin("killed")
         epochs, until = rng.randrange(3), time.monotonic() + 60
         while running.told.count("epoch ") < epochs and time.monotonic() < until:
@@ -114,7 +116,7 @@ def test_killed_at_ten_random_moments_and_resumed(phantom_ham, tmp_path, monkeyp
         running.process.kill()
         assert running.wait() == -signal.SIGKILL, running.told
         seen.add(len(read_csv(tmp_path / "killed.history.csv")) if (tmp_path / "killed.history.csv").exists() else 0)
-    assert len(seen) > 3  # the kills came at different places
+    assert len(seen) > 2  # the kills came at different places
     running = begin("killed")
     assert running.wait() == 0, running.told
     assert _same(tmp_path / "killed.pt", tmp_path / "uninterrupted.pt")
