@@ -5,7 +5,7 @@ python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --
 
 The mark is a fourth input channel; the mask trained on is that of the marks' quarter-ellipses. Lesions are mirrored and
 transposed, marks moved by 5 % of the long diameter, weights averaged, and the learning rate falls to 0.
-DeepLesion has no outlines, and so no --outlines. Measured: see README.md.
+DeepLesion has no outlines, and so no --outlines. Not yet trained to the end; code_ham/README.md says what trials gave.
 Cost: up to 12 epochs of the training split of 32,727 lesions, each as one of A1.
 Prints loss, validation loss and Dice, and images/s of every epoch; the epoch of the lowest validation loss is kept.
 """

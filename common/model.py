@@ -133,7 +133,7 @@ class CanvasTransform(nn.Module):
 
     The prompt is a channel made from the four end points of the lesion's RECIST diameters alone. It falls from 2 where
     they cross to 1 at the quarter-ellipses through their ends (`recist.quarter_radius`), outside from 0 to -1 at twice
-    that distance. Ramp and step together were learnt faster than either alone (measured: code_ham/README.md).
+    that distance. Ramp and step together were learnt faster than either alone (trials: code_ham/README.md).
     """
 
     rows: Tensor

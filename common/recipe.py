@@ -61,7 +61,7 @@ A1RECIST = Method(
     "A1+R",
     flags={"prompt": "recist", "target": "quarters", "flips": True, "jitter": 5.0, "average": 0.99, "falling": True},
 )
-"""Not of the paper: A1 that sees the mark of the lesion it segments (measured: code_ham/README.md)."""
+"""Not of the paper: A1 that sees the mark of the lesion it segments (trials: code_ham/README.md)."""
 METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG, A1RECIST)}
 PLAIN: dict[str, Any] = {
     "prompt": "none", "outlines": None, "flips": False, "jitter": 0.0, "average": 0.0, "falling": False
