@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(make_lesions, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
         dropped=dropped + noisy + without_slice,
-        most_lesions=len(tasks),
+        expected=[{"split": task.mark.split} for task in tasks],
         force=args.force,
         refresh=args.refresh,
         skip_bad=args.skip_bad,

@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(make_lesion_or_unreadable, corrected=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
-        most_lesions=len(pairs),
+        expected=[{"lesion_id": pair.lesion_id} for pair in pairs],
         force=args.force,
         refresh=args.refresh,
         skip_bad=args.skip_bad,

@@ -152,8 +152,8 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: boo
     outcomes: dict[str, Outcome] = {}
     for index in slices:
         hounsfield = volume.read(index)
-        labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))  # 8-connected, by first pixels
-        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        labels, boxes = find_tumours(segmentation.read_tumour(index))
+        for number, (rows, columns) in enumerate(boxes, 1):
             name = f"{pair.name}_{index}_{number}"
             patch = patch_box((rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
             pixels = grey(hounsfield[patch], window)
@@ -166,6 +166,21 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: boo
     check_patches(pair.volume, (lesion.image for lesion in outcomes.values() if isinstance(lesion, Lesion)))
     volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
+
+
+def find_tumours(labels: np.ndarray) -> tuple[np.ndarray, list[tuple[slice, slice]]]:
+    """Number a slice's tumours, (H, W) booleans, 8-connected, by their first pixels; and the box of each."""
+    components, _ = ndimage.label(labels, np.ones((3, 3)))
+    return components, ndimage.find_objects(components)
+
+
+def count_tumours(pair: Pair) -> int:
+    """How many tumours the slices of a segmentation hold; many, where it is unreadable, as is told of all together."""
+    try:
+        segmentation = Scan(pair.segmentation)
+        return sum(len(find_tumours(segmentation.read_tumour(index))[1]) for index in range(segmentation.shape[2]))
+    except (UserError, OSError):
+        return sys.maxsize
 
 
 def make_lesions_or_unreadable(pair: Pair, **settings: Any) -> list[Outcome]:
@@ -206,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(make_lesions_or_unreadable, window=args.window, grabcut=args.grabcut),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
+        expected=({"group": pair.name} for pair in pairs for _ in range(count_tumours(pair))),
         force=args.force,
         refresh=args.refresh,
         skip_bad=args.skip_bad,

@@ -69,7 +69,7 @@ def check_pairs(pairs: Iterable[Pair]) -> None:
     """
     volumes: dict[str, list[str]] = {}
     for pair in pairs:
-        with suppress(UserError):
+        with suppress(UserError, OSError):
             volume = Scan(pair.volume)
             for remark in volume.remarks + Scan(pair.segmentation, volume).remarks:
                 volumes.setdefault(remark, []).append(pair.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Self
 
@@ -47,7 +48,8 @@ class ArrayWriter:
         )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for name, file in self._files.items():
-            if kind is None:
-                self._write_header(name)
-            file.close()
+        with ExitStack() as files:  # closes each of them, whatever another one's last bytes run into
+            for name, file in self._files.items():
+                files.enter_context(file)
+                if kind is None:
+                    self._write_header(name)

@@ -7,8 +7,9 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,12 +30,14 @@ from common.data.dataset import (
 from common.patches import PATCH
 from common.recipe import DatasetInfo, Protocol
 from common.recist import check_clusters, shape_clusters
-from common.utils.errors import UserError, join_names
+from common.utils.errors import UserError, explain, join_names
 from common.utils.files import atomic_path, check_writable, write_csv, write_json
 from common.utils.parallel import Job, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import fingerprint, package_versions
 from common.weak_masks import QUARTERS_SCALE, quarters_mask
+
+_PLENTY = 10  # lesions for each cluster
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def preprocess(
     assign_splits: Callable[[list[dict[str, Any]]], list[str]],
     *,
     dropped: Iterable[Dropped] = (),
-    most_lesions: int | None = None,
+    expected: Iterable[Mapping[str, Any]] = (),
     force: bool = False,
     refresh: bool = False,
     skip_bad: bool = False,
@@ -104,7 +107,8 @@ def preprocess(
         assign_splits: given the rows of `lesions.csv`, names each row's split; may add to each row an "order", the
             lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
-        most_lesions: how many there will be at most, if that is known.
+        expected: what ``assign_splits`` needs of the rows to come, as far as it is known before the work; only as many
+            are taken as it needs to see that there are enough lesions for the clusters.
         force: make the folder anew even if it is there.
         refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
         skip_bad: go on without lesions whose files are unreadable.
@@ -121,8 +125,7 @@ def preprocess(
         _check_replaceable(folder)
         if not force and _is_current(config, folder, refresh):
             return
-        if most_lesions is not None:
-            check_clusters(config.clusters, most_lesions)
+        _check_enough(config, expected, assign_splits)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
@@ -149,11 +152,30 @@ def preprocess(
 
 
 def or_unreadable(name: str, make: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """What ``make`` returns, or, where it raises a UserError, that the lesions called ``name`` are unreadable."""
+    """What ``make`` returns, or, where it can't use a file, that the lesions called ``name`` are unreadable."""
     try:
         return make()
-    except UserError as error:
-        return [Unreadable(name, str(error))]
+    except (UserError, OSError) as error:
+        return [Unreadable(name, explain(error) or str(error))]
+
+
+def _check_enough(
+    config: PreprocessConfig,
+    expected: Iterable[Mapping[str, Any]],
+    assign_splits: Callable[[list[dict[str, Any]]], list[str]],
+) -> None:
+    """Before the work, raise a UserError where the lesions to come are too few for the clusters.
+
+    Of many lesions, enough are taken to be training lesions: that is seen once they have been made.
+    """
+    rows = [dict(row) for row in islice(expected, _PLENTY * config.clusters)]
+    if not rows or len(rows) == _PLENTY * config.clusters:
+        return
+    lesions = len(rows)
+    if config.protocol == "corrected":
+        with redirect_stdout(None):  # which split it is will be said of the lesions that are made
+            lesions = assign_splits(rows).count("train")
+    check_clusters(config.clusters, lesions)
 
 
 def _stop_at_unreadable(dropped: Iterable[Dropped], skip_bad: bool) -> None:

@@ -164,7 +164,8 @@ def own_data_main(
 
             work = partial(_make_or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
             how = {name: getattr(args, name) for name in ("force", "refresh", "skip_bad", "workers")}
-            preprocess(config, args.prepared, images, work, split_patients, most_lesions=len(images), **how)
+            expected = [{"lesion": path.name, "group": path.name} for path in images]
+            preprocess(config, args.prepared, images, work, split_patients, expected=expected, **how)
         case ["train", method, *flags] if method in own:
             train_main(own[method], description, [*FLAGS, *flags])
         case ["eval", method, *flags] if method in own:

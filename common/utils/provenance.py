@@ -23,7 +23,10 @@ def fingerprint(files: Iterable[Path], root: Path) -> str:
     """Digest of the names, sizes and times of ``files``: changes when an input is added, removed or rewritten."""
     digest = hashlib.sha256()
     for path in sorted(files):
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError:  # such as a link to itself; whoever reads it will tell
+            status = path.lstat()
         name = os.fsencode(path.relative_to(root))
         digest.update(b"%b\0%d\0%d\n" % (name, status.st_size, status.st_mtime_ns))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Making the arrays on disk: whole or absent, the same for any number of processes."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -118,18 +119,25 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def make_or_unreadable(job: int) -> list:
-    """Jobs 4 and 5 have unreadable files, the same file for both; so has 7, another."""
-    return module.or_unreadable(f"n{job}", lambda: make_lesions(job, fails_at=job if job in (4, 5, 7) else None))
+    """Jobs 4 and 5 have unreadable files, the same file for both; so has 7, another; and 8, a link to itself."""
+
+    def make() -> list:
+        if job == 8:
+            raise OSError(errno.ELOOP, "Too many levels of symbolic links", "8.png")
+        return make_lesions(job, fails_at=job if job in (4, 5, 7) else None)
+
+    return module.or_unreadable(f"n{job}", make)
 
 
 def test_unreadable_files_are_listed_together(tmp_path, capsys):
     arguments = (make_config(), tmp_path / "p", range(12), make_or_unreadable, split_in_thirds)
-    with pytest.raises(UserError, match="3 files can't be used, as listed above; mend them, or pass --skip-bad"):
+    with pytest.raises(UserError, match="4 files can't be used, as listed above; mend them, or pass --skip-bad"):
         preprocess(*arguments, workers=1)
-    assert capsys.readouterr().err.splitlines() == ["4 is bad", "5 is bad", "7 is bad"]
+    looped = "Too many levels of symbolic links: 8.png"
+    assert capsys.readouterr().err.splitlines() == ["4 is bad", "5 is bad", "7 is bad", looped]
     assert not (tmp_path / "p").exists()
     preprocess(*arguments, skip_bad=True, workers=1)
-    assert "dropped 4 (a multiple of 3), 3 (unreadable)" in capsys.readouterr().out
+    assert "dropped 4 (a multiple of 3), 4 (unreadable)" in capsys.readouterr().out
     assert "n7,7 is bad\n" in (tmp_path / "p" / "dropped.csv").read_text()
     with pytest.raises(UserError, match=r"^4 is bad \(or pass --skip-bad to go on without it\)$"):
         preprocess(make_config(), tmp_path / "q", range(5), make_or_unreadable, split_in_thirds, workers=1)
@@ -143,10 +151,24 @@ def test_nothing_usable_and_too_few_for_the_clusters(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def test_too_few_for_the_clusters_is_told_before_the_work(tmp_path):
-    arguments = (make_config(clusters=20), tmp_path / "p", range(12), None, split_in_thirds)  # nothing makes lesions
-    with pytest.raises(UserError, match=r"^20 shape clusters can't be fitted on 12 lesions; pass --clusters 1, say"):
-        preprocess(*arguments, most_lesions=12, workers=1)
+@pytest.mark.parametrize(("protocol", "lesions"), [("released", 12), ("corrected", 4)])
+def test_too_few_for_the_clusters_is_told_before_the_work(tmp_path, capsys, protocol, lesions):
+    def split(rows: list) -> list[str]:
+        print("split: in thirds")
+        return split_in_thirds(rows)
+
+    arguments = (make_config(clusters=20, protocol=protocol), tmp_path / "p", range(12), None, split)  # makes nothing
+    with pytest.raises(UserError, match=f"^20 shape clusters can't be fitted on {lesions} lesions; pass --clusters 1"):
+        preprocess(*arguments, expected=[{"group": number} for number in range(12)], workers=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_more_lesions_are_counted_than_shows_that_they_suffice(tmp_path):
+    def expected():
+        yield from ({"group": number} for number in range(20))
+        raise AssertionError("counted on")
+
+    preprocess(make_config(), tmp_path / "p", range(12), make_lesions, split_in_thirds, expected=expected(), workers=1)
 
 
 def test_splits_without_lesions_are_told(tmp_path, capsys):
