@@ -87,6 +87,18 @@ def uneven_batch(world: World, dtype: torch.dtype) -> list[torch.Tensor]:
     return [out[-3:].detach(), images.grad[-3:], weights, layer.running_mean, layer.running_var]
 
 
+def spared_gradients(world: World) -> list[float]:
+    """The first weight's gradient in three steps of a network whose second layer takes no part."""
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ModuleList([torch.nn.Linear(1, 1)]))
+    network.forward = lambda value: network[0](value)
+    parallel, gradients = world.distribute(network, CPU), []
+    for _ in range(3):
+        network.zero_grad()
+        parallel(torch.full((1, 1), float(world.rank))).sum().backward()
+        gradients.append(network[0].weight.grad.item())
+    return gradients
+
+
 if __name__ == "__main__":
     data, out = map(Path, sys.argv[1:])
     with process_group(CPU) as world:
@@ -95,6 +107,7 @@ if __name__ == "__main__":
             for name, recipe in RECIPES.items()
             for dtype in RATES
         }
+        losses["spared"] = spared_gradients(world)
         normalised = {dtype: uneven_batch(world, dtype) for dtype in TOLERANCES}
         if world.is_main:
             out.write_text(json.dumps(losses))

@@ -67,7 +67,9 @@ class World:
             if type(module) is nn.BatchNorm2d:
                 # Replaced in place, because ACoseg's network holds the same modules under two names.
                 module.__class__ = SyncBatchNorm
-        parallel = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        device_ids = [device] if device.type == "cuda" else None
+        # Some encoders have weights that take no part (EfficientNet's last convolution), the same in every step.
+        parallel = DistributedDataParallel(network, device_ids=device_ids, static_graph=True)
         parallel.broadcast_buffers = False  # the argument is deprecated in 2.14, and has no other name in 2.11
         return parallel
 

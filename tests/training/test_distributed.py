@@ -70,6 +70,10 @@ def test_a_batch_is_normalised_as_one_however_it_is_divided(dtype, two):
         torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
 
 
+def test_a_layer_that_takes_no_part_stops_nothing(two):
+    assert read_json(two)["spared"] == [0.5] * 3  # the mean of 0 and 1
+
+
 @pytest.fixture(scope="module")
 def trained(phantom_ham, tmp_path_factory) -> Path:
     """The folder of a checkpoint that two processes trained and scored."""
