@@ -50,10 +50,11 @@ def _fetch(url: str, temporary: Path, path: Path) -> None:
     try:
         with temporary.open("wb") as file:
             gdown.download(url, file, use_cookies=False, log_messages={"output": f"To: {path}\n"}, timeout=_TIMEOUT)
-    except (gdown.DownloadError, RequestException) as error:
+    except (gdown.DownloadError, RequestException, KeyError) as error:
         # An error of gdown may be wrapped about what Google's page says, of which the first sentence is enough.
         page = str(error.__context__ or error).partition(". ")[0]
         reason = f"connection failed: {type(error).__name__}" if isinstance(error, RequestException) else page
+        reason = "the answer is not Google's" if isinstance(error, KeyError) else reason  # it lacks a header
         raise UserError(
             f"{url} can't be downloaded ({reason}); open it in a browser and save the file as {path}"
         ) from error

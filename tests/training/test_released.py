@@ -52,6 +52,7 @@ class Drive(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.page, self.status, self.missing = WARNING, 200, 0  # the page before a file, its status; bytes left out
+        self.kind = "text/html; charset=utf-8"  # of the page
         self.requests: list[str] = []
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -71,7 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             content = self.server.page.format(**query).encode()
             self.send_response(self.server.status)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+            if self.server.kind:
+                self.send_header("Content-Type", self.server.kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[: len(content) - self.server.missing])
@@ -174,6 +176,10 @@ def broken_off(drive: Drive) -> None:
     drive.missing = 9
 
 
+def headless(drive: Drive) -> None:
+    drive.kind = ""
+
+
 def unreachable(drive: Drive) -> None:
     drive.server_port = 9
 
@@ -184,6 +190,7 @@ def unreachable(drive: Drive) -> None:
         (too_many, r"\(Too many users have viewed or downloaded this file\)"),
         (not_found, r"\(Cannot retrieve the public link of the file\)"),
         (broken_off, r"\(connection failed: ChunkedEncodingError\)"),
+        (headless, r"\(the answer is not Google's\)"),
         (unreachable, r"\(connection failed: ConnectionError\)"),
     ],
 )
