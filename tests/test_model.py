@@ -1,5 +1,6 @@
 """Networks: the published outputs and tensor names, ACoseg's attention, and the way from patches to logits."""
 
+import copy
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.losses import lesion_losses
 from common.model import (
+    AtrousConv2d,
     CanvasTransform,
     CosegNet,
     PatchNet,
@@ -130,6 +132,8 @@ def test_floating_point_operations_are_those_of_the_convolutions(method):
         counts.append(2 * inputs * output.numel())
 
     for module in set(network.modules()):
+        if isinstance(module, AtrousConv2d):
+            continue  # a product on a map as small as this, which is not counted
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(count)
     assert count_flops(network, (128, 144)) == 3 * sum(counts)
@@ -253,3 +257,30 @@ def test_a_patch_net_is_the_network_of_the_transformed_patch_cropped(method):
     if method.cluster_head:
         assert logits["cluster"].shape == (2, 4)
         assert torch.equal(logits["cluster"], expected["cluster"])
+
+
+@pytest.mark.parametrize("size", [(24, 30), (8, 8), (40, 20)])
+@pytest.mark.parametrize("rate", [12, 24, 36])
+def test_taps_that_see_only_padding_are_left_out(rate, size):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(6, 6, 3, padding=rate, dilation=rate, groups=6, bias=False)
+    ours = copy.deepcopy(plain)
+    AtrousConv2d.replace(torch.nn.Sequential(ours))
+    features = torch.randn(2, 6, *size).to(memory_format=torch.channels_last)
+    results = []
+    for module in (plain, ours):
+        images = features.clone().requires_grad_()
+        out = module(images)
+        out.backward(features.cos())
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        results.append([out, images.grad, module.weight.grad])
+    for expected, result in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(features.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("method", [A1, ACOSEG])
+def test_the_pyramid_of_every_network_leaves_them_out(method):
+    modules = [*build_network(method, "resnet18", 1).modules()]
+    assert sum(isinstance(module, AtrousConv2d) for module in modules) == 3
