@@ -1,17 +1,22 @@
 """A trained network on its device, ready to predict: the one place where a network runs outside training."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.hooks import RemovableHandle
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.model import PatchNet
+from common.patches import SMALL_CANVAS
 from common.recipe import DatasetInfo, Protocol
 from common.training.checkpoint import TrainedModel, load_model
 from common.training.device import (
@@ -33,15 +38,57 @@ def read_preprocessing(model: TrainedModel, dataset: DatasetInfo) -> dict[str, A
     return {"channels": "rgb" if rgb else dataset.channels, **model.settings.get("preprocessing", {})}
 
 
+def fold_batch_norms(network: nn.Module, channels: int) -> nn.Module:
+    """Merge the batch normalisations of a network in eval mode into the convolutions before them.
+
+    Returns:
+        A copy whose logits differ by rounding alone; ``network`` itself where they would not, as where a convolution
+        computes its weights anew.
+    """
+    images = torch.rand(2, channels, *SMALL_CANVAS, generator=torch.Generator().manual_seed(0))
+    folded, pairs = copy.deepcopy(network), []
+    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by id, which stays an output's own while that is kept
+
+    def remember(convolution: nn.Conv2d, _: object, output: Tensor) -> None:
+        outputs[id(output)] = convolution, output
+
+    def match(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+        if id(inputs[0]) in outputs:
+            pairs.append((outputs[id(inputs[0])][0], norm))
+
+    hooks: list[RemovableHandle] = []
+    for module in folded.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(remember))
+        elif type(module) is nn.BatchNorm2d:  # others may do more than normalise
+            hooks.append(module.register_forward_pre_hook(match))
+    with torch.no_grad():
+        expected = folded(images)
+        for hook in hooks:
+            hook.remove()
+        names = {module: name for name, module in folded.named_modules()}
+        for convolution, norm in pairs:
+            for module, new in ((convolution, fuse_conv_bn_eval(convolution, norm)), (norm, nn.Identity())):
+                parent, _, name = names[module].rpartition(".")
+                setattr(folded.get_submodule(parent), name, new)
+        logits = folded(images)
+    close = all(torch.allclose(logits[name], value, 1e-4, 1e-5 * value.abs().max()) for name, value in expected.items())
+    return folded if close else network
+
+
 class Predictor:
     """A network on its device, from 120x120 patches to logits, masks or probabilities of the same pixels."""
 
     def __init__(self, model: TrainedModel, device: torch.device, precision: str) -> None:
         """``precision`` is "fp32", "bf16" or "auto"."""
-        self.model, self.device = model, device
+        self.device = device
         self.precision = pick_precision(precision, device)
         set_math_flags(device, self.precision)
-        self._network = PatchNet(model.network, model.canvas).to(device).to(memory_format=torch.channels_last).eval()
+        network = model.network.eval()
+        if device.type == "cpu" and self.precision == "fp32":  # in bf16 the merged weights would lose digits
+            network = fold_batch_norms(network, 3 + model.prompted)
+        self.model = replace(model, network=network)
+        self._network = PatchNet(network, model.canvas).to(device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
     def load(

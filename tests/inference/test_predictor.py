@@ -6,7 +6,7 @@ import torch
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.inference.predictor import BATCH_SIZE, Predictor
+from common.inference.predictor import BATCH_SIZE, Predictor, fold_batch_norms
 from common.model import CanvasTransform, build_network
 from common.recipe import A1, A1CLASS, ACOSEG, DatasetInfo
 from common.training.checkpoint import TrainedModel, save_checkpoint, save_tensors
@@ -168,3 +168,42 @@ def test_a_network_sees_the_prepared_marks_or_those_given(phantom_ham):
         assert (masks != expected).mean() < 0.001  # rounding
     probabilities = predictor.probabilities(list(dataset.array("images")[rows]), list(ends[rows]))
     assert ((probabilities > 0.5) != predictor.mask_rows(dataset, rows)).mean() < 0.001
+
+
+def normalising_network(method, encoder, prompt=False):
+    """A network in eval mode whose batch normalisations have something to do."""
+    torch.manual_seed(0)
+    network = build_network(method, encoder, 4, prompt=prompt).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+    return network
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-b0", "timm-skresnet18", "tu-convnext_atto"])
+@pytest.mark.parametrize(("method", "prompt"), [(A1CLASS, False), (ACOSEG, False), (A1, True)])
+def test_merging_batch_norms_changes_rounding_alone(method, encoder, prompt):
+    network = normalising_network(method, encoder, prompt)
+    folded = fold_batch_norms(network, 3 + prompt)
+    left = sum(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert left == 0 if encoder == "resnet18" else folded is not network
+    images = torch.randn(2, 3 + prompt, 128, 144)
+    with torch.no_grad():
+        for name, value in network(images).items():
+            torch.testing.assert_close(folded(images)[name], value, rtol=1e-5, atol=1e-5 * value.abs().max())
+
+
+def test_a_network_that_computes_its_weights_anew_stays_as_it_is():
+    class Scaled(torch.nn.Conv2d):
+        def forward(self, images):
+            return super().forward(images) / self.weight.norm()
+
+    class Network(torch.nn.Sequential):
+        def forward(self, images):
+            return {"mask": super().forward(images)}
+
+    network = Network(Scaled(3, 4, 1), torch.nn.BatchNorm2d(4, eps=1.0)).eval()
+    assert fold_batch_norms(network, 3) is network
