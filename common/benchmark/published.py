@@ -1,8 +1,9 @@
 """The published way of working, written for the benchmark from FACTS.md sections 5 and 6: the peer of `ours`.
 
 One process draws each ellipse through a plotting library; one worker decodes, resizes and pads every sample each time
-it is needed; the network runs in float32 and the host reads the losses at every step; evaluation keeps all predictions
-of the set; distances between borders are taken between lists of points. The results are the project's own.
+it is needed; the network runs in float32 (on a GPU as PyTorch has it by default: convolutions in TF32, other products
+not) and the host reads the losses at every step; evaluation keeps all predictions of the set; distances between borders
+are taken between lists of points. The results are the project's own.
 """
 
 import os
@@ -168,11 +169,24 @@ def train_step(
     return {name: loss.item() for name, loss in losses.items()}
 
 
+def build_network(config: BenchmarkConfig) -> "nn.Module":
+    """The project's network, but with all taps of its atrous convolutions."""
+    from torch import nn
+
+    from common.model import AtrousConv2d
+
+    network = ours.untrained_model(config).network
+    for module in network.modules():
+        if isinstance(module, AtrousConv2d):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+    return network
+
+
 def train(config: BenchmarkConfig) -> Measurement:
     """Training steps, with the loading of their batches."""
     from torch.optim import Adam
 
-    network = ours.untrained_model(config).network.to(config.device).train()
+    network = build_network(config).to(config.device).train()
     optimizer = Adam(network.parameters(), lr=config.recipe.lr, foreach=False, fused=False)
     warm_up, batch_size, start = config.warm_up, config.recipe.batch_size, 0.0
     for step, batch in enumerate(make_loader(config, (warm_up + config.steps) * batch_size)):
@@ -197,13 +211,11 @@ def predict_and_score(network: "nn.Module", batches: "Iterable[Sequence[Tensor]]
 
 def evaluate(config: BenchmarkConfig) -> Measurement:
     """Predict everything, then score it."""
-    network = ours.segment_dark(ours.untrained_model(config).network).to(config.device).eval()
-    batch_size = config.recipe.batch_size
-    lesions = min(config.steps * batch_size, len(config.open_lesions()[1]))
-    for count in (batch_size, lesions):  # the first batch is the warm-up
+    network = ours.segment_dark(build_network(config)).to(config.device).eval()
+    for count in (config.recipe.batch_size, config.scored_lesions):  # the first batch is the warm-up
         start = clock(config.device)
         predict_and_score(network, make_loader(config, count, truth=True))
-    return Measurement(clock(config.device) - start, lesions)
+    return Measurement(clock(config.device) - start, config.scored_lesions)
 
 
 def score(config: BenchmarkConfig) -> Measurement:

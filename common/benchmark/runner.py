@@ -35,6 +35,11 @@ class BenchmarkConfig(TrainConfig):
         """Training steps before the timed ones: memory is allocated, a GPU chooses its convolutions."""
         return 1 if self.device == "cpu" else 5
 
+    @property
+    def scored_lesions(self) -> int:
+        """Lesions that an evaluation predicts and scores, some of them more than once if need be."""
+        return self.steps * self.recipe.batch_size if self.device == "cpu" else 1000
+
     def open_lesions(self) -> tuple[LesionDataset, np.ndarray]:
         """The prepared folder, and the row numbers of the lesions that are used, whatever their split."""
         dataset = LesionDataset.open(self.prepared)

@@ -26,6 +26,7 @@ from common.utils.progress import progress
 from common.utils.provenance import digest, sha256
 
 _MOST_SCORERS = 4
+_MANY_LESIONS = 5000  # of so many, scoring in one process takes longer than starting others
 
 
 def evaluate(config: EvalConfig) -> None:
@@ -181,13 +182,14 @@ def score(
             rows.extend(batch_rows.tolist())
             yield [(truth[row], mask) for row, mask in zip(batch_rows, masks, strict=True)]
 
-    scored = parallel_map(batch_metrics, pairs(), _scoring_processes(loader.device))
+    scored = parallel_map(batch_metrics, pairs(), _scoring_processes(loader))
     return list(zip(rows, [values for batch in scored for values in batch], strict=True))
 
 
-def _scoring_processes(device: torch.device) -> int:
+def _scoring_processes(loader: LesionLoader) -> int:
     """A GPU predicts faster than one process can score, while a CPU has no core to spare for another."""
-    return min(os.cpu_count() or 1, _MOST_SCORERS) if device.type == "cuda" else 1
+    worthwhile = loader.device.type == "cuda" and len(loader) >= _MANY_LESIONS
+    return min(os.cpu_count() or 1, _MOST_SCORERS) if worthwhile else 1
 
 
 def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: LesionDataset) -> dict[str, Any]:

@@ -1,17 +1,30 @@
 """Where and in what precision a network runs."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+import psutil
 import torch
 
 from common.patches import SMALL_CANVAS
 from common.utils.errors import UserError
 
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
-"""What PyTorch says, with no class of its own for it, on Linux and macOS, on Windows, and of a Mac's GPU."""
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # Linux, macOS
+    "not enough memory",  # Windows
+    "MPS backend out of memory",
+    "CUDA error: out of memory",  # the driver's own, torch.AcceleratorError
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",  # cuDNN 9, on the host or the device
+)
+"""What PyTorch says where it has no class of its own for a lack of memory."""
+_PLENTY = 16 << 30  # bytes of free memory
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -58,12 +71,29 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def set_math_flags(device: torch.device, precision: str) -> None:
-    """Let a GPU compute as fast as ``precision`` allows: TF32 beside bf16, and convolutions chosen by trial."""
+    """Let a device compute as fast as ``precision`` allows.
+
+    A GPU uses TF32 beside bf16, and chooses convolutions by trial. On a CPU with memory to spare, what tensors leave is
+    kept for the next ones.
+    """
+    if device.type == "cpu" and psutil.virtual_memory().available > _PLENTY:
+        _keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = precision == "bf16"
         torch.set_float32_matmul_precision("high" if precision == "bf16" else "highest")
+
+
+def _keep_freed_memory() -> None:
+    """Keep glibc from giving large blocks back to the system, which has to fill them with zeros again at every step.
+
+    A training step at 384x480 takes a quarter less time so, and a quarter more memory; a smaller canvas neither.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -162,7 +162,7 @@ def test_only_metrics_are_kept_and_processes_give_the_same(checkpoints, dataset,
     scores = score(predictor, loader, dataset.array("truth"), 3)
     assert [row for row, _ in scores] == list(loader.rows)
     assert len(json.dumps(scores[0])) < 400
-    monkeypatch.setattr(module, "_scoring_processes", lambda device: 2)
+    monkeypatch.setattr(module, "_scoring_processes", lambda loader: 2)
     scores_of_two = score(predictor, loader, dataset.array("truth"), 3)
     assert json.dumps(scores_of_two) == json.dumps(scores)  # NaN is not equal to itself
 

@@ -1,8 +1,11 @@
 """Where and in what precision."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from common.training import device as module
 from common.training.device import (
     autocast,
     copy_to_host,
@@ -87,6 +90,10 @@ def test_autocast(precision, dtype):
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        torch.AcceleratorError("CUDA error: out of memory", 2),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ],
 )
 def test_out_of_memory_says_what_to_try(error, size, canvas, remedy):
@@ -104,6 +111,21 @@ def test_math_flags_leave_the_cpu_alone():
     before = torch.get_float32_matmul_precision()
     set_math_flags(CPU, "bf16")
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize(
+    ("free", "system", "calls"), [(20, "linux", [(-4, 0), (-1, -1)]), (8, "linux", []), (20, "darwin", [])]
+)
+def test_memory_is_kept_where_there_is_plenty(free, system, calls, monkeypatch):
+    made = []
+    libc = SimpleNamespace(mallopt=lambda *call: made.append(call))
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: libc)
+    monkeypatch.setattr(module.sys, "platform", system)
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=free << 30))
+    set_math_flags(CPU, "fp32")
+    assert made == calls
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: SimpleNamespace())  # another C library than glibc
+    set_math_flags(CPU, "fp32")
 
 
 def test_a_copy_on_the_host_is_the_tensor():
