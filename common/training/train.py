@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
@@ -18,7 +17,7 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint, save_te
 from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
 from common.training.distributed import World, process_group
 from common.training.resume import StopRequest, can_resume, catch_stop_signals, load_state, save_state
-from common.training.trainer import Trainer, TrainState
+from common.training.trainer import RunningAverage, Trainer, TrainState
 from common.training.weights import load_encoder_weights
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import check_writable, write_csv
@@ -82,9 +81,6 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     network.to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
     forward = world.distribute(network, device)
-    average = None
-    if config.average:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
     return Trainer(
         network,
         torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True),
@@ -94,7 +90,7 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
         precision=precision,
         world=world,
         forward=torch.compile(forward) if config.compile else forward,
-        average=average,
+        average=RunningAverage(network, config.average) if config.average else None,
     )
 
 

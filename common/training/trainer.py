@@ -1,15 +1,17 @@
 """A network in training: its steps, epochs and validation, and how far it has come."""
 
+import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, compress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.data.loader import Batch, LesionLoader
 from common.losses import lesion_losses, weighted_sum
@@ -59,6 +61,39 @@ class TrainState:
         return row
 
 
+class RunningAverage:
+    """A network whose weights and buffers are the running average of another's; the first update takes them whole.
+
+    PyTorch's own keeps its count of updates so that every step waits for a GPU.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """``decay`` is the share of the past."""
+        self.network = copy.deepcopy(network)
+        self._updates, self._merge = 0, get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's present weights and buffers."""
+        averages, values = ([*chain(one.parameters(), one.buffers())] for one in (self.network, network))
+        merged = [average.is_floating_point() and self._updates > 0 for average in averages]
+        if any(merged):
+            self._merge([*compress(averages, merged)], [*compress(values, merged)], None)
+        for average, value, done in zip(averages, values, merged, strict=True):
+            if not done:
+                average.copy_(value)
+        self._updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on."""
+        return {"network": self.network.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.network.load_state_dict(state["network"])
+        self._updates = state["updates"]
+
+
 @dataclass
 class Trainer:
     """A network in training, with what each of its steps needs."""
@@ -72,13 +107,13 @@ class Trainer:
     world: World = SINGLE_PROCESS
     forward: Callable[[Tensor], dict[str, Tensor]] | None = None
     """The network as it is called, where that is not the network itself: compiled, or distributed over processes."""
-    average: AveragedModel | None = None
-    """The running average of the weights, which then takes the network's place in validation and checkpoints."""
+    average: RunningAverage | None = None
+    """The running average, whose network then takes the network's place in validation and checkpoints."""
 
     @property
     def result(self) -> nn.Module:
         """The network that training is to result in."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else self.average.network
 
     def train_epoch(
         self,
@@ -136,7 +171,7 @@ class Trainer:
             reported["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.method.clip_norm)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update(self.network)
         return reported
 
     @torch.no_grad()

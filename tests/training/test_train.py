@@ -98,7 +98,7 @@ def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch
     monkeypatch.setattr(module, "build_trainer", lambda *given: trainers.append(build_trainer(*given)) or trainers[-1])
     _train(phantom_ham, A1, tmp_path / "a.pt", "--limit 24 --average 0.5")
     state, (trainer,) = load_checkpoint(tmp_path / "a.pt").state, trainers
-    for name, value in trainer.average.module.state_dict().items():
+    for name, value in trainer.average.network.state_dict().items():
         assert torch.equal(state[name], value)
     assert not torch.equal(state["encoder.conv1.weight"], trainer.network.encoder.conv1.weight)
     assert not torch.equal(state["encoder.bn1.running_mean"], trainer.network.encoder.bn1.running_mean)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import HAM_A1_train
 import HAM_A1class_train
@@ -16,7 +15,7 @@ import HAM_Acoseg_train
 from common.data.loader import Batch
 from common.model import CanvasTransform
 from common.recipe import A1, ACOSEG
-from common.training.trainer import Trainer, TrainState, step_groups
+from common.training.trainer import RunningAverage, Trainer, TrainState, step_groups
 from helpers import formula_network, golden_masks
 
 CPU = torch.device("cpu")
@@ -161,27 +160,23 @@ def test_validation_is_a_mean_over_lesions_and_two_empty_masks_count_0(trainer):
     assert not trainer.network.training
 
 
-def _average(network: torch.nn.Module, decay: float) -> AveragedModel:
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-
-
 def test_the_running_average_by_hand(trainer):
     """The first step's weights as they are, then 3/4 of the average and 1/4 of each step's."""
-    trainer.average = _average(trainer.network, 0.75)
+    trainer.average = RunningAverage(trainer.network, 0.75)
     weights = []
     for seed in range(3):
         trainer.step((_batch(seed),))
         weights.append(trainer.network.convolution.weight.detach().clone())
     first, second, third = weights
     expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
-    assert trainer.result is trainer.average.module
+    assert trainer.result is trainer.average.network
     torch.testing.assert_close(trainer.result.convolution.weight, expected)
     trainer.average = None
     assert trainer.result is trainer.network
 
 
 def test_the_running_average_is_what_is_validated(trainer, monkeypatch):
-    trainer.average = _average(trainer.network, 0.9)
+    trainer.average = RunningAverage(trainer.network, 0.9)
     with torch.no_grad():
         trainer.result.convolution.weight.zero_()
         trainer.result.convolution.bias.fill_(-1)
