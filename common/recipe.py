@@ -151,6 +151,7 @@ class TrainConfig(RunConfig):
     seed: int
     resume: bool
     compile: bool  # run ``torch.compile`` on the network first.
+    graph: bool  # on a single GPU, run the training step as a CUDA graph
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint records of its training, as plain values: all that changes the result."""

@@ -120,6 +120,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--resume", action="store_true",
         help="go on where a training was interrupted or, with more --epochs, where it ended")  # fmt: skip
     add("--compile", action="store_true", help="compile the network first: minutes once, faster steps after")
+    add("--no-graph", dest="graph", action="store_false", help="on a GPU, launch each kernel of a step by itself")
     parser.set_defaults(**{**PLAIN, **recipe.method.flags})
     args = parser.parse_args(arguments)
     if args.prompt != "none" and recipe.method.paired:

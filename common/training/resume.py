@@ -1,19 +1,23 @@
 """Interrupting and resuming a training: its saved state, and the signals that ask it to stop.
 
-The state is saved after every epoch, and in the middle of one when Ctrl-C or SIGTERM asks for it. It lies beside the
-checkpoint, as `<stem>.state`. When the training is complete it is removed or, where more epochs could follow, kept as
-`<stem>.finished`.
+The state is saved between epochs, at most once a minute and while the next one is under way, and in the middle of one
+when Ctrl-C or SIGTERM asks for it. It lies beside the checkpoint, as `<stem>.state`. When the training is complete it
+is removed or, where more epochs could follow, kept as `<stem>.finished`.
 """
 
+import math
 import signal
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from common.recipe import Recipe, finished_path, history_path, state_path
 from common.training.checkpoint import load_checkpoint, save_tensors
@@ -22,29 +26,86 @@ from common.training.weights import load_tensors
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 
+SAVE_EVERY = 60.0  # s, at least, between epochs after which the state is saved
 _STATE_KEYS = {"network", "gradients", "optimizer", "average", "random", "progress", "settings"}
 
 
-def save_state(checkpoint: Path, trainer: Trainer, state: TrainState, settings: Mapping[str, Any]) -> None:
-    """Write the state, atomically: weights, buffers, gradients, optimizer, random numbers, progress and settings.
+class StateSaver:
+    """Saves the state of a training; as a context manager it leaves once everything is written."""
 
-    Every process calls this, because each has random numbers of its own; the main one writes.
-    """
-    random = trainer.world.gather([_random_state(trainer.device)])
-    if not trainer.world.is_main:
-        return
-    content = {
-        "network": trainer.network.state_dict(),
-        # The release never zeroes ACoseg's gradients, so they are part of the state (FACTS.md 4.2).
-        "gradients": [None if trainer.zero_grad else weight.grad for weight in trainer.network.parameters()],
-        "optimizer": trainer.optimizer.state_dict(),
-        "average": None if trainer.average is None else trainer.average.state_dict(),
-        "random": random,
-        "progress": vars(state),
-        "settings": dict(settings),
-    }
-    save_tensors(state_path(checkpoint), content)
-    finished_path(checkpoint).unlink(missing_ok=True)
+    def __init__(self, checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> None:
+        self._checkpoint, self._trainer, self._settings = checkpoint, trainer, dict(settings)
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._saved = -math.inf  # when it was saved last, in s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._wait()
+        except OSError:
+            if kind is None:  # else the first error is the one to be told
+                raise
+        finally:
+            self._thread.shutdown()
+
+    def save_between_epochs(self, state: TrainState) -> None:
+        """Save the state unless that was done less than `SAVE_EVERY` ago; the file is written in the background."""
+        if self._trainer.world.any(time.monotonic() - self._saved >= SAVE_EVERY):
+            self._start(state)
+
+    def save(self, state: TrainState) -> None:
+        """Save the state now."""
+        self._start(state)
+        self._wait()
+
+    def _start(self, state: TrainState) -> None:
+        """Copy the state, and begin to write the copy.
+
+        Every process calls this, because each has random numbers of its own; the main one writes.
+        """
+        self._wait()
+        trainer = self._trainer
+        random = trainer.world.gather([_random_state(trainer.device)])
+        if trainer.world.is_main:
+            content = {
+                "network": trainer.network.state_dict(),
+                # The release never zeroes ACoseg's gradients, so they are part of the state (FACTS.md 4.2).
+                "gradients": [None if trainer.zero_grad else weight.grad for weight in trainer.network.parameters()],
+                "optimizer": trainer.optimizer.state_dict(),
+                "average": None if trainer.average is None else trainer.average.state_dict(),
+                "random": random,
+                "progress": vars(state),
+                "settings": self._settings,
+            }
+            self._writing = self._thread.submit(self._write, _to_host(content))
+        self._saved = time.monotonic()
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        """Write a state, atomically: weights, buffers, gradients, optimizer, random numbers, progress and settings."""
+        save_tensors(state_path(self._checkpoint), content)
+        finished_path(self._checkpoint).unlink(missing_ok=True)
+
+    def _wait(self) -> None:
+        """Wait until the file is written; what went wrong there is raised here."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+
+def _to_host(content: Any) -> Any:
+    """Copy nested lists and dictionaries, with tensors on the CPU; one that is there twice is copied once."""
+    moved: dict[Any, Tensor] = {}
+
+    def move(tensor: Tensor) -> Tensor:
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if key not in moved:
+            moved[key] = tensor.detach().to("cpu", copy=True)
+        return moved[key]
+
+    return tree_map_only(Tensor, move, content)
 
 
 def can_resume(checkpoint: Path, recipe: Recipe) -> bool:
@@ -98,7 +159,11 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     trainer.network.load_state_dict(content["network"])
     for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
+    # These depend on the device; the learning rate is the recipe's, which the settings have just been compared with.
+    options = [{name: group[name] for name in ("lr", "capturable")} for group in trainer.optimizer.param_groups]
     trainer.optimizer.load_state_dict(content["optimizer"])
+    for group, own in zip(trainer.optimizer.param_groups, options, strict=True):
+        group.update(own)
     if trainer.average is not None:
         trainer.average.load_state_dict(content["average"])
     cpu, *gpu = content["random"][trainer.world.rank]

@@ -16,7 +16,8 @@ from common.recipe import Recipe, TrainConfig, finished_path, history_path, stat
 from common.training.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
 from common.training.distributed import World, process_group
-from common.training.resume import StopRequest, can_resume, catch_stop_signals, load_state, save_state
+from common.training.graph import GraphedStep
+from common.training.resume import StateSaver, StopRequest, can_resume, catch_stop_signals, load_state
 from common.training.trainer import RunningAverage, Trainer, TrainState
 from common.training.weights import load_encoder_weights
 from common.utils.errors import Interrupted, UserError
@@ -81,9 +82,10 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     network.to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
     forward = world.distribute(network, device)
-    return Trainer(
+    graphed = config.graph and device.type == "cuda" and world.size == 1
+    trainer = Trainer(
         network,
-        torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True),
+        torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True, capturable=graphed),
         recipe,
         zero_grad=not (method.accumulates and config.protocol == "released"),
         device=device,
@@ -92,6 +94,11 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
         forward=torch.compile(forward) if config.compile else forward,
         average=RunningAverage(network, config.average) if config.average else None,
     )
+    if graphed:
+        for group in trainer.optimizer.param_groups if config.falling else ():
+            group["lr"] = torch.tensor(group["lr"], device=device)
+        trainer.graphed = GraphedStep(trainer.optimize, recipe.batch_size)
+    return trainer
 
 
 def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
@@ -130,29 +137,30 @@ def _fit(
         print(f"{checkpoint} is complete; there is nothing to resume")
         return
     state = load_state(checkpoint, trainer, settings) if config.resume else TrainState()
+    with StateSaver(checkpoint, trainer, settings) as saver:
 
-    def interrupt(where: str) -> NoReturn:
-        save_state(checkpoint, trainer, state, settings)
-        raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
+        def interrupt(where: str) -> NoReturn:
+            saver.save(state)
+            raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
 
-    while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
-        if state.batches == 0:
-            save_state(checkpoint, trainer, state, settings)
-        if not _train_epoch(config, trainer, train_loader, state, stop):
-            interrupt(f"in epoch {state.epoch}")
-        row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader.positions()))
-        if world.is_main:
-            if row["best"]:
-                save_checkpoint(checkpoint, trainer.result, settings | {"epoch": row["epoch"]})
-            write_csv(history_path(checkpoint), state.history, list(row))
-        _print_epoch(row, recipe.watch)
-        if world.any(bool(stop)):
-            interrupt(f"after epoch {row['epoch']}")
-    if state.best is None:
-        raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
-    out_of_patience = state.epochs_without_improvement >= recipe.patience
-    if not out_of_patience:
-        save_state(checkpoint, trainer, state, settings)
+        while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
+            if state.batches == 0:
+                saver.save_between_epochs(state)
+            if not _train_epoch(config, trainer, train_loader, state, stop):
+                interrupt(f"in epoch {state.epoch}")
+            row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader.positions()))
+            if world.is_main:
+                if row["best"]:
+                    save_checkpoint(checkpoint, trainer.result, settings | {"epoch": row["epoch"]})
+                write_csv(history_path(checkpoint), state.history, list(row))
+            _print_epoch(row, recipe.watch)
+            if world.any(bool(stop)):
+                interrupt(f"after epoch {row['epoch']}")
+        if state.best is None:
+            raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
+        out_of_patience = state.epochs_without_improvement >= recipe.patience
+        if not out_of_patience:
+            saver.save(state)
     if world.is_main:
         if out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released":
             save_checkpoint(checkpoint, trainer.result, settings | {"epoch": state.epoch - 1})

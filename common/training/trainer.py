@@ -107,6 +107,7 @@ class Trainer:
     world: World = SINGLE_PROCESS
     forward: Callable[[Tensor], dict[str, Tensor]] | None = None
     """The network as it is called, where that is not the network itself: compiled, or distributed over processes."""
+    graphed: Callable[[tuple[Batch, ...]], dict[str, Tensor]] | None = None  # takes the place of `optimize`
     average: RunningAverage | None = None
     """The running average, whose network then takes the network's place in validation and checkpoints."""
 
@@ -135,8 +136,7 @@ class Trainer:
         sums = {name: torch.tensor(value, device=self.device) for name, value in state.sums.items()}
         for batch in batches:
             if rate is not None:
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate(state)
+                self._set_rate(rate(state))
             for groups in step_groups(self.recipe.method, batch):
                 for name, loss in self.step(groups).items():
                     sums[name] = sums[name] + loss if name in sums else loss
@@ -154,6 +154,13 @@ class Trainer:
             The named losses summed over the groups, their weighted "total", and, where gradients are clipped, their
             norm before; detached scalars on the device.
         """
+        losses = (self.graphed or self.optimize)(groups)
+        if self.average is not None:
+            self.average.update(self.network)
+        return losses
+
+    def optimize(self, groups: tuple[Batch, ...]) -> dict[str, Tensor]:
+        """`step` without the running average: all that a CUDA graph may hold."""
         losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         forward = self.network if self.forward is None else self.forward
         for group in groups:
@@ -170,9 +177,14 @@ class Trainer:
             parameters = self.network.parameters()
             reported["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.method.clip_norm)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.network)
         return reported
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # where a CUDA graph reads it
+            else:
+                group["lr"] = rate
 
     @torch.no_grad()
     def validate(self, loader: LesionLoader) -> dict[str, float]:

@@ -138,8 +138,8 @@ class Setup:
     """A training on the fake GPU, on a small synthetic HAM10000."""
 
     def __init__(self, method: str, precision: str, data: Path) -> None:
-        flags = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 8 --device cuda --batch-size 4"
-        arguments = [*flags.split(), "--data", str(data), "--precision", precision]
+        flags = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 8 --batch-size 4"
+        arguments = [*flags.split(), "--data", str(data), "--precision", precision, "--device", "cuda", "--no-graph"]
         self.config: TrainConfig = parse_train(METHODS[method], None, arguments)
         self.trainer: Trainer = build_trainer(self.config, GPU, SINGLE_PROCESS)
         self.dataset = LesionDataset.open_for(self.config.prepared, HAM_data.DATASET, "released")

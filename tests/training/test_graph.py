@@ -1,0 +1,106 @@
+"""A training whose step is replayed from a graph is the training without; recording is stood in for on the CPU."""
+
+import pytest
+import torch
+
+import HAM_A1_train
+import HAM_A1class_train
+import HAM_A1recist_train
+import HAM_Acoseg_train
+import HAM_data
+from common.data.dataset import LesionDataset
+from common.data.loader import LesionLoader
+from common.recipe import Recipe
+from common.run.cli import parse_train
+from common.training import graph as module
+from common.training.distributed import SINGLE_PROCESS
+from common.training.graph import GraphedStep
+from common.training.train import build_trainer, falling_rate
+from common.training.trainer import TrainState
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> list[str]:
+    """What was done, with a stand-in for CUDA: nothing is computed until a replay carries out the step."""
+    done = []
+
+    def capture(step):
+        losses = {}
+
+        def replay():
+            done.append("replayed")
+            losses.update(step())
+
+        done.append("captured")
+        return losses, replay
+
+    def run_aside(step):
+        done.append("aside")
+        return step()
+
+    monkeypatch.setattr(module, "capture", capture)
+    monkeypatch.setattr(module, "run_aside", run_aside)
+    return done
+
+
+def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict[str, float], torch.nn.Module]:
+    """The losses of an epoch of 28 lesions in batches of 4, the seventh step being one of full size too."""
+    known = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 4 --device cpu"
+    config = parse_train(recipe, None, [*known.split(), *flags.split(), "--data", str(data), "--precision", "fp32"])
+    trainer = build_trainer(config, CPU, SINGLE_PROCESS)
+    if graphed:
+        trainer.graphed = GraphedStep(trainer.optimize, 4)
+        if config.falling:  # fused Adam takes a tensor, as it needs it on a GPU
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"])
+    dataset, state = LesionDataset.open_for(config.prepared, HAM_data.DATASET), TrainState()
+    prompt, paired = config.prompt == "recist", recipe.method.paired
+    rows = dataset.rows("train")[: 28 if paired else 26]
+    loader = LesionLoader(dataset, rows, config.target, (128, 128), CPU, paired=paired, prompt=prompt)
+    torch.manual_seed(1)
+    rate = falling_rate(config, 7) if config.falling else None
+    trainer.train_epoch(loader.batches(4), state, lambda: False, rate)
+    return state.sums, trainer.result
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [HAM_A1_train.RECIPE, HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE, HAM_A1recist_train.RECIPE],
+    ids=lambda recipe: recipe.method.name,
+)
+def test_losses_and_weights_are_those_without(recipe, phantom_ham, recorded):
+    expected, network = train(recipe, phantom_ham, graphed=False)
+    assert not recorded
+    sums, replayed = train(recipe, phantom_ham, graphed=True)
+    steps = 14 if recipe.method.paired else 6  # of full size; the one of two lesions is taken as it is
+    assert recorded == ["aside"] * 3 + ["captured"] + ["replayed"] * (steps - 3)
+    assert sums == pytest.approx(expected, rel=1e-6)
+    for value, other in zip(network.state_dict().values(), replayed.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(phantom_ham, recorded, monkeypatch, capsys):
+    def fail(step):
+        recorded.append("failed")
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    expected, _ = train(HAM_A1_train.RECIPE, phantom_ham, graphed=False)
+    monkeypatch.setattr(module, "capture", fail)
+    sums, _ = train(HAM_A1_train.RECIPE, phantom_ham, graphed=True)
+    assert recorded == ["aside"] * 3 + ["failed"]
+    assert sums == pytest.approx(expected, rel=1e-6)
+    assert capsys.readouterr().err == (
+        "note: no CUDA graph of the training step (operation not permitted when stream is capturing); "
+        "going on without\n"
+    )
+
+
+def test_a_lack_of_memory_is_told_as_such(phantom_ham, recorded, monkeypatch):
+    def fail(step):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "capture", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(HAM_A1_train.RECIPE, phantom_ham, graphed=True)
