@@ -6,7 +6,7 @@ DEMO   ?= demo
 EPOCHS ?= 5
 BIN    := $(VENV)/bin
 
-.PHONY: test lint demo demo-ham demo-lits demo-deeplesion images experiment bench clean
+.PHONY: test lint demo demo-ham demo-lits demo-deeplesion images experiment bench gpu clean
 
 $(VENV)/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; pass PYTHON=python3.11")'
@@ -84,6 +84,14 @@ ifndef DATA
 	$(BIN)/python code_ham/HAM_data.py --data $(BENCH)/data --clusters 8
 endif
 	$(BIN)/python common benchmark ham --data $(or $(DATA),$(BENCH)/data) --out $(BENCH) $(FLAGS)
+
+# Checks, speed and memory on a CUDA GPU, in at most ten minutes; without one it says so and ends.
+gpu: $(VENV)/installed
+ifndef DATA
+	$(BIN)/python code_ham/HAM_phantom.py $(BENCH)/data
+	$(BIN)/python code_ham/HAM_data.py --data $(BENCH)/data --clusters 8
+endif
+	$(BIN)/python common gpu ham --data $(or $(DATA),$(BENCH)/data) --checks tests/on_gpu.py --out $(BENCH) $(FLAGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(BENCH) .pytest_cache .mypy_cache .ruff_cache

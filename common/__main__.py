@@ -7,6 +7,7 @@
     python common baselines PREPARED            the weak masks themselves, scored
     python common benchmark DATASET             speed and memory beside the published way
     python common scaling DATASET               how training grows with the number of lesions
+    python common gpu DATASET                   all that only a GPU can tell, in ten minutes
 
 Each has a --help of its own.
 """
@@ -28,6 +29,7 @@ TOOLS = {
     "baselines": "evaluation.baselines",
     "benchmark": "benchmark.speed",
     "scaling": "benchmark.scaling",
+    "gpu": "benchmark.gpu",
 }  # modules whose ``main`` takes a tool's arguments
 
 
