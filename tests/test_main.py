@@ -17,6 +17,7 @@ FLAGS = {
     "baselines": "--results --split --truth",
     "benchmark": "--out",
     "scaling": "--epochs --starts",
+    "gpu": "--data --checks --out",
 }
 
 
@@ -39,7 +40,7 @@ def test_help_from_another_folder(tool, tmp_path):
     assert f"usage: python common {tool} " in done.stdout
     assert all(flag in done.stdout for flag in FLAGS[tool].split())
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert not imported & ({"torch"} if tool == "benchmark" else {"torch", "pandas", "skimage", "matplotlib"})
+    assert not imported & ({"torch"} if tool in ("benchmark", "gpu") else {"torch", "pandas", "skimage", "matplotlib"})
 
 
 def test_without_a_tool_the_tools_are_listed(tmp_path):
