@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
@@ -24,6 +25,9 @@ from common.utils.errors import Interrupted, UserError
 from common.utils.files import check_writable, write_csv
 from common.utils.progress import progress
 from common.utils.provenance import package_versions
+
+
+Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
 def train(config: TrainConfig) -> None:
@@ -82,6 +86,7 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
     network.to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(config.seed + world.rank)  # weights are the same in all processes, dropout is not
     forward = world.distribute(network, device)
+    size = recipe.batch_size // (2 if method.paired else 1)  # images that pass through the network at once
     graphed = config.graph and device.type == "cuda" and world.size == 1
     trainer = Trainer(
         network,
@@ -91,7 +96,7 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
         device=device,
         precision=precision,
         world=world,
-        forward=torch.compile(forward) if config.compile else forward,
+        forward=_compile(forward, len(range(world.rank, size, world.size))) if config.compile else forward,
         average=RunningAverage(network, config.average) if config.average else None,
     )
     if graphed:
@@ -99,6 +104,12 @@ def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Tr
             group["lr"] = torch.tensor(group["lr"], device=device)
         trainer.graphed = GraphedStep(trainer.optimize, recipe.batch_size)
     return trainer
+
+
+def _compile(forward: Forward, size: int) -> Forward:
+    """A network compiled for ``size`` images at once; other batches, one an epoch, pass through it as it is."""
+    compiled = torch.compile(forward, dynamic=False)
+    return lambda images: (compiled if len(images) == size else forward)(images)
 
 
 def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
