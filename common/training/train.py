@@ -26,7 +26,6 @@ from common.utils.files import check_writable, write_csv
 from common.utils.progress import progress
 from common.utils.provenance import package_versions
 
-
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
