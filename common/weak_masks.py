@@ -65,8 +65,19 @@ def quarters_mask(ends: np.ndarray, shape: tuple[int, int], scale: float = QUART
     Returns:
         ``shape`` uint8 of 0/1; a pixel counts when its centre lies inside, and the innermost one always.
     """
-    radius = quarter_radius(ends, np.arange(shape[1]), np.arange(shape[0]))
-    return (radius <= max(scale, radius.min())).astype(np.uint8)
+    # What lies farther off than this is outside: an arc reaches beyond its ends by half of their distance at most.
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    margin = (1.5 * max(scale, 1) - 1) * (high - low) + 1
+    x, y = (
+        np.arange(np.clip(first, 0, length - 1), np.clip(last, 0, length - 1) + 1)
+        for first, last, length in zip(
+            (low - margin).astype(int), (high + margin).astype(int), shape[::-1], strict=True
+        )
+    )
+    mask = np.zeros(shape, np.uint8)
+    radius = quarter_radius(ends, x, y)
+    mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1] = radius <= max(scale, radius.min())
+    return mask
 
 
 def grabcut_mask(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.recist import Ellipse
+from common.recist import Ellipse, quarter_radius
 from common.weak_masks import QUARTERS_SCALE, ellipse_mask, grabcut_mask, quarters_mask
 
 
@@ -94,6 +94,19 @@ def test_small_quarters_by_hand():
 def test_quarters_between_pixels_are_the_nearest_one():
     ends = np.array([[3.2, 2.4], [3.6, 2.4], [3.4, 2.3], [3.4, 2.5]])
     assert np.argwhere(quarters_mask(ends, (5, 8))).tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.96, 1.5])
+def test_quarters_are_computed_wherever_they_reach(scale):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        middle, long, short = rng.uniform(-20, 80, 2), rng.normal(size=2) * rng.uniform(1, 40), rng.normal(size=2) * 15
+        parts = rng.uniform(0.02, 0.98, 2)  # crossing anywhere, at any angle
+        ends = np.array([-parts[0] * long, (1 - parts[0]) * long, -parts[1] * short, (1 - parts[1]) * short]) + middle
+        everywhere = quarter_radius(ends, np.arange(70), np.arange(50)) <= scale
+        mask = quarters_mask(ends, (50, 70), scale)
+        assert everywhere.any() <= (mask == everywhere).all()
+        assert mask.sum() == max(everywhere.sum(), 1)
 
 
 def test_the_scale_of_quarters_is_that_of_their_radii():

@@ -65,7 +65,7 @@ def score_baseline(
         "prepared": dataset.identity,
         "settings": {"protocol": protocol, "limit": limit, "window": window, **noise_settings(noise, seed)},
     }
-    stem = result_stem(f"baseline_{name}", split, noise)
+    stem = result_stem(f"baseline_{name}", split, noise, seed)
     lesions = [dataset.lesions[row] for row in rows]
     print_metrics(write_results(results, stem, lesions, scores, protocol, about), truth)
 

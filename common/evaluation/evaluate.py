@@ -71,7 +71,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
-    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise)
+    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise, config.seed)
     lesions = [dataset.lesions[row] for row in rows]
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)

@@ -22,9 +22,13 @@ _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings
 _OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
 
 
-def result_stem(name: str, split: str, noise: float) -> str:
-    """The stem of a result's files: ``name``, with what sets it apart from that of the test split with exact marks."""
-    return name + (f".{split}" if split != "test" else "") + (f".noise{noise:g}" if noise else "")
+def result_stem(name: str, split: str, noise: float, seed: int) -> str:
+    """The stem of a result's files: ``name``, with what sets it apart from that of the test split with exact marks.
+
+    Noise of another ``seed`` than 0 is called so: `NAME.noise10s1`.
+    """
+    moved = f".noise{noise:g}" + (f"s{seed}" if seed else "")
+    return name + (f".{split}" if split != "test" else "") + (moved if noise else "")
 
 
 def noise_settings(percent: float, seed: int) -> dict[str, float]:

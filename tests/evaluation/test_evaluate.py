@@ -311,7 +311,8 @@ def test_moved_marks_are_results_of_their_own(prompted, phantom_ham, tmp_path, c
     assert "4 test lesions, marks moved by 12.5 %, released" in capsys.readouterr().out
     assert [path.name for path in sorted((tmp_path / "a").iterdir())] == ["A1.noise12.5.csv", "A1.noise12.5.json"]
     clean = read_json(tmp_path / "A1.json")
-    same, again, other = (read_json(tmp_path / name / "A1.noise12.5.json") for name in "abc")
+    same, again = (read_json(tmp_path / name / "A1.noise12.5.json") for name in "ab")
+    other = read_json(tmp_path / "c" / "A1.noise12.5s1.json")
     assert same["settings"] == clean["settings"] | {"prompt_noise": 12.5, "noise_seed": 0}
     assert same["dice"] == again["dice"]
     assert len({clean["dice"], same["dice"], other["dice"]}) == 3
@@ -336,7 +337,7 @@ def test_network_and_quarters_see_the_same_moved_marks(prompted, phantom_ham, da
     masks = [quarters_mask(np.array(ends, np.float32), (120, 120)) for ends in seen]
     truth = dataset.array("truth")[dataset.rows("test")]
     expected = [dice(mask, reference) for mask, reference in zip(masks, truth, strict=True)]
-    scored = [float(row["dice"]) for row in read_csv(tmp_path / "baseline_quarters.noise20.csv")]
+    scored = [float(row["dice"]) for row in read_csv(tmp_path / "baseline_quarters.noise20s7.csv")]
     np.testing.assert_allclose(scored, expected)
     (block,) = comparable_groups(group_runs(read_results([tmp_path])))
     assert [group.label for group in block] == ["A1", "quarters itself"]
