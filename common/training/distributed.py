@@ -6,6 +6,7 @@ Without torchrun there is one process, and nothing here costs anything.
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class World:
             if type(module) is nn.BatchNorm2d:
                 # Replaced in place, because ACoseg's network holds the same modules under two names.
                 module.__class__ = SyncBatchNorm
+        # Said once of depthwise weights, of whose strides two mean the same.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         device_ids = [device] if device.type == "cuda" else None
         # Some encoders have weights that take no part (EfficientNet's last convolution), the same in every step.
         parallel = DistributedDataParallel(network, device_ids=device_ids, static_graph=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch._subclasses import FakeTensor, FakeTensorMode
+from torch._subclasses import FakeTensor, FakeTensorMode, fake_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import HAM_A1_train
@@ -129,6 +129,8 @@ def fake_gpu() -> Iterator[Watch]:
         for name, stand_in in tensors.items():
             stack.enter_context(mock.patch.object(torch.Tensor, name, stand_in))
         stack.enter_context(mock.patch.object(nn.Module, "_apply", apply_fake))
+        # Older versions make a real tensor for the sake of the backward pass.
+        stack.enter_context(mock.patch.object(fake_tensor, "init_gpu_context", lambda _: None, create=True))
         for kind in (torch.Tensor, nn.Parameter):
             stack.enter_context(mock.patch.object(kind, "__deepcopy__", copy_fake))
         yield stack.enter_context(Watch(mode))
