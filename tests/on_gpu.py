@@ -1,5 +1,8 @@
 """What holds on a GPU, checked on one: pytest tests/on_gpu.py, or `make gpu`. Left out of `make test`."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +18,18 @@ import HAM_Acoseg_train
 import HAM_data
 from common.data.dataset import LesionDataset
 from common.data.loader import Batch, LesionLoader
+from common.model import CanvasTransform
 from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
 from common.training import train as training
 from common.training.checkpoint import load_checkpoint
+from common.training.device import set_math_flags
 from common.training.distributed import SINGLE_PROCESS
 from common.training.resume import StateSaver, load_state
 from common.training.train import build_trainer, train
 from common.training.trainer import Trainer, TrainState, step_groups
 from common.utils.errors import Interrupted, UserError
-from helpers import formula_network
+from helpers import ROOT, formula_network, golden_masks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
@@ -82,6 +87,26 @@ def test_logits_are_the_published_codes(recipe, shared, ham_prepared):
         outputs = network.to(GPU)(batch.images.to(GPU))
     for name, value in expected.items():
         torch.testing.assert_close(outputs[name].cpu(), value, rtol=1e-3, atol=1e-4 * value.abs().max().item())
+
+
+@pytest.mark.parametrize("name", ["A1", "A1class", "Acoseg_pairs_of_2"])
+def test_losses_are_the_published_codes(name, shared, ham_prepared):
+    golden = json.loads((shared / "golden" / "trajectories_resnet18.json").read_text())
+    recipe = dict(zip(("A1", "A1class", "Acoseg_pairs_of_2"), RECIPES, strict=False))[name]
+    order, transform = golden["order"], CanvasTransform((384, 480))
+    images = transform(torch.from_numpy(ham_prepared.array("images")[order]))
+    masks = transform.masks(torch.from_numpy(golden_masks(shared, "ham10000", "ellipse")[order]))
+    tensors = (tensor.to(GPU) for tensor in (images, masks, torch.tensor(golden["labels"])))
+    network = formula_network(recipe.method, shared).train().to(GPU)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
+    set_math_flags(GPU, "fp32")
+    trainer = Trainer(network, optimizer, recipe, not recipe.method.accumulates, GPU, "fp32")
+    steps = [
+        groups for half in Batch(*tensors, np.array(order)).halves() for groups in step_groups(recipe.method, half)
+    ]
+    # Rounding is amplified from step to step, on any hardware.
+    for groups, expected, tolerance in zip(steps, golden[name], (1e-4, 1e-2, 0.1, 0.1), strict=False):
+        assert trainer.step(groups)["total"].item() == pytest.approx(expected[0], rel=tolerance)
 
 
 @methods
@@ -173,3 +198,10 @@ def test_a_lack_of_memory_says_what_to_try(phantom_ham, tmp_path):
             train(config)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
+def test_several_gpus_train_as_one_does_and_stop_together():
+    tests = ROOT / "tests" / "training" / "test_distributed.py"  # its trainings take GPUs where there are any
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", str(tests)], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout

@@ -53,9 +53,11 @@ def time_steps(config: BenchmarkConfig) -> Numbers:
     """Training steps on one batch that stays on the GPU.
 
     Returns:
-        Images a second; milliseconds a step for the GPU and, in which it only launches, for the host; seconds of the
-        first step, in which cuDNN chooses its convolutions.
+        Images a second; milliseconds a step for the GPU and, in which it only launches, for the host; the share of the
+        time in which the GPU computes; seconds of the first step, in which cuDNN chooses its convolutions.
     """
+    from torch.profiler import ProfilerActivity, profile
+
     from common.training.trainer import step_groups
 
     trainer = ours.make_trainer(config)
@@ -73,8 +75,14 @@ def time_steps(config: BenchmarkConfig) -> Numbers:
             trainer.step(groups)
     host = time.monotonic() - start
     seconds, count = clock(config.device) - start, config.steps * len(steps)
+    with profile(activities=[ProfilerActivity.CUDA] if config.device != "cpu" else None) as record:
+        for groups in steps:
+            trainer.step(groups)
+        clock(config.device)
+    busy_ms = 1e-3 * sum(event.self_device_time_total for event in record.key_averages())
     return {
         "images_per_second": config.steps * len(batch.rows) / seconds,
+        "busy_share": busy_ms / len(steps) / (1e3 * seconds / count),
         "step_ms": 1e3 * seconds / count,
         "host_ms": 1e3 * host / count,
         "first_step_s": first,
