@@ -6,7 +6,8 @@
     ellipse.npy   (N, 120, 120) uint8 0/1             the published approximate target
     quarters.npy  (N, 120, 120) uint8 0/1             a better one: `weak_masks.quarters_mask` of ends.npy
     grabcut.npy   (N, 120, 120) uint8 0/1             the GrabCut target (absent with --no-grabcut)
-    truth.npy     (N, 120, 120) uint8 0/1             the test truth (absent where nobody drew one)
+    truth.npy     (N, 120, 120) uint8 0/1             the test truth (absent where nobody drew one; empty for lesions
+                                                      whose outline is not known)
     recist.npy    (N, 5) float32                      cx, cy, width, height in px of the patch, angle in degrees
     ends.npy      (N, 4, 2) float32                   x, y in px of the patch: the long RECIST diameter's, the short's
     lesions.csv   lesion, split, group, cluster, source, and whatever else the dataset knows; lesions of one group
@@ -232,6 +233,18 @@ class LesionDataset:
         """Digest of arrays, table and settings: equal for equal content, wherever and whenever it was prepared."""
         return self.metadata["identity"]
 
+    def drawn_rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` whose mask in an array is not empty.
+
+        Raises:
+            UserError: none is, or as `array`.
+        """
+        masks = self.array(name)
+        drawn = rows[[bool(masks[row].any()) for row in rows]]
+        if not len(drawn):
+            raise UserError(f"{self.folder} knows the {name} of none of these lesions; add outlines, or leave them out")
+        return drawn
+
     def choose_rows(self, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
         """Choose ``count`` of ``rows`` at random, or somewhat fewer, so that groups stay whole; ascending.
 
@@ -239,7 +252,9 @@ class LesionDataset:
             UserError: there are not so many, or every group has more.
         """
         if count > len(rows):
-            raise UserError(f"{self.folder} has {len(rows)} training lesions, not {count}; pass a smaller number")
+            raise UserError(
+                f"{self.folder} has {len(rows)} training lesions with an outline, not {count}; pass a smaller number"
+            )
         members: dict[str, list[int]] = {}
         for row in rows.tolist():
             members.setdefault(self.lesions[row]["group"], []).append(row)

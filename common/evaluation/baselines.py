@@ -45,7 +45,7 @@ def score_baseline(
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
     """
-    rows = dataset.rows(split, limit)
+    rows = dataset.drawn_rows(truth, dataset.rows(split, limit))
     masks: np.ndarray | dict[int, np.ndarray] = dataset.array(name)
     reference = dataset.array(truth)
     if noise:

@@ -52,7 +52,11 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         raise UserError(f"{config.checkpoint} sees no marks that --prompt-noise could move; leave it out")
     rows = rows_to_score(dataset, config, model.protocol)
     truth = read_truth(dataset, config, rows)
-    rows = np.array([row for row in rows if row in truth]) if isinstance(truth, dict) else rows
+    if isinstance(truth, dict):
+        rows = np.array([row for row in rows if row in truth])
+    elif len(drawn := dataset.drawn_rows(config.truth, rows)) < len(rows):
+        print(f"{len(rows) - len(drawn)} of {len(rows)} lesions are left out: nobody drew their {config.truth}")
+        rows = drawn
     seen = seen_in_training(dataset, config, model.settings, rows)
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision)

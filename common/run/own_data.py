@@ -19,7 +19,7 @@ from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
 from common.inference.image_table import check_ends
 from common.inference.photos import predict_photos
-from common.patches import resize_mask, resize_points
+from common.patches import PATCH, resize_mask, resize_points
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
 from common.recist import diameters, ellipse_from_diameters, fit_ellipse, long_first
 from common.run.cli import prepare_parser
@@ -64,7 +64,8 @@ def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
 def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> list[Outcome]:
     """Make a lesion from an image, or say why it is dropped.
 
-    Ellipse and quarters come from the image's end points, else from its outline; the outline is the truth.
+    Ellipse and quarters come from the image's end points, else from its outline; the outline is the truth, which is
+    empty for an image with end points alone where others have outlines.
 
     Args:
         path: the image.
@@ -75,10 +76,10 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
         UserError: the image or its outline is unreadable, they differ in size, or end points lie outside the image.
     """
     photo = read_photo(path)
-    outline, notes = read_outline(path, photo)
+    points = ends.get(path.name)
+    outline, notes = read_outline(path, photo, marked=points is not None)
     if outline is not None and (fault := mask_fault(outline)):
         return [Dropped(path.name, fault)]
-    points = ends.get(path.name)
     if points is not None:
         notes += check_ends(path, points, photo)
         ellipse = ellipse_from_diameters(points)
@@ -93,7 +94,9 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
         return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
     patch = photo.patch(rgb=True)
     truth = None if outline is None else resize_mask(outline)
-    if truth is not None and not (mask & truth).any():
+    if truth is None and path.parent.with_name("masks").is_dir():
+        truth = np.zeros((PATCH, PATCH), np.uint8)  # that of others is known
+    if truth is not None and truth.any() and not (mask & truth).any():
         notes.append("its end points and its outline lie apart; look at the order of x and y")
     lesion = Lesion(
         name=path.name,

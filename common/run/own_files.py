@@ -11,9 +11,14 @@ from common.inference import image_table
 from common.utils.errors import UserError, join_names
 
 
-def read_outline(image: Path, photo: Photo) -> tuple[np.ndarray | None, list[str]]:
-    """As `read_mask`, of `masks/STEM.png` beside the image's folder; None where there is no folder of masks at all."""
+def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | None, list[str]]:
+    """As `read_mask`, of `masks/STEM.png` beside the image's folder.
+
+    None where there is no folder of masks at all, or no mask for an image that is ``marked`` by end points.
+    """
     path = image.parent.with_name("masks") / f"{image.stem}.png"
+    if marked and path.parent.is_dir() and not path.exists():
+        return None, ["no outline in masks/; its mark alone is used"]
     return read_mask(path, photo) if path.parent.is_dir() else (None, [])
 
 

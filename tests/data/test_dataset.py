@@ -112,7 +112,9 @@ def test_rows_are_chosen_by_the_seed_alone():
 
 
 def test_more_rows_than_there_are_or_fewer_than_any_group_has():
-    with pytest.raises(UserError, match="prepared has 8 training lesions, not 9; pass a smaller number"):
+    with pytest.raises(
+        UserError, match="prepared has 8 training lesions with an outline, not 9; pass a smaller number"
+    ):
         _grouped(GROUPS).choose_rows(np.arange(8), 9, 0)
     with pytest.raises(UserError, match="no group of prepared has as few as 1 training lesions; pass 2 or more"):
         _grouped(["a", "a", "a", "b", "b"]).choose_rows(np.arange(5), 1, 0)

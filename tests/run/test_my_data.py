@@ -16,8 +16,10 @@ import pytest
 from common.data import masks
 from common.data.dataset import Dropped, LesionDataset
 from common.data.phantom import blob, smooth_noise
+from common.evaluation import baselines
 from common.inference.prompts import ENDS
 from common.recipe import METHODS
+from common.recist import diameters
 from common.report import tables as report
 from common.report.figures import cli as figures
 from common.run import experiment
@@ -123,6 +125,36 @@ def test_diameters_are_learned_from_and_outlines_are_the_truth(mine, capsys):
     dataset = LesionDataset.open(data / "prepared")
     assert [lesion["lesion"] for lesion in dataset.lesions] == ["lesion 0.png"]
     assert "truth" not in dataset.metadata["arrays"]
+
+
+def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path, capsys):
+    data, rows = mine.DATASET.folder / "data", []
+    for number in range(IMAGES):
+        path = data / "masks" / f"lesion {number}.png"
+        ends = diameters(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255).ends.ravel()
+        rows.append({"image": f"lesion {number}.png", **dict(zip(ENDS, ends.tolist(), strict=True))})
+        if number % 2:
+            path.unlink()
+    write_csv(data / "recist.csv", rows, ["image", *ENDS])
+    run(mine, "prepare --workers 1")
+    note = "lesion 1.png, lesion 11.png, lesion 13.png and 7 more: no outline in masks/; its mark alone is used"
+    assert note in capsys.readouterr().err
+    dataset = LesionDataset.open(data / "prepared")
+    drawn = dataset.drawn_rows("truth", dataset.rows("all"))
+    assert sorted(dataset.lesions[row]["lesion"] for row in drawn) == sorted(f"lesion {n}.png" for n in range(0, 20, 2))
+    outlined = len(dataset.drawn_rows("truth", dataset.rows("train")))
+    brief = f"{BRIEF} --encoder-weights none --epochs 1"
+    with pytest.raises(UserError, match=rf"has {outlined} training lesions with an outline, not 14; pass a smaller"):
+        run(mine, f"train A1recist {brief} --outlines 14")
+    run(mine, f"train A1recist {brief} --outlines {outlined}")
+    run(mine, "eval A1recist --split all")
+    assert "10 of 20 lesions are left out: nobody drew their truth" in capsys.readouterr().out
+    scored = read_csv(mine.DATASET.folder / "results" / "mine_a1recist.all.csv")
+    assert len(scored) == 10
+    baselines.main([str(data / "prepared"), "--results", str(tmp_path), "--split", "all"])
+    assert len(read_csv(tmp_path / "baseline_quarters.all.csv")) == 10
+    run(mine, f"train A1 {brief} --target truth --checkpoint {tmp_path}/a.pt")
+    assert f"A1: {outlined} training" in capsys.readouterr().out
 
 
 def test_a_table_in_another_case_with_names_in_another_form_is_used(mine):

@@ -123,12 +123,13 @@ def test_bad_end_points_are_one_sentence(text, sentence, tmp_path):
 def test_outlines(tmp_path):
     image, mask = tmp_path / "images" / "a.b.jpg", np.zeros((20, 30), np.uint8)
     photo = Photo(np.zeros((20, 30, 3), np.uint8))
-    assert read_outline(image, photo) == (None, [])
+    assert read_outline(image, photo, marked=False) == (None, [])
     (tmp_path / "masks").mkdir()
     with pytest.raises(UserError, match=r"a\.b\.png can't be read"):
-        read_outline(image, photo)
+        read_outline(image, photo, marked=False)
+    assert read_outline(image, photo, marked=True) == (None, ["no outline in masks/; its mark alone is used"])
     mask[5:9, 4:20] = 255
     cv2.imwrite(str(tmp_path / "masks" / "a.b.png"), mask)
-    np.testing.assert_array_equal(read_outline(image, photo)[0], mask > 0)
+    np.testing.assert_array_equal(read_outline(image, photo, marked=True)[0], mask > 0)
     with pytest.raises(UserError, match="is 30x20 px but its image is 40x20"):
-        read_outline(image, Photo(np.zeros((20, 40, 3), np.uint8)))
+        read_outline(image, Photo(np.zeros((20, 40, 3), np.uint8)), marked=True)

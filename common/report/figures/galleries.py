@@ -65,8 +65,12 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
 
 
 def rows_by_size(dataset: LesionDataset, split: str, count: int) -> np.ndarray:
-    """Row numbers of ``count`` lesions of a split, evenly spaced from the smallest ellipse to the largest."""
+    """Row numbers of ``count`` lesions of a split, evenly spaced from the smallest ellipse to the largest.
+
+    Where outlines are known, only lesions that have one are taken.
+    """
     rows = dataset.rows(split)
+    rows = dataset.drawn_rows("truth", rows) if "truth" in dataset.metadata["arrays"] else rows
     area = dataset.array("ellipse")[rows].sum(axis=(1, 2))
     return rows[np.argsort(area, kind="stable")][evenly_spaced(len(rows), count)]
 
