@@ -16,7 +16,7 @@ import numpy as np
 
 from common.evaluation.results import UNDEFINED_NOTE, read_results
 from common.metrics import FRACTIONS, METRICS
-from common.recipe import A1CLASS
+from common.recipe import A1CLASS, A1RECIST
 from common.report.runs import RunGroup, a1_reference, common_settings, comparable_groups, full_name, group_runs
 from common.report.significance import compare_groups, interval_text, p_text
 from common.utils.arguments import Parser
@@ -96,15 +96,19 @@ def published_texts(group: RunGroup) -> list[str] | None:
     return ["{:.2f}±{:.2f}".format(*published[metric]) for metric in METRICS]
 
 
-def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
-    """A1+L minus every group that is comparable with it, in Dice and IoU: rows of cells, as `DIFFERENCE_COLUMNS`.
+_EXAMINED = (A1CLASS.label, A1RECIST.label)
 
+
+def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
+    """A1+L, and A1+R, minus every group that is comparable with it, in Dice and IoU, each pair once.
+
+    Rows of cells, as `DIFFERENCE_COLUMNS`.
     With several seeds, a baseline or an upper bound is compared over all of them only, a method also by seed.
     """
     rows = []
     pairs = [pair for block in comparable_groups(groups) for pair in permutations(block, 2)]
     for (ours, theirs), metric in product(pairs, ("dice", "iou")):
-        if ours.label != A1CLASS.label:
+        if (ours.label, theirs.label) == (A1RECIST.label, A1CLASS.label) or ours.label not in _EXAMINED:
             continue
         by_seed, lesions, seeds = compare_groups(ours, theirs, metric)
         count = len(by_seed)

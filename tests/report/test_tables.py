@@ -14,6 +14,7 @@ import lits_A1_train
 import lits_A1class_train
 import lits_Acoseg_train
 from common.metrics import METRICS
+from common.recipe import A1RECIST
 from common.report import tables
 from common.report.runs import RunGroup, group_runs
 from common.utils.errors import UserError
@@ -240,6 +241,23 @@ def test_one_seed_is_compared_with_baselines_too(tmp_path):
     ours = scored(tmp_path, "ours", (0.5, 0.6, 0.7), result("A1+L"))
     groups = group_runs([ours, scored(tmp_path, "baseline", (0.6, 0.7, 0.8), baseline())])
     assert [row[3] for row in tables.difference_table(groups)] == ["lesions, seed 0"] * 2
+
+
+def test_the_marked_network_is_compared_with_what_its_marks_give_alone(tmp_path):
+    target = {"target": A1RECIST.flags["target"]}
+    groups = group_runs(
+        [
+            scored(tmp_path, "marked", (0.7, 0.8, 0.9), result("A1+R", settings=target, training=A1RECIST.flags)),
+            scored(tmp_path, "ours", (0.5, 0.6, 0.7), result("A1+L")),
+            scored(tmp_path, "quarters", (0.6, 0.7, 0.8), baseline("quarters itself")),
+        ]
+    )
+    rows = tables.difference_table(groups)
+    assert {(names, float(points)) for _, names, metric, _, _, points, *_ in rows if metric == "Dice"} == {
+        ("A1+L minus quarters itself", -10),
+        ("A1+L minus A1+R", -20),
+        ("A1+R minus quarters itself", 10),
+    }
 
 
 def test_an_undefined_metric_is_never_the_best():
