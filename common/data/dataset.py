@@ -233,17 +233,17 @@ class LesionDataset:
         """Digest of arrays, table and settings: equal for equal content, wherever and whenever it was prepared."""
         return self.metadata["identity"]
 
-    def drawn_rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Those of ``rows`` whose mask in an array is not empty.
+    def outlined_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` whose true outline is known.
 
         Raises:
             UserError: none is, or as `array`.
         """
-        masks = self.array(name)
-        drawn = rows[[bool(masks[row].any()) for row in rows]]
-        if not len(drawn):
-            raise UserError(f"{self.folder} knows the {name} of none of these lesions; add outlines, or leave them out")
-        return drawn
+        truth = self.array("truth")
+        outlined = rows[[bool(truth[row].any()) for row in rows]]
+        if not len(outlined):
+            raise UserError(f"{self.folder / 'truth.npy'} has the outline of none of these lesions; add outlines")
+        return outlined
 
     def choose_rows(self, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
         """Choose ``count`` of ``rows`` at random, or somewhat fewer, so that groups stay whole; ascending.

@@ -45,7 +45,8 @@ def score_baseline(
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
     """
-    rows = dataset.drawn_rows(truth, dataset.rows(split, limit))
+    rows = dataset.rows(split, limit)
+    rows = dataset.outlined_rows(rows) if truth == "truth" else rows
     masks: np.ndarray | dict[int, np.ndarray] = dataset.array(name)
     reference = dataset.array(truth)
     if noise:

@@ -54,9 +54,9 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     truth = read_truth(dataset, config, rows)
     if isinstance(truth, dict):
         rows = np.array([row for row in rows if row in truth])
-    elif len(drawn := dataset.drawn_rows(config.truth, rows)) < len(rows):
-        print(f"{len(rows) - len(drawn)} of {len(rows)} lesions are left out: nobody drew their {config.truth}")
-        rows = drawn
+    elif config.truth == "truth" and len(outlined := dataset.outlined_rows(rows)) < len(rows):
+        print(f"{len(rows) - len(outlined)} of {len(rows)} lesions are left out: nobody drew their outline")
+        rows = outlined
     seen = seen_in_training(dataset, config, model.settings, rows)
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision)

@@ -43,9 +43,9 @@ def train(config: TrainConfig) -> None:
     train_rows, val_rows = dataset.rows("train", config.limit), dataset.rows("val", config.limit)
     outlined = None
     if config.outlines:
-        outlined = dataset.choose_rows(dataset.drawn_rows("truth", train_rows), config.outlines, config.seed)
+        outlined = dataset.choose_rows(dataset.outlined_rows(train_rows), config.outlines, config.seed)
     elif config.target == "truth":
-        train_rows, val_rows = (dataset.drawn_rows("truth", rows) for rows in (train_rows, val_rows))
+        train_rows, val_rows = (dataset.outlined_rows(rows) for rows in (train_rows, val_rows))
     _check_batch_size(recipe, len(train_rows))
     if config.checkpoint.is_dir():
         raise UserError(f"--checkpoint {config.checkpoint} is a folder; pass the path of a file")

@@ -140,15 +140,15 @@ def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path,
     note = "lesion 1.png, lesion 11.png, lesion 13.png and 7 more: no outline in masks/; its mark alone is used"
     assert note in capsys.readouterr().err
     dataset = LesionDataset.open(data / "prepared")
-    drawn = dataset.drawn_rows("truth", dataset.rows("all"))
+    drawn = dataset.outlined_rows(dataset.rows("all"))
     assert sorted(dataset.lesions[row]["lesion"] for row in drawn) == sorted(f"lesion {n}.png" for n in range(0, 20, 2))
-    outlined = len(dataset.drawn_rows("truth", dataset.rows("train")))
+    outlined = len(dataset.outlined_rows(dataset.rows("train")))
     brief = f"{BRIEF} --encoder-weights none --epochs 1"
     with pytest.raises(UserError, match=rf"has {outlined} training lesions with an outline, not 14; pass a smaller"):
         run(mine, f"train A1recist {brief} --outlines 14")
     run(mine, f"train A1recist {brief} --outlines {outlined}")
     run(mine, "eval A1recist --split all")
-    assert "10 of 20 lesions are left out: nobody drew their truth" in capsys.readouterr().out
+    assert "10 of 20 lesions are left out: nobody drew their outline" in capsys.readouterr().out
     scored = read_csv(mine.DATASET.folder / "results" / "mine_a1recist.all.csv")
     assert len(scored) == 10
     baselines.main([str(data / "prepared"), "--results", str(tmp_path), "--split", "all"])

@@ -70,7 +70,7 @@ def rows_by_size(dataset: LesionDataset, split: str, count: int) -> np.ndarray:
     Where outlines are known, only lesions that have one are taken.
     """
     rows = dataset.rows(split)
-    rows = dataset.drawn_rows("truth", rows) if "truth" in dataset.metadata["arrays"] else rows
+    rows = dataset.outlined_rows(rows) if "truth" in dataset.metadata["arrays"] else rows
     area = dataset.array("ellipse")[rows].sum(axis=(1, 2))
     return rows[np.argsort(area, kind="stable")][evenly_spaced(len(rows), count)]
 
