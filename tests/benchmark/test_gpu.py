@@ -10,7 +10,7 @@ import HAM_Acoseg_train
 from common.benchmark import gpu as module
 from common.benchmark import ours
 from common.benchmark.gpu import Part, main, parts, run_checks, run_parts
-from common.benchmark.runner import BenchmarkConfig, make_config
+from common.benchmark.runner import BenchmarkConfig, TimedRun, make_config
 from common.data.dataset import LesionDataset
 
 
@@ -49,7 +49,13 @@ def fails() -> dict[str, float]:
     raise RuntimeError("no kernel image")
 
 
-def test_one_failure_leaves_the_rest(capsys):
+@pytest.fixture
+def in_process(monkeypatch):
+    """Other processes would only take longer."""
+    monkeypatch.setattr(module, "run_in_subprocess", lambda function, *given: TimedRun(function(*given), 0.0, 0, 0))
+
+
+def test_one_failure_leaves_the_rest(in_process, capsys):
     planned = iter([Part("one", works, (1.5,)), Part("two", fails, ()), Part("three", works, (2.0,))])
     one, two, three = run_parts(planned, 100)
     assert one == {"part": "one", "step_ms": 1.5, "gpu_memory_MiB": 0}
@@ -79,7 +85,7 @@ def test_without_a_gpu_it_says_so_and_ends(phantom_ham, tmp_path, capsys, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_the_table_of_a_run(phantom_ham, tmp_path, capsys, monkeypatch):
+def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         module, "make_config", lambda *given, **settings: make_config(*given, **settings | {"device": "cpu"})

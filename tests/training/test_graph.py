@@ -46,7 +46,7 @@ def recorded(monkeypatch) -> list[str]:
 
 
 def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict[str, float], torch.nn.Module]:
-    """The losses of an epoch of 28 lesions in batches of 4, the seventh step being one of full size too."""
+    """The losses of an epoch of five batches of 4 lesions, then one of 2; of four batches where they are halved."""
     known = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 4 --device cpu"
     config = parse_train(recipe, None, [*known.split(), *flags.split(), "--data", str(data), "--precision", "fp32"])
     trainer = build_trainer(config, CPU, SINGLE_PROCESS)
@@ -57,10 +57,10 @@ def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict
                 group["lr"] = torch.tensor(group["lr"])
     dataset, state = LesionDataset.open_for(config.prepared, HAM_data.DATASET), TrainState()
     prompt, paired = config.prompt == "recist", recipe.method.paired
-    rows = dataset.rows("train")[: 28 if paired else 26]
+    rows = dataset.rows("train")[: 16 if paired else 22]
     loader = LesionLoader(dataset, rows, config.target, (128, 128), CPU, paired=paired, prompt=prompt)
     torch.manual_seed(1)
-    rate = falling_rate(config, 7) if config.falling else None
+    rate = falling_rate(config, 6) if config.falling else None
     trainer.train_epoch(loader.batches(4), state, lambda: False, rate)
     return state.sums, trainer.result
 
@@ -74,11 +74,12 @@ def test_losses_and_weights_are_those_without(recipe, phantom_ham, recorded):
     expected, network = train(recipe, phantom_ham, graphed=False)
     assert not recorded
     sums, replayed = train(recipe, phantom_ham, graphed=True)
-    steps = 14 if recipe.method.paired else 6  # of full size; the one of two lesions is taken as it is
+    steps = 8 if recipe.method.paired else 5  # of full size; the one of two lesions is taken as it is
     assert recorded == ["aside"] * 3 + ["captured"] + ["replayed"] * (steps - 3)
-    assert sums == pytest.approx(expected, rel=1e-6)
+    tolerance = 1e-6 if "falling" not in recipe.method.flags else 1e-4  # that rate is a float32 in a graph
+    assert sums == pytest.approx(expected, rel=tolerance)
     for value, other in zip(network.state_dict().values(), replayed.state_dict().values(), strict=True):
-        torch.testing.assert_close(value, other)
+        torch.testing.assert_close(value, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(phantom_ham, recorded, monkeypatch, capsys):
