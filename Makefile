@@ -85,7 +85,7 @@ ifndef DATA
 endif
 	$(BIN)/python common benchmark ham --data $(or $(DATA),$(BENCH)/data) --out $(BENCH) $(FLAGS)
 
-# Checks, speed and memory on a CUDA GPU, in at most ten minutes; without one it says so and ends.
+# Checks, speed and memory on a CUDA GPU, in about ten minutes; without one it says so and ends.
 gpu: $(VENV)/installed
 ifndef DATA
 	$(BIN)/python code_ham/HAM_phantom.py $(BENCH)/data

@@ -1,4 +1,4 @@
-"""Everything about a GPU that no other machine can tell, in one run of at most ten minutes: `make gpu`.
+"""Everything about a GPU that no other machine can tell, in one run of about ten minutes: `make gpu`.
 
     python common gpu ham --data DIR                       # DIR is a prepared data folder, phantoms will do
     python common gpu ham --data DIR --checks tests/on_gpu.py

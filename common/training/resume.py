@@ -143,7 +143,8 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     if not path.is_file():
         return TrainState()
     content = load_tensors(path)
-    if not isinstance(content, dict) or not content.keys() >= _STATE_KEYS:
+    known = isinstance(content, dict) and content.keys() >= _STATE_KEYS
+    if not known or (content["average"] and not content["average"].keys() >= {"network", "updates"}):
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
     for name, value in settings.items():
         if (name != "epochs" or settings["falling"]) and content["settings"].get(name) != value:

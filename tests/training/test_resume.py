@@ -279,3 +279,15 @@ def test_another_trainings_state_is_refused(phantom_ham, tmp_path, monkeypatch):
     torch.save([1], state_path(path))
     with pytest.raises(UserError, match="is not the state of a training"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume"))
+
+
+def test_a_running_average_of_an_earlier_version_is_told(phantom_ham, tmp_path):
+    config = _config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", "--average", "0.5")
+    trainer = build_trainer(config, CPU, SINGLE_PROCESS)
+    with StateSaver(tmp_path / "a.pt", trainer, {"falling": False}) as saver:
+        saver.save(TrainState())
+    assert resume.load_state(tmp_path / "a.pt", trainer, {"falling": False}) == TrainState()
+    content = load_tensors(state_path(tmp_path / "a.pt"))
+    torch.save(content | {"average": {"n_averaged": torch.tensor(1)}}, state_path(tmp_path / "a.pt"))
+    with pytest.raises(UserError, match=r"a\.state is not the state of a training"):
+        resume.load_state(tmp_path / "a.pt", trainer, {"falling": False})
