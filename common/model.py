@@ -4,8 +4,10 @@ Every network maps a canvas of images to named logits: {"mask": (B, 1, H, W)} an
 {"cluster": (B, K)}.
 """
 
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, reduce
 from itertools import product
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
@@ -41,20 +43,31 @@ class AtrousConv2d(nn.Conv2d):
                 assert module.kernel_size == (3, 3) and module.padding == module.dilation and module.bias is None
                 module.__class__ = cls
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) features to (B, C, h, w)."""
-        (rate, _), sizes = self.dilation, features.shape[2:]
-        rows, columns = ((-1, 0, 1) if rate < size else (0,) for size in sizes)
-        if len(rows) == len(columns) == 3:
+    def forward(self, features: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """Map (B, C, h, w) features to (B, C, h, w), or to what lies on a span of the rows and one of the columns."""
+        (rate, _), (height, width) = self.dilation, features.shape[2:]
+        (top, bottom, _), (left, right, _) = rows.indices(height), columns.indices(width)
+        row_taps, column_taps = (
+            [tap for tap in (-1, 0, 1) if start + tap * rate < size and stop + tap * rate > 0]
+            for start, stop, size in ((top, bottom, height), (left, right, width))
+        )
+        if len(row_taps) == len(column_taps) == 3 and (bottom - top, right - left) == (height, width):
             return super().forward(features)
         weight = self.weight.to(features.dtype)  # as the convolution has it under autocast
-        total = features * weight[:, :, 1, 1, None, None].transpose(0, 1)
-        for row, column in product(rows, columns):
-            if row or column:
-                y, x = row * rate, column * rate
-                shifted = F.pad(features, (-x, x, -y, y))
-                total = total + shifted * weight[:, :, row + 1, column + 1, None, None].transpose(0, 1)
-        return total
+        parts = []
+        for row, column in product(row_taps, column_taps):
+            y, x = row * rate, column * rate
+            seen = F.pad(features, (-left - x, right + x - width, -top - y, bottom + y - height))
+            parts.append(seen * weight[:, :, row + 1, column + 1, None, None].transpose(0, 1))
+        return reduce(torch.add, parts)
+
+
+Decode = Callable[[Any, Any, Sequence[Tensor]], Tensor]
+
+
+def decode_canvas(decoder: nn.Module, head: nn.Module, features: Sequence[Tensor]) -> Tensor:
+    """Map an encoder's features to (B, 1, H, W) mask logits."""
+    return head(decoder(features))
 
 
 class LesionNet(smp.DeepLabV3Plus):
@@ -72,10 +85,13 @@ class LesionNet(smp.DeepLabV3Plus):
         )
         AtrousConv2d.replace(self.decoder)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map (B, 3, H, W) normalised images, (B, 4, H, W) with ``prompt``, to named logits."""
+    def forward(self, images: Tensor, decode: Decode = decode_canvas) -> dict[str, Tensor]:
+        """Map (B, 3, H, W) normalised images, (B, 4, H, W) with ``prompt``, to named logits.
+
+        ``decode`` makes the mask's logits of decoder, head and features.
+        """
         features = self.encoder(images)
-        outputs = {"mask": self.segmentation_head(self.decoder(features))}
+        outputs = {"mask": decode(self.decoder, self.segmentation_head, features)}
         if self.classification_head is not None:
             outputs["cluster"] = self.classification_head(features[-1])
         return outputs
@@ -100,17 +116,17 @@ class CosegNet(nn.Module):
         self.deeplab_decoder = self.deeplab_model.decoder
         self.deeplab_seghead = self.deeplab_model.segmentation_head
 
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder, under the name that it has in `LesionNet`."""
-        return self.deeplab_encoder
+    # The parts under the names that they have in `LesionNet`.
+    encoder = property(lambda self: self.deeplab_encoder)
+    decoder = property(lambda self: self.deeplab_decoder)
+    segmentation_head = property(lambda self: self.deeplab_seghead)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map (B, 3, H, W) normalised images to {"mask": (B, 1, H, W) logits}."""
+    def forward(self, images: Tensor, decode: Decode = decode_canvas) -> dict[str, Tensor]:
+        """Map (B, 3, H, W) normalised images to {"mask": (B, 1, H, W) logits}; for ``decode`` see `LesionNet`."""
         features = list(self.deeplab_encoder(images))
         features[-1] = _attend(features[-1], self.mlp1a, self.mlp2a)
         features[2] = _attend(features[2], self.mlp1b, self.mlp2b)
-        return {"mask": self.deeplab_seghead(self.deeplab_decoder(features))}
+        return {"mask": decode(self.decoder, self.segmentation_head, features)}
 
 
 def _attend(features: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
@@ -216,23 +232,6 @@ def centre_crop(canvas: Tensor) -> Tensor:
     """Cut the 120x120 patch out of (B, C, H, W) canvases: [132:252, 180:300] at the published size."""
     row, column = patch_offset((canvas.shape[-2], canvas.shape[-1]))
     return canvas[..., row : row + PATCH, column : column + PATCH]
-
-
-class PatchNet(nn.Module):
-    """A network with what happens before and after it: from patches to logits of the same pixels."""
-
-    def __init__(self, network: nn.Module, canvas: tuple[int, int]) -> None:
-        super().__init__()
-        self.network = network
-        self.transform = CanvasTransform(canvas)
-
-    def forward(self, patches: Tensor, ends: Tensor | None = None) -> dict[str, Tensor]:
-        """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K).
-
-        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch.
-        """
-        logits = self.network(self.transform(patches, ends))
-        return logits | {"mask": centre_crop(logits["mask"])[:, 0]}
 
 
 def count_flops(network: nn.Module, canvas: tuple[int, int]) -> float:

@@ -15,7 +15,6 @@ from common.model import (
     AtrousConv2d,
     CanvasTransform,
     CosegNet,
-    PatchNet,
     _attend,
     build_network,
     centre_crop,
@@ -231,32 +230,8 @@ def test_a_mark_without_an_inside_is_a_prompt_of_nothing(ends):
     assert (images[:, 3] == -1).all()
 
 
-def test_a_patch_net_with_prompt_needs_the_marks():
-    network = build_network(A1RECIST, "resnet18", 4, prompt=True).eval()
-    patches, canvas = torch.randint(0, 256, (1, 120, 120, 3), dtype=torch.uint8), (128, 128)
-    with torch.no_grad():
-        logits = PatchNet(network, canvas)(patches, MARK)["mask"]
-        assert torch.equal(logits, centre_crop(network(CanvasTransform(canvas)(patches, MARK))["mask"])[:, 0])
-        assert not torch.equal(logits, PatchNet(network, canvas)(patches, MARK + 5)["mask"])
-
-
 def test_the_transform_adds_no_tensor_to_a_checkpoint():
     assert not CanvasTransform((128, 128)).state_dict()
-
-
-@pytest.mark.parametrize("method", [A1, A1CLASS, ACOSEG])
-def test_a_patch_net_is_the_network_of_the_transformed_patch_cropped(method):
-    network, canvas = build_network(method, "resnet18", 4).eval(), (144, 128)
-    patches = torch.randint(0, 256, (2, 120, 120, 3), dtype=torch.uint8)
-    with torch.no_grad():
-        logits = PatchNet(network, canvas)(patches)
-        expected = network(CanvasTransform(canvas)(patches))
-    assert logits.keys() == expected.keys()
-    assert logits["mask"].shape == (2, 120, 120)
-    assert torch.equal(logits["mask"], expected["mask"][:, 0, 12:132, 4:124])
-    if method.cluster_head:
-        assert logits["cluster"].shape == (2, 4)
-        assert torch.equal(logits["cluster"], expected["cluster"])
 
 
 @pytest.mark.parametrize("size", [(24, 30), (8, 8), (40, 20)])
@@ -276,6 +251,9 @@ def test_taps_that_see_only_padding_are_left_out(rate, size):
         results.append([out, images.grad, module.weight.grad])
     for expected, result in zip(*results, strict=True):
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+    for rows, columns in ((slice(2, 5), slice(3, 9)), (slice(0, 8), slice(6, 8))):
+        part = plain(features)[..., rows, columns]
+        torch.testing.assert_close(ours(features, rows, columns), part, rtol=1e-5, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         assert ours(features.bfloat16()).dtype == torch.bfloat16
 

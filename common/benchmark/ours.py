@@ -155,11 +155,13 @@ def untrained_model(config: BenchmarkConfig) -> "TrainedModel":
 def segment_dark(network: "nn.Module") -> "nn.Module":
     """Make an untrained network segment the dark parts of an image: scoring empty masks would take no time."""
     from torch.nn.functional import avg_pool2d
+    from torchvision.transforms.functional import center_crop
 
     def darkness(_: Any, inputs: Any, outputs: Any) -> dict[str, Any]:
         grey = inputs[0].mean(1, keepdim=True)
         local_mean = avg_pool2d(grey, 15, stride=1, padding=7, count_include_pad=False)
-        return {**outputs, "mask": outputs["mask"] * 0 + grey.mean((2, 3), keepdim=True) - local_mean}
+        dark = center_crop(grey.mean((2, 3), keepdim=True) - local_mean, outputs["mask"].shape[2:])
+        return {**outputs, "mask": outputs["mask"] * 0 + dark}
 
     network.register_forward_hook(darkness)
     return network

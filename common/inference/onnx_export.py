@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.inference.patch_net import PatchNet
 from common.inference.predictor import read_preprocessing
-from common.model import PatchNet
 from common.patches import PATCH
 from common.recipe import EvalConfig
 from common.training.checkpoint import TrainedModel, load_model_for

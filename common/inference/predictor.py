@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.model import PatchNet
+from common.inference.patch_net import PatchNet
 from common.patches import SMALL_CANVAS
 from common.recipe import DatasetInfo, Protocol
 from common.training.checkpoint import TrainedModel, load_model

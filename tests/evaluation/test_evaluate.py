@@ -91,8 +91,8 @@ def test_a_perfect_network_scores_perfectly(checkpoints, phantom_ham, dataset, t
             super().__init__()
             self.masks = iter(masks)
 
-        def forward(self, images):
-            masks = [torch.nn.functional.pad(torch.from_numpy(next(self.masks)).float(), (4, 4, 4, 4)) for _ in images]
+        def forward(self, images, decode=None):
+            masks = [torch.from_numpy(next(self.masks)).float() for _ in images]
             return {"mask": torch.stack(masks)[:, None] - 0.5}
 
     masks = dataset.array("truth")[dataset.rows("test")].copy()

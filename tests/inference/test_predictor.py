@@ -7,7 +7,7 @@ import torch
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.inference.predictor import BATCH_SIZE, Predictor, fold_batch_norms
-from common.model import CanvasTransform, build_network
+from common.model import CanvasTransform, build_network, centre_crop
 from common.recipe import A1, A1CLASS, ACOSEG, DatasetInfo
 from common.training.checkpoint import TrainedModel, save_checkpoint, save_tensors
 from common.utils.errors import UserError
@@ -78,8 +78,8 @@ def test_logits_are_those_of_the_networks_own_canvas_in_the_middle(method):
 class Green(torch.nn.Module):
     """The logit of a pixel is its green channel, normalised: above 0 where it exceeds 0.456 x 255 = 116.28."""
 
-    def forward(self, images):
-        return {"mask": images[:, 1:2]}
+    def forward(self, images, decode=None):
+        return {"mask": centre_crop(images[:, 1:2])}
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_probabilities_are_the_logits_sigmoid(predictor, count):
 
 
 def test_a_lack_of_memory_advises_no_flag_that_predicting_lacks(predictor, dataset, monkeypatch):
-    def forward(images):
+    def forward(images, decode):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(predictor.model.network, "forward", forward)
@@ -153,8 +153,8 @@ def test_float_patches_are_predicted_too(predictor):
 class Marked(torch.nn.Module):
     """The logit of a pixel is the prompt: above 0 within the quarter-ellipses through the mark's ends."""
 
-    def forward(self, images):
-        return {"mask": images[:, 3:]}
+    def forward(self, images, decode=None):
+        return {"mask": centre_crop(images[:, 3:])}
 
 
 def test_a_network_sees_the_prepared_marks_or_those_given(phantom_ham):
