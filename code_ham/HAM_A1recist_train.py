@@ -8,7 +8,7 @@ The mark is a fourth input channel; the mask trained on is that of the marks' qu
 transposed, marks moved by 5 % of the long diameter, weights averaged, and the learning rate falls to 0.
 Not yet trained to the end; code_ham/README.md says what trials gave.
 Cost: up to 12 epochs of 7,008 images, each as one of A1.
-Prints loss, validation loss and Dice, and images/s of every epoch; the epoch of the lowest validation loss is kept.
+Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
 """
 
 import HAM_data  # also puts the project's root on the path
@@ -20,7 +20,7 @@ RECIPE = Recipe(
     method=A1RECIST,
     checkpoint="ham_a1recist.pt",
     released=None,
-    loss_weights={"mask": 100.0},
+    loss_weights={"mask": 1.0, "overlap": 1.0},
     lr=3e-4,
     batch_size=10,
     epochs=12,

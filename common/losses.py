@@ -6,21 +6,39 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 
-def lesion_losses(outputs: Mapping[str, Tensor], mask: Tensor, cluster: Tensor) -> dict[str, Tensor]:
-    """The unweighted losses of a batch, one for each output the network has.
+def lesion_losses(
+    outputs: Mapping[str, Tensor], mask: Tensor, cluster: Tensor, overlap: bool = False
+) -> dict[str, Tensor]:
+    """The unweighted losses of a batch: one for each output the network has and, where asked for, the overlap's.
 
     Args:
         outputs: {"mask": (B, 1, H, W) logits} and, with the head, {"cluster": (B, K) logits}.
         mask: (B, 1, H, W) target of 0/1 over the whole canvas, mirrored like the image.
         cluster: (B,) int64 shape clusters.
+        overlap: with the `overlap_loss`, which is not the paper's.
 
     Returns:
-        {"mask": mean binary cross-entropy, "cluster": mean cross-entropy}, float32 scalars.
+        {"mask": mean binary cross-entropy, "overlap", "cluster": mean cross-entropy}, float32 scalars.
     """
-    losses = {"mask": binary_cross_entropy_with_logits(outputs["mask"].float(), mask.float())}
+    logits, mask = outputs["mask"].float(), mask.float()
+    losses = {"mask": binary_cross_entropy_with_logits(logits, mask)}
+    if overlap:
+        losses["overlap"] = overlap_loss(logits, mask)
     if "cluster" in outputs:
         losses["cluster"] = cross_entropy(outputs["cluster"].float(), cluster)
     return losses
+
+
+def overlap_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 minus the Dice of probabilities, averaged over lesions: a small lesion counts as much as a large one.
+
+    Args:
+        logits: (B, 1, H, W).
+        mask: the same shape, 0/1.
+    """
+    probabilities, pixels = logits.sigmoid(), (1, 2, 3)
+    both, sizes = (probabilities * mask).sum(pixels), (probabilities + mask).sum(pixels)
+    return (1 - (2 * both + 1) / (sizes + 1)).mean()  # the 1 px keeps an empty mask from dividing by 0
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

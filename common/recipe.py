@@ -79,7 +79,7 @@ class Recipe:
     method: Method
     checkpoint: str  # the published checkpoint's file name
     released: str | None  # its address at Google Drive; None for data the paper does not have
-    loss_weights: Mapping[str, float]  # weight of each named loss: "mask", and "cluster" where the method has the head
+    loss_weights: Mapping[str, float]  # weight of each loss of `losses.lesion_losses`
     lr: float  # Adam's learning rate
     batch_size: int
     epochs: int  # at most this many

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from common.losses import lesion_losses, weighted_sum
+from common.losses import lesion_losses, overlap_loss, weighted_sum
 
 
 def test_losses_by_hand():
@@ -17,6 +17,16 @@ def test_losses_by_hand():
     assert weighted_sum(losses, {"mask": 50, "cluster": 1}).item() == pytest.approx(
         25 * (math.log(2) + math.log(4 / 3)) + math.log(4)
     )
+
+
+def test_the_overlap_by_hand():
+    logits = torch.tensor([[[[0.0, math.log(3)]]], [[[-99.0, 99.0]]]])  # probabilities 1/2 and 3/4; 0 and 1
+    mask = torch.tensor([[[[1.0, 1.0]]], [[[0.0, 1.0]]]])
+    assert overlap_loss(logits, mask).item() == pytest.approx((1 - 3.5 / 4.25) / 2)
+    losses = lesion_losses({"mask": logits}, mask, torch.tensor([0, 0]), overlap=True)
+    assert losses.keys() == {"mask", "overlap"}
+    assert losses["overlap"] == overlap_loss(logits, mask)
+    assert overlap_loss(torch.full((1, 1, 2, 2), -99.0), torch.zeros(1, 1, 2, 2)) == 0  # nothing, and nothing found
 
 
 def test_without_the_head_there_is_one_loss():

@@ -14,7 +14,7 @@ from common.data.dataset import LesionDataset
 from common.model import CanvasTransform
 from common.utils.parallel import in_order
 
-OUTLINED_SHARE = 0.25  # of an epoch: how often lesions with an outline are seen among many without
+OUTLINED_SHARE = 0.5  # of an epoch: how often lesions with an outline are seen among many without
 PREFETCH = 3  # batches that are read while the network computes
 Remainder = Literal["keep", "merge", "drop"]
 """What becomes of a last, smaller batch: it is kept; or dropped; or merged into the batch before it where it is too

@@ -112,7 +112,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--average", type=number_below(1), metavar="DECAY",
         help="keep a running average of the weights; DECAY is the past's share (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
-        help="let the learning rate fall to 0 along a cosine over --epochs (default %(default)s)")  # fmt: skip
+        help="let the rate fall to 0 over --epochs, keep the last epoch's weights (default %(default)s)")  # fmt: skip
     add("--epochs", type=positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",

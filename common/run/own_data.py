@@ -35,7 +35,7 @@ _VALUES: dict[Method, tuple[str, dict[str, float], float, int, int, int]] = {
     A1: ("a1", {"mask": 100.0}, 1e-3, 10, 50, 5),
     A1CLASS: ("a1class", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10, 50, 5),
     ACOSEG: ("coseg", {"mask": 1.0}, 1e-5, 8, 50, 5),
-    A1RECIST: ("a1recist", {"mask": 100.0}, 3e-4, 10, 12, 12),
+    A1RECIST: ("a1recist", {"mask": 1.0, "overlap": 1.0}, 3e-4, 10, 12, 12),
 }
 
 

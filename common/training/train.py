@@ -159,7 +159,8 @@ def _fit(
                 saver.save_between_epochs(state)
             if not _train_epoch(config, trainer, train_loader, state, stop):
                 interrupt(f"in epoch {state.epoch}")
-            row = state.finish_epoch(trainer.validate(val_loader), recipe, len(train_loader.positions()))
+            lesions = len(train_loader.positions())
+            row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
             if world.is_main:
                 if row["best"]:
                     save_checkpoint(checkpoint, trainer.result, settings | {"epoch": row["epoch"]})

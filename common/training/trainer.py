@@ -35,20 +35,23 @@ class TrainState:
     epochs_without_improvement: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)  # one row per finished epoch
 
-    def finish_epoch(self, validation: dict[str, float], recipe: Recipe, lesions: int) -> dict[str, Any]:
+    def finish_epoch(
+        self, validation: dict[str, float], recipe: Recipe, lesions: int, keep_last: bool = False
+    ) -> dict[str, Any]:
         """Add the epoch under way to the history and begin the next; early stopping is counted here.
 
         Args:
             validation: losses and Dice, as `Trainer.validate` returns them.
             recipe: tells which of them is watched. An epoch with a loss that is no number is never an improvement.
             lesions: number of training lesions.
+            keep_last: take every epoch for an improvement, whatever validation says.
 
         Returns:
             The row of the history.
         """
         value, sign = validation[recipe.watch], 1 if recipe.watch == "dice" else -1
         finite = all(map(math.isfinite, validation.values()))  # Dice is 0, not NaN, where logits are NaN
-        improved = finite and (self.best is None or sign * value > sign * self.best)
+        improved = finite and (keep_last or self.best is None or sign * value > sign * self.best)
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": total / self.steps for name, total in self.sums.items()}
         row |= {f"val_{name}": mean for name, mean in validation.items()}
@@ -166,7 +169,7 @@ class Trainer:
         for group in groups:
             with autocast(self.device, self.precision):
                 outputs = forward(group.images)
-            for name, loss in lesion_losses(outputs, group.masks, group.clusters).items():
+            for name, loss in self._losses(outputs, group).items():
                 losses[name] = losses[name] + loss * group.weight
         total = weighted_sum(losses, self.recipe.loss_weights)
         if self.zero_grad:
@@ -178,6 +181,9 @@ class Trainer:
             reported["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.method.clip_norm)
         self.optimizer.step()
         return reported
+
+    def _losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        return lesion_losses(outputs, batch.masks, batch.clusters, overlap="overlap" in self.recipe.loss_weights)
 
     def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
@@ -197,7 +203,7 @@ class Trainer:
                 continue
             with autocast(self.device, self.precision):
                 outputs = network(batch.images)
-            for name, loss in lesion_losses(outputs, batch.masks, batch.clusters).items():
+            for name, loss in self._losses(outputs, batch).items():
                 sums[name] += loss * len(batch.rows)
             overlap = dice(centre_crop(outputs["mask"]) > 0, centre_crop(batch.masks) > 0)
             sums["dice"] += overlap.nan_to_num(0).sum()

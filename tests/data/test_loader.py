@@ -137,14 +137,14 @@ def test_each_process_takes_every_third_row(rank):
 @pytest.mark.parametrize(
     ("lesions", "outlined", "length", "times"),
     [
-        (28, [3, 8], 35, 4.5),  # 26 without an outline are three quarters of 34 2/3, and 9 of 35 are with one
-        (28, [0], 36, 9),  # 27 + 9
-        (28, list(range(7)), 28, 1),  # a quarter as it is
+        (28, [3, 8, 9], 50, 25 / 3),  # 25 without an outline, and as many with one
+        (28, [0], 54, 27),
+        (28, list(range(14)), 28, 1),  # half as it is
         (28, list(range(28)), 28, 1),
         (28, None, 28, 1),
     ],
 )
-def test_outlined_lesions_are_up_to_a_quarter_of_an_epoch(lesions, outlined, length, times):
+def test_outlined_lesions_are_up_to_half_of_an_epoch(lesions, outlined, length, times):
     rows = 10 + 2 * np.arange(lesions)
     chosen = None if outlined is None else rows[outlined]
     loader = LesionLoader(SimpleNamespace(), rows, "ellipse", (128, 128), CPU, outlined=chosen)
@@ -199,5 +199,5 @@ def test_lesions_are_varied_the_same_in_several_processes(varying, paired):
 def test_a_lesion_that_comes_twice_in_an_epoch_is_varied_twice(varying):
     batches = _varied(varying, 8)
     again = [image for batch in batches for image in batch.images[torch.from_numpy(batch.rows == varying.outlined)]]
-    assert len(again) == 9
-    assert len({image[3].numpy().tobytes() for image in again}) == 9
+    assert len(again) == 27
+    assert len({image[3].numpy().tobytes() for image in again}) == 27

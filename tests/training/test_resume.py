@@ -53,8 +53,8 @@ A1_R = "--prompt recist --target quarters --flips --jitter 5 --falling"
     ("recipe", "flags", "steps"),
     [
         (HAM_Acoseg_train.RECIPE, [], 6),  # three batches in each of two epochs
-        # The cluster head, and all that A1+R brings; 22 lesions and 7 times one of 2 outlines are four batches.
-        (HAM_A1class_train.RECIPE, f"{A1_R} --outlines 2 --average 0.5".split(), 8),
+        # The cluster head, and all that A1+R brings; 22 lesions and 22 times one of 2 outlines are six batches.
+        (HAM_A1class_train.RECIPE, f"{A1_R} --outlines 2 --average 0.5".split(), 12),
     ],
     ids=["ACoseg", "A1+L with A1+R's flags"],
 )

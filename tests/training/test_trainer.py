@@ -210,12 +210,12 @@ RECIPE = replace(HAM_A1_train.RECIPE, watch="mask")
 """Lower is better."""
 
 
-def _improvements(recipe, values: list[float]) -> tuple[list[int], TrainState]:
+def _improvements(recipe, values: list[float], **options: bool) -> tuple[list[int], TrainState]:
     """Which of the epochs with these values improve on those before, and the state after them."""
     state, improvements = TrainState(), []
     for value in values:
         state.seconds = 1.0
-        improvements.append(state.finish_epoch({recipe.watch: value}, recipe, lesions=8)["best"])
+        improvements.append(state.finish_epoch({recipe.watch: value}, recipe, 8, **options)["best"])
     return improvements, state
 
 
@@ -229,6 +229,11 @@ def test_early_stopping_counts_epochs_without_improvement():
 def test_early_stopping_on_dice_wants_more():
     improvements, state = _improvements(replace(RECIPE, watch="dice"), [0.5, 0.6, 0.6, 0.4])
     assert (improvements, state.epochs_without_improvement, state.best) == ([1, 1, 0, 0], 2, 0.6)
+
+
+def test_where_the_last_is_kept_every_epoch_with_a_loss_is_an_improvement():
+    improvements, state = _improvements(RECIPE, [3.0, 3.5, math.nan, 4.0], keep_last=True)
+    assert (improvements, state.epochs_without_improvement, state.best) == ([1, 1, 0, 1], 0, 4.0)
 
 
 def test_a_value_that_is_not_a_number_is_no_improvement():

@@ -82,6 +82,20 @@ def canvas(out: Path, experiments: Sequence[Path]) -> str:
     return f"{len(measured)} canvases"
 
 
+def outlines(out: Path, results: Sequence[Path]) -> str:
+    """Dice of A1+R against the number of true outlines it was trained on, with the quarters', and a table of both.
+
+    Name folders of results: of A1+R with different --outlines, seeds and --prompt-noise, and of the baselines.
+    """
+    from common.report.figures.outlines import HEADER, draw_outlines, outline_table, read_outlines
+    from common.report.tables import markdown_table
+
+    runs = read_outlines(results)
+    draw_outlines(out, runs)
+    print(markdown_table(HEADER, outline_table(runs)))
+    return f"{sum(len(run.group.runs) for run in runs)} runs"
+
+
 _FOLDERS = {"type": Path, "nargs": "+"}
 # Functions that draw a picture, and the arguments of each beside --out.
 PICTURES: dict[Callable[..., str], dict[str, dict[str, Any]]] = {
@@ -102,6 +116,7 @@ PICTURES: dict[Callable[..., str], dict[str, dict[str, Any]]] = {
     },
     curves: {"histories": {**_FOLDERS, "metavar": "HISTORY.csv", "help": "files beside the checkpoints"}},
     canvas: {"experiments": {**_FOLDERS, "metavar": "EXPERIMENT", "help": "folders of `python common experiment`"}},
+    outlines: {"results": {**_FOLDERS, "metavar": "RESULTS", "help": "folders of results"}},
 }
 
 
