@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 import DeepLesion_download
-from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import read_image
+from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
+from common.io.images import read_image
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
 from common.recist import ellipse_from_diameters, long_first

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.recist import ellipse_from_diameters
 from common.utils.arguments import number_list
 from common.utils.errors import UserError

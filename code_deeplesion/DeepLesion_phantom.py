@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 import DeepLesion_data  # also puts the project's root on the path
-from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
+from common.io.images import write_image
 from common.utils.files import write_csv
 from DeepLesion_slices import IMAGES, NEIGHBOUR
 

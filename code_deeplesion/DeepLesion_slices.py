@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.utils.errors import UserError
 from common.utils.files import find_files
 from DeepLesion_info import Mark

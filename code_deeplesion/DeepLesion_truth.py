@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.masks import EMPTY, mask_fault, read_mask
+from common.io.masks import EMPTY, mask_fault, read_mask
 from common.patches import Crop, cut_patch
 from common.utils.errors import UserError
 

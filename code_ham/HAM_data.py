@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from anywhere, from a bare clone
 
-from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import read_photo
-from common.data.masks import mask_fault, read_mask
+from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.pairs import drop_unpaired, unique_files
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
+from common.io.images import read_photo
+from common.io.masks import mask_fault, read_mask
 from common.patches import resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import diameters, fit_ellipse

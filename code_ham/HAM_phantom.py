@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 import HAM_data  # also puts the project's root on the path
-from common.data.images import write_image
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
+from common.io.images import write_image
 from common.utils.files import write_csv
 
 IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")

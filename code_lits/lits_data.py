@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from common.data.dataset import Dropped, Lesion, Outcome
+from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.patches import PATCH, resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.data.pairs import drop_unpaired, unique_files
 from common.utils.errors import UserError, join_names
 from common.utils.files import describe_folder, find_files

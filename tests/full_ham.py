@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 import HAM_data  # also puts the project's root on the path
-from common.data.dataset import Lesion, Outcome
+from common.data.lesion import Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, preprocess
 from common.patches import PATCH
 from common.recist import Ellipse, diameters

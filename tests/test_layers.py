@@ -18,6 +18,7 @@ from helpers import ROOT
 FLOORS = (
     ("__init__", "utils"),
     ("recipe", "patches", "recist", "weak_masks", "model", "losses", "metrics"),
+    ("io",),
     ("data",),
     ("training",),
     ("inference",),

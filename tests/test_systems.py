@@ -43,11 +43,11 @@ def test_every_module_is_imported_without_what_other_systems_lack(tmp_path):
 for name in {names}:
     importlib.import_module(name)
 from common.benchmark.runner import _call, resident_memory
-from common.data.preprocess import _exclusive
+from common.data.folder import exclusive
 from common.utils.errors import explain
 from common.utils.files import write_json
 from pathlib import Path
-with _exclusive(Path("prepared")):
+with exclusive(Path("prepared")):
     write_json(Path("a.json"), {{}})
 assert explain(OSError(errno.ENOSPC, "full", "a")).startswith("the disk is full")
 assert _call(abs, (-3,)) == (3, 0, 0)

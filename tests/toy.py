@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.dataset import Dropped, Lesion
+from common.data.lesion import Dropped, Lesion
 from common.data.preprocess import PreprocessConfig
 from common.recipe import DatasetInfo
 from common.recist import Ellipse

@@ -23,7 +23,7 @@ from sklearn.cluster import KMeans
 
 from common.benchmark import ours
 from common.benchmark.runner import BenchmarkConfig, Measurement, clock
-from common.data.images import read_image
+from common.io.images import read_image
 from common.patches import PATCH, patch_offset, resize_image, resize_mask, shrink_mask
 from common.recist import Ellipse
 from common.utils.errors import UserError

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.utils.errors import UserError, join_names
 
 

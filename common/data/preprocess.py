@@ -3,30 +3,21 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from common.data.arrays import ArrayWriter
-from common.data.dataset import (
-    FORMAT,
-    SPLITS,
-    TABLES,
-    Dropped,
-    Outcome,
-    Unreadable,
-    describe_empty,
-    read_metadata,
-)
+from common.data.dataset import FORMAT, SPLITS, describe_empty
+from common.data.folder import check_replaceable, describe_counts, exclusive, is_current
+from common.data.lesion import Dropped, Outcome, Unreadable
 from common.patches import PATCH
 from common.recipe import DatasetInfo, Protocol
 from common.recist import check_clusters, shape_clusters
@@ -121,9 +112,9 @@ def preprocess(
     """
     check_writable(folder.parent, "pass another --prepared")
     scale = config.settings.get("quarters_scale", QUARTERS_SCALE)
-    with _exclusive(folder):
-        _check_replaceable(folder)
-        if not force and _is_current(config, folder, refresh):
+    with exclusive(folder):
+        check_replaceable(folder)
+        if not force and is_current(folder, config.describe(), refresh):
             return
         _check_enough(config, expected, assign_splits)
         with atomic_path(folder) as temporary:
@@ -146,7 +137,7 @@ def preprocess(
             for note, names in notes.items():
                 print(f"{join_names(names)}: {note}", file=sys.stderr)
             metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
-        print(f"{folder}: {_counts(metadata)}")
+        print(f"{folder}: {describe_counts(metadata)}")
         if empty := [name for name, count in metadata["splits"].items() if not count]:
             print(f"warning: {describe_empty(empty)}", file=sys.stderr)
 
@@ -192,36 +183,6 @@ def _stop_at_unreadable(dropped: Iterable[Dropped], skip_bad: bool) -> None:
     )
 
 
-def _is_current(config: PreprocessConfig, folder: Path, refresh: bool) -> bool:
-    """Whether a prepared folder is there that need not be made again; says what is done."""
-    metadata = read_metadata(folder)
-    if metadata is None:
-        return False
-    differing = [name for name, value in config.describe().items() if metadata.get(name) != value]
-    if not differing or (refresh and "inputs" not in differing):
-        settings = "" if differing else " and settings"
-        print(f"{folder} is already prepared with these inputs{settings} ({_counts(metadata)}); --force redoes it")
-        return True
-    if refresh and differing != ["inputs"]:
-        raise UserError(
-            f"the input files of {folder} have changed, and it was made with another {differing[0]} than is asked for "
-            "now; prepare it again with the flags that you want"
-        )
-    print(f"{folder} was made from other inputs or settings; making it again")
-    return False
-
-
-def _check_replaceable(folder: Path) -> None:
-    """The folder is replaced as a whole, so nothing of the user's may be in it."""
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; move it away, or pass another --prepared")
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix != ".npy" and path.name not in TABLES and not path.name.startswith("."):
-            raise UserError(
-                f"{folder} holds {path.name}, which would be lost; move it away, or pass another --prepared"
-            )
-
-
 def _write_tables(
     config: PreprocessConfig,
     folder: Path,
@@ -258,25 +219,3 @@ def _write_tables(
     }
     write_json(folder / "prepared.json", metadata)
     return metadata
-
-
-def _counts(metadata: Mapping[str, Any]) -> str:
-    splits = ", ".join(f"{count} {name}" for name, count in metadata["splits"].items())
-    text = f"{metadata['lesions']} lesions: {splits}"
-    if metadata["dropped"]:
-        text += "; dropped " + ", ".join(f"{count} ({reason})" for reason, count in metadata["dropped"].items())
-    return text
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Let one process at a time prepare ``folder``; the others wait, and say so."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        print(f"another process is preparing {folder}; waiting for it", file=sys.stderr, flush=True)
-        held = lock.acquire()
-    with held:
-        yield

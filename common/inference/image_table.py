@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.images import Photo
 from common.inference.prompts import ENDS
+from common.io.images import Photo
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
 from common.utils.files import read_csv

@@ -7,8 +7,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from common.data.images import BLUE, ORANGE, SCALE, outline
 from common.patches import PATCH
+from common.utils.drawing import BLUE, ORANGE, SCALE, outline
 
 LONGEST_SIDE = 1024  # px; a larger image is reduced before the overlay is drawn
 

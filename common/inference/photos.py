@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from common.data.dataset import Unreadable, prepared_clusters
-from common.data.images import SUFFIXES, list_images, read_photo
+from common.data.dataset import prepared_clusters
+from common.data.lesion import Unreadable
 from common.inference.image_table import HELP, check_ends, read_ends
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import check_mark
+from common.io.images import SUFFIXES, list_images, read_photo
 from common.patches import resize_points
 from common.recipe import DatasetInfo, Recipe
 from common.recist import long_first

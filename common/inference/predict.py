@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.data.dataset import Unreadable
-from common.data.images import write_image
+from common.data.lesion import Unreadable
 from common.inference.lesion_image import LesionImage, LesionPatch, draw_overlay
 from common.inference.lesion_page import PAGE, draw_thumbnail, write_page
 from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
 from common.inference.prompts import LesionPrompt, check_mark
+from common.io.images import write_image
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
 from common.utils.arguments import Parser, device_name

@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, NAVY, ORANGE, SCALE, outline
 from common.evaluation.results import read_lesion_metrics
 from common.recipe import history_path
 from common.report.figures.curves import draw_histories, read_history
@@ -21,6 +20,7 @@ from common.report.figures.galleries import lesion_image
 from common.report.figures.page import rgb
 from common.report.runs import RunGroup
 from common.report.significance import lesion_table, mean_by_lesion
+from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE, SCALE, outline
 from common.utils.pages import data_uri
 from common.utils.provenance import sha256
 

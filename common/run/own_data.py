@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from common.data.dataset import Dropped, Lesion, Outcome
-from common.data.images import list_images, read_photo
-from common.data.masks import mask_fault
+from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
 from common.inference.image_table import check_ends
 from common.inference.photos import predict_photos
+from common.io.images import list_images, read_photo
+from common.io.masks import mask_fault
 from common.patches import PATCH, resize_mask, resize_points
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
 from common.recist import diameters, ellipse_from_diameters, fit_ellipse, long_first

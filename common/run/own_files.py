@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.images import Photo
-from common.data.masks import read_mask
 from common.inference import image_table
+from common.io.images import Photo
+from common.io.masks import read_mask
 from common.utils.errors import UserError, join_names
 
 

@@ -14,9 +14,9 @@ from common.benchmark import ours, published
 from common.benchmark.published import draw_ellipse, find_pairs, make_loader, train_step
 from common.benchmark.runner import BenchmarkConfig, make_config
 from common.data.dataset import LesionDataset
-from common.data.images import read_image
 from common.data.loader import LesionLoader
 from common.inference.predictor import Predictor
+from common.io.images import read_image
 from common.metrics import METRICS, lesion_metrics
 from common.patches import CANVAS, resize_mask, shrink_mask
 from common.recist import Ellipse, fit_ellipse

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import DeepLesion_data as deep
-from common.data.dataset import Unreadable
+from common.data.lesion import Unreadable
 from common.patches import Crop
 from common.recist import ellipse_from_diameters
 from common.utils.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 import deeplesion_predict
 import stub
 from common.data.dataset import LesionDataset
-from common.data.images import write_image
 from common.inference.prompts import LesionPrompt
+from common.io.images import write_image
 from common.metrics import dice
 from common.patches import Crop, cut_patch, paste_patch
 from common.recist import long_first

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import HAM_data
-from common.data import masks
 from common.data.dataset import LesionDataset
+from common.io import masks
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 from HAM_phantom import IMAGE_FOLDERS, MASK_FOLDER

@@ -9,9 +9,9 @@ import HAM_data
 import HAM_predict
 import stub
 from common.data.dataset import LesionDataset
-from common.data.images import write_image
 from common.inference.photos import read_lesion_image
 from common.inference.prompts import ENDS
+from common.io.images import write_image
 from common.metrics import dice
 from common.model import build_network
 from common.recipe import A1CLASS

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import lits_data
-from common.data.dataset import Dropped, LesionDataset
+from common.data.dataset import LesionDataset
+from common.data.lesion import Dropped
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 from helpers import golden_masks

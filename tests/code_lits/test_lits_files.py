@@ -8,7 +8,7 @@ import pytest
 
 import lits_data
 import lits_files
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.utils.errors import UserError
 from common.utils.files import read_csv
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.data.dataset import Dropped
+from common.data.lesion import Dropped
 from common.data.pairs import drop_unpaired, unique_files
 from common.utils.errors import UserError
 

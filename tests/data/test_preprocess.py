@@ -1,15 +1,11 @@
 """Making the arrays on disk: whole or absent, the same for any number of processes."""
 
 import errno
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 import toy
 from common.data import preprocess as module
@@ -17,7 +13,6 @@ from common.data.dataset import LesionDataset
 from common.data.preprocess import preprocess
 from common.utils.errors import UserError
 from common.weak_masks import quarters_mask
-from helpers import ROOT
 from toy import DATASET, make_config, make_lesions, split_in_thirds
 
 
@@ -38,34 +33,6 @@ def test_the_number_of_processes_changes_no_byte(folder, tmp_path):
     preprocess(make_config(), tmp_path / "two", range(12), make_lesions, split_in_thirds, workers=2)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
-
-
-def test_a_second_run_does_nothing_unless_forced_or_changed(folder, capsys):
-    again = partial(
-        preprocess, folder=folder, jobs=range(12), make_lesions=make_lesions, assign_splits=split_in_thirds, workers=1
-    )
-    before = (folder / "prepared.json").stat().st_mtime_ns
-    again(make_config())
-    assert "already" in capsys.readouterr().out
-    assert (folder / "prepared.json").stat().st_mtime_ns == before
-    again(make_config(), force=True)
-    again(make_config(inputs="other"))
-    assert "made from other inputs" in capsys.readouterr().out
-    assert json.loads((folder / "prepared.json").read_text())["inputs"] == "other"
-
-
-def test_a_refresh_makes_again_only_what_has_other_inputs(folder, capsys):
-    again = partial(
-        preprocess, folder=folder, jobs=range(12), make_lesions=make_lesions, assign_splits=split_in_thirds, workers=1
-    )
-    before = (folder / "prepared.json").stat().st_mtime_ns
-    again(make_config(seed=5), refresh=True)  # the settings of what is there are kept
-    assert "already prepared with these inputs (" in capsys.readouterr().out
-    assert (folder / "prepared.json").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="have changed, and it was made with another seed"):
-        again(make_config(inputs="other", seed=5), refresh=True)
-    again(make_config(inputs="other"), refresh=True)
-    assert json.loads((folder / "prepared.json").read_text())["inputs"] == "other"
 
 
 def test_equal_content_has_one_identity_whenever_it_is_prepared(folder, tmp_path):
@@ -201,18 +168,3 @@ def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     assert seen["fit_on"].tolist() == [True, False, False] * 4
     preprocess(make_config(), tmp_path / "b", range(12), make_lesions, split_in_thirds, workers=1)
     assert seen["fit_on"] is None
-
-
-def test_a_second_process_waits_its_turn(tmp_path):
-    with FileLock(tmp_path / ".prepared.lock"):
-        code = (
-            "import sys; from pathlib import Path; from common.data.preprocess import _exclusive\n"
-            "with _exclusive(Path(sys.argv[1])): print('mine')"
-        )
-        waiting = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "prepared")],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert "another process is preparing" in waiting.stderr.readline()
-        assert waiting.poll() is None
-    assert waiting.communicate(timeout=60)[0] == "mine\n"

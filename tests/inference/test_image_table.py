@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.images import Photo
 from common.inference.image_table import check_ends, read_ends
+from common.io.images import Photo
 from common.utils.errors import UserError
 
 HEADER = "image,x1,y1,x2,y2,x3,y3,x4,y4\n"

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from common.data.images import BLUE, ORANGE
 from common.inference.lesion_image import draw_overlay
 from common.recist import diameters
+from common.utils.drawing import BLUE, ORANGE
 
 
 def test_outline_and_diameters_are_drawn_where_they_are():

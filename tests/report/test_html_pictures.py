@@ -10,13 +10,13 @@ import torch
 
 from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, ORANGE, SCALE
 from common.inference.predictor import Predictor
 from common.model import build_network
 from common.recipe import A1
 from common.report import html_pictures
 from common.report.runs import group_runs
 from common.training.checkpoint import save_checkpoint
+from common.utils.drawing import BLUE, GREEN, ORANGE, SCALE
 from common.utils.files import write_csv
 from common.utils.provenance import sha256
 from example_results import baseline, result

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data import masks
-from common.data.dataset import Dropped, LesionDataset
+from common.data.dataset import LesionDataset
+from common.data.lesion import Dropped
 from common.data.phantom import blob, smooth_noise
 from common.evaluation import baselines
 from common.inference.prompts import ENDS
+from common.io import masks
 from common.recipe import METHODS
 from common.recist import diameters
 from common.report import tables as report

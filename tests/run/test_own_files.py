@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.images import Photo
+from common.io.images import Photo
 from common.run.own_files import read_ends, read_outline, read_patients
 from common.utils.errors import UserError
 

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, ORANGE, Colour, display_image
 from common.metrics import dice
 from common.recipe import default_target
 from common.report.figures import page
 from common.report.runs import variations
+from common.utils.drawing import BLUE, GREEN, ORANGE, Colour, display_image
 
 GAP = 0.05  # inches between columns of patches
 TARGET = "approximate\ntarget"

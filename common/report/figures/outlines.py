@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from common.data.images import BLUE, GREEN, NAVY, ORANGE
 from common.evaluation.results import read_results
 from common.recipe import A1RECIST
 from common.report.figures.page import PLOTS, WIDTH, rgb, save_figure
 from common.report.runs import SHARED_SETTINGS, RunGroup, group_runs
 from common.report.significance import compare_groups, interval_text
+from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE
 from common.utils.errors import UserError
 
 HEADER = ["marks moved by, %", "outlines", "runs", "lesions", "Dice %", "minus quarters"]

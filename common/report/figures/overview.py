@@ -15,11 +15,11 @@ from matplotlib.path import Path as Polyline
 from matplotlib.patheffects import withStroke
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, NAVY, ORANGE, PURPLE, VERMILION, Colour
 from common.patches import CANVAS, PATCH, canvas_index, patch_offset
 from common.recipe import ENCODER
 from common.report.figures import page
 from common.report.figures.galleries import draw_cluster, largest_clusters, lesion_image, rows_by_size
+from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE, PURPLE, VERMILION, Colour
 from common.utils.errors import UserError
 
 DARK, LIGHT, PANEL = (40, 40, 40), (222, 226, 230), (244, 244, 242)  # outside a mask, the network, a panel's background

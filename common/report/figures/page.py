@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 
-from common.data.images import Colour
 from common.patches import PATCH
+from common.utils.drawing import Colour
 from common.utils.files import atomic_path
 
 WIDTH = 9.0  # inches; a README shows a picture about 900 px wide, where 8 pt are 11 px

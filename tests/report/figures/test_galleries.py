@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, GREEN, ORANGE
 from common.report.figures.galleries import (
     Predictions,
     draw_clusters,
@@ -16,6 +15,7 @@ from common.report.figures.galleries import (
     rows_by_size,
 )
 from common.report.figures.page import DPI, WIDTH
+from common.utils.drawing import BLUE, GREEN, ORANGE
 
 
 def count(path, colour) -> int:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from common.data.dataset import LesionDataset
-from common.data.images import BLUE, ORANGE
 from common.data.loader import LesionLoader
 from common.inference.predictor import Predictor
 from common.model import build_network, centre_crop
@@ -16,6 +15,7 @@ from common.recipe import A1, A1CLASS
 from common.report.figures.overview import DOWN, HEIGHT, OTHERS, PANEL, SKIP, draw_overview, predict_example
 from common.report.figures.page import DPI
 from common.training.checkpoint import save_checkpoint
+from common.utils.drawing import BLUE, ORANGE
 from common.utils.errors import UserError
 
 SETTINGS = {"encoder": "resnet18", "canvas": [128, 128], "loss_weights": {"mask": 50.0, "cluster": 1.0}}

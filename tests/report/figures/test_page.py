@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from common.data.images import BLUE, GREEN, ORANGE
 from common.report.figures.page import (
     BLANK,
     DPI,
@@ -16,6 +15,7 @@ from common.report.figures.page import (
     draw_outline,
     save_figure,
 )
+from common.utils.drawing import BLUE, GREEN, ORANGE
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
-"""Damaged images are refused, colours are right, and an outline is where the mask ends."""
+"""Damaged images are refused, and colours are right."""
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from common.data.images import (
-    BLUE,
-    SUFFIXES,
-    display_image,
-    list_images,
-    outline,
-    read_image,
-    read_orientation,
-    read_photo,
-    write_image,
-)
+from common.io.images import SUFFIXES, list_images, read_image, read_orientation, read_photo, write_image
 from common.utils.errors import UserError
 
 
@@ -153,20 +143,3 @@ def test_a_written_image_is_read_back(tmp_path):
     write_image(tmp_path / "a.png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", cv2.IMREAD_UNCHANGED), image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_images_are_shown_as_they_look():
-    image = np.zeros((120, 120, 3), np.uint8)
-    image[..., 0] = 200
-    assert display_image(image, "bgr")[0, 0].tolist() == [0, 0, 200]
-    assert display_image(image, "rgb")[0, 0].tolist() == [200, 0, 0]
-    assert display_image(image.astype(np.float32), "slices")[0, 0].tolist() == [0, 0, 0]
-
-
-def test_an_outline_surrounds_its_mask_and_leaves_its_inside():
-    mask = np.zeros((120, 120), np.uint8)
-    mask[40:80, 40:80] = 1
-    drawn = outline(np.full((120, 120, 3), 9, np.uint8), mask, BLUE)
-    assert drawn.shape == (240, 240, 3)
-    assert tuple(drawn[120, 80]) == BLUE
-    assert drawn[120, 120].tolist() == drawn[10, 10].tolist() == [9, 9, 9]

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.data.images import Photo, read_image, read_orientation, turn
+from common.io.images import Photo, read_image, read_orientation, turn
 from common.utils.errors import UserError
 
 ALPHA = "the alpha channel of its mask holds the shape, and is used"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import masks
-from common.data.images import Photo, turn
-from common.data.masks import mask_fault, read_mask
+from common.io import masks
+from common.io.images import Photo, turn
+from common.io.masks import mask_fault, read_mask
 from common.utils.errors import UserError
 
 SHAPE = np.zeros((40, 60), np.uint8)
