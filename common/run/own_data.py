@@ -122,6 +122,24 @@ def split_by_group(rows: list[dict[str, str]]) -> list[str]:
     return split_groups([row["group"] for row in rows], seed=1)
 
 
+def own_data(
+    name: str, script: str, description: str | None, *, clusters: int, truth: str = "truth", **changes: Any
+) -> tuple[DatasetInfo, Callable[..., None]]:
+    """A dataset of your own, and the `main` of its script.
+
+    Args:
+        name: of the dataset, for tables and messages.
+        script: the path of the script; `data/`, `checkpoints/` and `results/` lie beside it.
+        description: what --help prints first.
+        clusters: K.
+        truth: the array that predictions are scored against, one of `recipe.TARGETS`.
+        changes: ``make_lesion`` and ``split`` of `own_data_main`.
+    """
+    path = Path(script).resolve()
+    dataset = DatasetInfo(name, path.parent, "data", f"{path.name} prepare", clusters, truth)
+    return dataset, partial(own_data_main, dataset, description, **changes)
+
+
 def own_data_main(
     dataset: DatasetInfo,
     description: str | None,
