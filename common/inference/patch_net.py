@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.model import CanvasTransform
+from common.model import CanvasTransform, centre_crop
 from common.patches import CANVAS_MULTIPLE, PATCH, patch_offset
 
+_NO_LESION = -99.0  # a logit, of a probability of 0
 _FINE_STRIDE = 4  # of the shallow feature map and of the decoder's result
 
 
@@ -25,10 +26,15 @@ class PatchNet(nn.Module):
     def forward(self, patches: Tensor, ends: Tensor | None = None) -> dict[str, Tensor]:
         """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K).
 
-        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch.
+        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch. Where the
+        prompt is at its lowest, twice as far out as the mark, there is no lesion, whatever the network says.
         """
-        logits = self.network(self.transform(patches, ends), self.centre)
-        return logits | {"mask": logits["mask"][:, 0]}
+        images = self.transform(patches, ends)
+        logits = self.network(images, self.centre)
+        mask = logits["mask"][:, 0]
+        if ends is not None:
+            mask = mask.masked_fill(centre_crop(images)[:, 3] <= -1, _NO_LESION)
+        return logits | {"mask": mask}
 
 
 class CentreDecoder(nn.Module):

@@ -46,10 +46,25 @@ def test_a_network_with_prompt_needs_the_marks(patches):
     patches = patches[:1]
     with torch.no_grad():
         logits = PatchNet(network, canvas)(patches, MARK)["mask"]
-        expected = centre_crop(network(CanvasTransform(canvas)(patches, MARK))["mask"])[:, 0]
+        images = CanvasTransform(canvas)(patches, MARK)
+        expected = centre_crop(network(images)["mask"])[:, 0]
         moved = PatchNet(network, canvas)(patches, MARK + 5)["mask"]
-    assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert (moved - logits).abs().max() > 0.01
+    seen = centre_crop(images)[:, 3] > -1
+    assert (logits - expected)[seen].abs().max() < 1e-5 * expected.abs().max()
+    assert (moved - logits)[:, 50:70, 45:60].abs().max() > 0.01
+
+
+def test_beyond_twice_the_mark_there_is_no_lesion(patches):
+    class Everywhere(torch.nn.Module):
+        def forward(self, images, decode):
+            return {"mask": torch.ones(len(images), 1, 120, 120)}
+
+    mask = PatchNet(Everywhere(), (384, 480))(patches[:1], MARK)["mask"][0]
+    # The diameters cross at (50, 60); 100 px to the right of it, 60 px to the left, 40 px above, 80 px below.
+    assert ((mask[60] > 0).nonzero().min(), (mask[60] > 0).nonzero().max()) == (0, 119)
+    assert ((mask[:, 50] > 0).nonzero().min(), (mask[:, 50] > 0).nonzero().max()) == (21, 119)
+    assert mask[20, 50].sigmoid() == 0
+    assert PatchNet(Everywhere(), (384, 480))(patches)["mask"].min() > 0
 
 
 def test_a_third_of_each_side_is_decoded(patches):
