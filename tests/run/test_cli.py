@@ -55,7 +55,7 @@ def test_only_a1_r_is_trained_other_than_the_paper_does():
         own = {"prompt": "recist", "flips": True, "jitter": 5, "average": 0.99, "falling": True}
         assert {name: config[name] for name in PLAIN} == PLAIN | own
         assert config["target"] == "quarters"
-        assert (config["recipe"].lr, config["recipe"].epochs, config["recipe"].patience) == (3e-4, 12, 12)
+        assert (config["recipe"].lr, config["recipe"].epochs, config["recipe"].patience) == (3e-4, 2, 2)
     flags = "--prompt none --outlines 5 --no-flips --jitter 0 --average 0.5 --no-falling --target ellipse"
     config = vars(parse_train(A1RECIST, None, flags.split()))
     assert {name: config[name] for name in PLAIN} == PLAIN | {"average": 0.5, "outlines": 5}
