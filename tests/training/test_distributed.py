@@ -66,7 +66,7 @@ def test_losses_of_two_processes_are_those_of_one(method, dtype, two, phantom_ha
 def test_a_batch_is_normalised_as_one_however_it_is_divided(dtype, two):
     one = together.uneven_batch(SINGLE_PROCESS, dtype)
     tolerance = together.TOLERANCES[dtype]
-    for ours, expected in zip(torch.load(two.with_suffix(".pt"))[dtype], one, strict=True):
+    for ours, expected in zip(torch.load(two.with_suffix(".pt"), weights_only=True)[dtype], one, strict=True):
         torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
 
 
