@@ -1,5 +1,6 @@
 """What a dataset declares about itself, the three methods, a recipe's fields, and the configuration of a run."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Method:
     paired: bool = False  # a batch is cut into two halves that are fed as (first, second), then as (second, first)
     clip_norm: float | None = None  # gradients are clipped to this norm before every step
     accumulates: bool = False  # the release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`).
+    least_steps: int = 0  # that a training makes, in more epochs of few lesions, unless --epochs is given
     flags: Mapping[str, Any] = field(default_factory=dict, hash=False)  # training flags with defaults of its own
 
 
@@ -59,7 +61,8 @@ ACOSEG = Method("Acoseg", "ACoseg", paired=True, clip_norm=0.05, accumulates=Tru
 A1RECIST = Method(
     "A1recist",
     "A1+R",
-    flags={"prompt": "recist", "target": "quarters", "flips": True, "jitter": 5.0, "average": 0.99, "falling": True},
+    least_steps=800,
+    flags={"prompt": "recist", "target": "quarters", "flips": True, "jitter": 10.0, "average": 0.99, "falling": True},
 )
 """Not of the paper: A1 that sees the mark of the lesion it segments (trials: code_ham/README.md)."""
 METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG, A1RECIST)}
@@ -82,7 +85,7 @@ class Recipe:
     loss_weights: Mapping[str, float]  # weight of each loss of `losses.lesion_losses`
     lr: float  # Adam's learning rate
     batch_size: int
-    epochs: int  # at most this many
+    epochs: int  # at most this many; see `epochs_of`
     patience: int  # epochs without improvement after which training stops
     watch: Literal["mask", "dice"]
     """Watched on validation against the ellipse: the mask loss (lower is better) or Dice (higher is better)."""
@@ -93,6 +96,10 @@ class Recipe:
     published: tuple[tuple[float, float], ...]
     """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
+
+    def epochs_of(self, lesions: int) -> int:
+        """At most how many epochs of so many training lesions, unless --epochs is given."""
+        return max(self.epochs, math.ceil(self.method.least_steps * self.batch_size / lesions))
 
     def checkpoint_name(self, clusters: int) -> str:
         """The published file name; for another K than published, with that K: checkpoint_190.pt, checkpoint_3.pt."""
@@ -136,6 +143,7 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """One training."""
 
+    epochs: int | None  # of the flag; None means as the recipe says for the number of lesions
     encoder: str  # a name of segmentation-models-pytorch
     encoder_weights: str  # what the encoder starts from: "imagenet", "none" or the path of a state dict
     canvas: tuple[int, int]  # (rows, columns) in px that the network sees
@@ -146,7 +154,7 @@ class TrainConfig(RunConfig):
     outlines: int | None  # training lesions whose true outline is the target; None means none
     flips: bool  # mirror and transpose training lesions at random
     jitter: float  # per cent of the long diameter by which training moves the end points of a prompt
-    average: float  # weight of the past in the running average of the weights that is kept; 0 keeps the last weights
+    average: float  # largest share of the past in the running average of weights that is kept; 0 keeps the last
     falling: bool  # let the learning rate fall to 0 with the epochs, along a cosine
     seed: int
     resume: bool

@@ -110,10 +110,11 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--jitter", type=number_below(100), metavar="PERCENT",
         help="move a prompt's end points by so much of the long diameter at random (default %(default)g)")  # fmt: skip
     add("--average", type=number_below(1), metavar="DECAY",
-        help="keep a running average of the weights; DECAY is the past's share (default %(default)g)")  # fmt: skip
+        help="keep a running average of weights; DECAY is the past's share at most (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
         help="let the rate fall to 0 over --epochs, keep the last epoch's weights (default %(default)s)")  # fmt: skip
-    add("--epochs", type=positive, default=recipe.epochs, help=f"at most this many (default {recipe.epochs})")
+    of_few = f"; more of few lesions, until {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
+    add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})")  # fmt: skip
@@ -156,7 +157,7 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
 def _config(kind: type[Config], recipe: Recipe, args: argparse.Namespace) -> Config:
     """The configuration of a command line; flags that are part of the recipe change the recipe."""
     values = vars(args)
-    changes = {name: values[name] for name in ("lr", "batch_size", "epochs", "patience") if name in values}
+    changes = {name: values[name] for name in ("lr", "batch_size", "epochs", "patience") if values.get(name)}
     if args.checkpoint is None:
         info = recipe.dataset
         clusters = info.clusters if values.get("download") else args.clusters or prepared_clusters(args.prepared, info)

@@ -30,13 +30,12 @@ from common.weak_masks import ellipse_mask, grabcut_mask
 
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
-# Checkpoint, loss weights, learning rate, batch size, epochs and patience: HAM10000's (FACTS.md section 2), but more
-# epochs of A1+R, as there will be fewer lesions.
+# Checkpoint, loss weights, learning rate, batch size, epochs and patience: HAM10000's (FACTS.md section 2).
 _VALUES: dict[Method, tuple[str, dict[str, float], float, int, int, int]] = {
     A1: ("a1", {"mask": 100.0}, 1e-3, 10, 50, 5),
     A1CLASS: ("a1class", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10, 50, 5),
     ACOSEG: ("coseg", {"mask": 1.0}, 1e-5, 8, 50, 5),
-    A1RECIST: ("a1recist", {"mask": 1.0, "overlap": 1.0}, 3e-4, 10, 12, 12),
+    A1RECIST: ("a1recist", {"mask": 1.0, "overlap": 1.0}, 3e-4, 10, 2, 2),
 }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +47,9 @@ def train(config: TrainConfig) -> None:
         outlined = dataset.choose_rows(dataset.outlined_rows(train_rows), config.outlines, config.seed)
     elif config.target == "truth":
         train_rows, val_rows = (dataset.outlined_rows(rows) for rows in (train_rows, val_rows))
+    if config.epochs is None:
+        recipe = replace(recipe, epochs=recipe.epochs_of(len(train_rows)))
+        config = replace(config, recipe=recipe)
     _check_batch_size(recipe, len(train_rows))
     if config.checkpoint.is_dir():
         raise UserError(f"--checkpoint {config.checkpoint} is a folder; pass the path of a file")

@@ -65,24 +65,26 @@ class TrainState:
 
 
 class RunningAverage:
-    """A network whose weights and buffers are the running average of another's; the first update takes them whole.
+    """A network whose weights and buffers are the running average of another's.
 
-    PyTorch's own keeps its count of updates so that every step waits for a GPU.
+    The past's share grows with the updates, so that a short training's beginning is forgotten as well: it is 0 in the
+    first, n / (n + 9) after n of them, and at most ``decay``. PyTorch's own average knows only one share, and keeps its
+    count of updates so that every step waits for a GPU.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """``decay`` is the share of the past."""
+        """``decay`` is the largest share of the past."""
         self.network = copy.deepcopy(network)
-        self._updates, self._merge = 0, get_ema_multi_avg_fn(decay)
+        self._updates, self._decay = 0, decay
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the network's present weights and buffers."""
         averages, values = ([*chain(one.parameters(), one.buffers())] for one in (self.network, network))
-        merged = [average.is_floating_point() and self._updates > 0 for average in averages]
-        if any(merged):
-            self._merge([*compress(averages, merged)], [*compress(values, merged)], None)
-        for average, value, done in zip(averages, values, merged, strict=True):
+        floating = [average.is_floating_point() for average in averages]
+        share = min(self._decay, self._updates / (self._updates + 9))
+        get_ema_multi_avg_fn(share)([*compress(averages, floating)], [*compress(values, floating)], None)
+        for average, value, done in zip(averages, values, floating, strict=True):
             if not done:
                 average.copy_(value)
         self._updates += 1

@@ -52,7 +52,7 @@ def test_only_a1_r_is_trained_other_than_the_paper_does():
     assert {name: config[name] for name in PLAIN} == PLAIN
     for flags in ([], ["--protocol", "corrected"]):
         config = vars(parse_train(A1RECIST, None, flags))
-        own = {"prompt": "recist", "flips": True, "jitter": 5, "average": 0.99, "falling": True}
+        own = {"prompt": "recist", "flips": True, "jitter": 10, "average": 0.99, "falling": True}
         assert {name: config[name] for name in PLAIN} == PLAIN | own
         assert config["target"] == "quarters"
         assert (config["recipe"].lr, config["recipe"].epochs, config["recipe"].patience) == (3e-4, 2, 2)
@@ -63,7 +63,7 @@ def test_only_a1_r_is_trained_other_than_the_paper_does():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "defaults"), [(RECIPE, ["none", "False", "0"]), (A1RECIST, ["recist", "True", "5"])]
+    ("recipe", "defaults"), [(RECIPE, ["none", "False", "0"]), (A1RECIST, ["recist", "True", "10"])]
 )
 def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
     with pytest.raises(SystemExit):
@@ -71,6 +71,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
     out = " ".join(capsys.readouterr().out.split())
     for flag, default in zip(("own mark", "lesions at random", "long diameter at random"), defaults, strict=True):
         assert f"{flag} (default {default})" in out
+    assert ("(default 2; more of few lesions, until 800 steps)" in out) == (recipe is A1RECIST)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
     [
         (HAM_Acoseg_train.RECIPE, "--prompt recist", "--prompt recist is for A1 and A1+L; ACoseg has no place for it"),
         (RECIPE, "--jitter 2.5", "--jitter 2.5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
-        (A1RECIST, "--prompt none", "--jitter 5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
+        (A1RECIST, "--prompt none", "--jitter 10 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
         (RECIPE, "--target truth --outlines 5", "trains on every outline; leave --outlines out, or pass another"),
     ],
 )  # fmt: skip
@@ -106,6 +107,7 @@ def test_flags_change_the_recipe():
     config = parse_train(RECIPE, None, flags.split())
     recipe = config.recipe
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.patience, config.clusters) == (3, 4, 0.5, 2, 7)
+    assert (config.epochs, parse_train(RECIPE, None, []).epochs) == (3, None)
 
 
 def test_evaluation_leaves_to_the_checkpoint_what_is_not_given():

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -111,6 +112,17 @@ def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch
     assert not torch.equal(state["encoder.bn1.running_mean"], trainer.network.encoder.bn1.running_mean)
 
 
+def test_few_lesions_are_seen_in_more_epochs_unless_the_flag_says_how_many(phantom_ham, tmp_path):
+    """28 lesions in batches of 8, until 9 steps are made."""
+    recipe = replace(A1RECIST, method=replace(A1RECIST.method, least_steps=9))
+    small = SMALL.replace("--epochs 1 ", "").split()
+    where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / "r.pt")]
+    train(parse_train(recipe, None, [*where, *small]))
+    assert len(read_csv(history_path(tmp_path / "r.pt"))) == 3
+    assert load_checkpoint(tmp_path / "r.pt").settings["epochs"] == 3
+    assert len(_train(phantom_ham, recipe, tmp_path / "one.pt")) == 1
+
+
 def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham, tmp_path, capsys):
     history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 2")
     assert float(history[-1]["train_total"]) < float(history[0]["train_total"])
@@ -120,7 +132,7 @@ def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham,
     checkpoint = load_checkpoint(tmp_path / "r.pt")
     assert checkpoint.state["encoder.conv1.weight"].shape == (64, 4, 7, 7)
     own = {"method": "A1recist", "target": "quarters", "prompt": "recist", "outlines": 9, "flips": True}
-    own |= {"jitter": 5.0, "average": 0.99, "falling": True}
+    own |= {"jitter": 10.0, "average": 0.99, "falling": True}
     assert own.items() <= checkpoint.settings.items()
 
 

@@ -161,14 +161,14 @@ def test_validation_is_a_mean_over_lesions_and_two_empty_masks_count_0(trainer):
 
 
 def test_the_running_average_by_hand(trainer):
-    """The first step's weights as they are, then 3/4 of the average and 1/4 of each step's."""
-    trainer.average = RunningAverage(trainer.network, 0.75)
+    """The first step's weights as they are, then 1/10, 2/11 and at most 1/5 of the average beside each step's."""
+    trainer.average = RunningAverage(trainer.network, 0.2)
     weights = []
-    for seed in range(3):
+    for seed in range(4):
         trainer.step((_batch(seed),))
         weights.append(trainer.network.convolution.weight.detach().clone())
-    first, second, third = weights
-    expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+    first, second, third, fourth = weights
+    expected = 0.2 * (2 / 11 * (0.1 * first + 0.9 * second) + 9 / 11 * third) + 0.8 * fourth
     assert trainer.result is trainer.average.network
     torch.testing.assert_close(trainer.result.convolution.weight, expected)
     trainer.average = None

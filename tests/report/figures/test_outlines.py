@@ -10,7 +10,7 @@ from common.report.figures.outlines import HEADER, draw_outlines, outline_table,
 from common.utils.errors import UserError
 from example_results import baseline, result, scored
 
-OWN = {"prompt": "recist", "flips": True, "jitter": 5.0, "average": 0.99, "falling": True}
+OWN = {"prompt": "recist", "flips": True, "jitter": 10.0, "average": 0.99, "falling": True}
 
 
 @pytest.fixture
