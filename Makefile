@@ -19,7 +19,7 @@ $(VENV)/installed: requirements.txt tests/requirements.txt
 
 # Two processes of one thread each are quicker than one of two.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
