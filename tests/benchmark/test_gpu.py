@@ -1,44 +1,13 @@
-"""What is measured on a GPU, tried on the CPU; and that one failure leaves the rest."""
+"""The run that measures a GPU, tried on the CPU: its checks and table, and that one failure leaves the rest."""
 
 import json
 
 import pytest
 import torch
 
-import HAM_A1class_train
-import HAM_Acoseg_train
 from common.benchmark import gpu as module
-from common.benchmark import ours
-from common.benchmark.gpu import Part, main, parts, run_checks, run_parts
-from common.benchmark.runner import BenchmarkConfig, TimedRun, make_config
-from common.data.dataset import LesionDataset
-
-
-@pytest.fixture
-def config(phantom_ham, tmp_path) -> BenchmarkConfig:
-    settings = {"encoder": "resnet18", "canvas": (128, 128), "device": "cpu", "precision": "fp32", "steps": 1}
-    dataset = LesionDataset.open(phantom_ham / "prepared")
-    return make_config(
-        HAM_A1class_train.RECIPE, dataset, **settings, data=phantom_ham, scratch=tmp_path, lesions=24, compile=False
-    )
-
-
-@pytest.mark.parametrize("recipe", [HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE])
-def test_steps(recipe, config):
-    numbers = module.time_steps(module.replace(config, recipe=recipe))
-    assert 0 < numbers["host_ms"] <= numbers["step_ms"]
-    # A paired method takes two steps on each batch.
-    images = numbers["images_per_second"] * numbers["step_ms"] / 1e3
-    assert images == pytest.approx(recipe.batch_size / (2 if recipe.method.paired else 1))
-
-
-def test_an_epoch_and_an_evaluation_in_their_parts(config, monkeypatch):
-    numbers = module.time_epoch(config)
-    assert numbers["epoch_s"] > numbers["loading_alone_s"] > 0
-    assert numbers["saving_s"] > 0 and numbers["training_waits_for_saving_s"] > 0
-    monkeypatch.setattr(module, "_SCORED_LESIONS", 16)
-    numbers = module.time_evaluation(config)
-    assert numbers["predicting_and_scoring_s"] > 0
+from common.benchmark.gpu import Part, main, run_checks, run_parts
+from common.benchmark.runner import TimedRun, make_config
 
 
 def works(number: float) -> dict[str, float]:
@@ -90,7 +59,7 @@ def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypat
     monkeypatch.setattr(
         module, "make_config", lambda *given, **settings: make_config(*given, **settings | {"device": "cpu"})
     )
-    monkeypatch.setattr(module, "_EPOCH_LESIONS", 50)
+    monkeypatch.setattr(module, "EPOCH_LESIONS", 50)
     monkeypatch.setattr(module, "facts", lambda: {"gpus": ["A card"]})
     monkeypatch.setattr(module, "parts", lambda *_: iter([Part("a step", works, (3.0,)), Part("b", fails, ())]))
     main(["ham", "--data", str(phantom_ham), "--encoder", "resnet18", "--out", str(tmp_path)])
@@ -101,17 +70,6 @@ def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypat
         "| b | RuntimeError: no kernel image |",
     ]
     assert [row["part"] for row in json.loads((tmp_path / "gpu.json").read_text())["parts"]] == ["a step", "b"]
-
-
-def test_the_plan_names_every_measurement_once(config):
-    planned = list(parts(config, config))
-    labels = [part.label for part in planned]
-    assert len(set(labels)) == len(labels)
-    assert "step, ACoseg, 128x128, fp32, graph" in labels
-    by_label = {part.label: part for part in planned}
-    assert by_label["step, A1+L, 384x480, bf16, graph, batch 64"].arguments[0].recipe.batch_size == 64
-    assert not by_label["step, A1+L, 128x128, bf16, eager"].arguments[0].graph
-    assert by_label["products of matrices, fp32"].arguments[0] is ours.multiply
 
 
 def test_facts_of_this_machine():
