@@ -161,7 +161,7 @@ def make_lesions(tasks: Sequence[Task], *, corrected: bool, grabcut: bool) -> li
         check_sizes(task.files, task.mark.slice, read)
         return [make_lesion(task, read, corrected=corrected, grabcut=grabcut)]
 
-    return [outcome for task in tasks for outcome in or_unreadable(task.mark.name, partial(make, task))]
+    return [outcome for task in tasks for outcome in or_unreadable(task, make)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

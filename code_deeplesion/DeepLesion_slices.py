@@ -23,6 +23,11 @@ class Task(NamedTuple):
     channels: tuple[Channel, Channel, Channel]
     files: dict[int, Path]  # of these slices, by number
 
+    @property
+    def name(self) -> str:
+        """The lesion's."""
+        return self.mark.name
+
 
 def find_slices(data: Path, series: Collection[str]) -> dict[str, dict[int, Path]]:
     """Find the slices of some series below the folder ``data``, by series and number.

@@ -132,11 +132,6 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
     return [lesion]
 
 
-def make_lesion_or_unreadable(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
-    """As `make_lesion`, but files that can't be used are an outcome."""
-    return or_unreadable(pair.name, partial(make_lesion, pair, corrected=corrected, grabcut=grabcut))
-
-
 def split_by_image(rows: list[dict[str, Any]]) -> list[str]:
     """Split rows as published: 70/20/10 of the images, shuffled by `random.seed(1)` (FACTS.md section 3)."""
     order = list(range(len(rows)))
@@ -168,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": CHANNELS[args.protocol]}),
         args.prepared,
         pairs,
-        partial(make_lesion_or_unreadable, corrected=corrected, grabcut=args.grabcut),
+        partial(or_unreadable, make=partial(make_lesion, corrected=corrected, grabcut=args.grabcut)),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
         expected=[{"lesion_id": pair.lesion_id} for pair in pairs],

@@ -183,11 +183,6 @@ def count_tumours(pair: Pair) -> int:
         return sys.maxsize
 
 
-def make_lesions_or_unreadable(pair: Pair, **settings: Any) -> list[Outcome]:
-    """`make_lesions`, or that the volume is unreadable."""
-    return or_unreadable(pair.name, partial(make_lesions, pair, **settings))
-
-
 def parse_window(text: str) -> tuple[float, float]:
     """Parse "CENTRE,WIDTH" in HU, e.g. "50,400".
 
@@ -218,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing, split=chosen),
         args.prepared,
         pairs,
-        partial(make_lesions_or_unreadable, window=args.window, grabcut=args.grabcut),
+        partial(or_unreadable, make=partial(make_lesions, window=args.window, grabcut=args.grabcut)),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
         expected=({"group": pair.name} for pair in pairs for _ in range(count_tumours(pair))),

@@ -1,4 +1,4 @@
-"""What a dataset declares about itself, the three methods, a recipe's fields, and the configuration of a run."""
+"""What a dataset declares about itself, the methods, a recipe's fields, and the configuration of a run."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,9 +15,10 @@ TARGETS = ("ellipse", "quarters", "grabcut", "truth")
 """Masks that a network can be trained on or scored against, by the name of their array."""
 
 
-def default_target(protocol: str | None) -> str:
-    """The mask that is trained on unless a flag says otherwise."""
-    return "quarters" if protocol == "corrected" else "ellipse"
+def default_target(protocol: str | None, method: "Method | None" = None) -> str:
+    """The mask that is trained on unless a flag says otherwise, by the paper's methods where none is given."""
+    of_protocol = "quarters" if protocol == "corrected" else "ellipse"
+    return method.flags.get("target", of_protocol) if method else of_protocol
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Method:
     paired: bool = False  # a batch is cut into two halves that are fed as (first, second), then as (second, first)
     clip_norm: float | None = None  # gradients are clipped to this norm before every step
     accumulates: bool = False  # the release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`).
-    least_steps: int = 0  # that a training makes, in more epochs of few lesions, unless --epochs is given
+    least_steps: int = 0  # of a training, whose epochs become more where lesions are few, unless --epochs is given
     flags: Mapping[str, Any] = field(default_factory=dict, hash=False)  # training flags with defaults of its own
 
 
@@ -69,7 +70,7 @@ METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG, A1RECIST)}
 PLAIN: dict[str, Any] = {
     "prompt": "none", "outlines": None, "flips": False, "jitter": 0.0, "average": 0.0, "falling": False
 }  # fmt: skip
-"""The training flags that the paper's training has no counterpart of, as they stand in it."""
+"""The training options that the paper does not have, switched off."""
 PROMPTS = ("none", "recist")
 """What a network is shown beside the image: nothing, or the lesion's own RECIST mark (`model.CanvasTransform`)."""
 
@@ -97,9 +98,9 @@ class Recipe:
     """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
 
-    def epochs_of(self, lesions: int) -> int:
-        """At most how many epochs of so many training lesions, unless --epochs is given."""
-        return max(self.epochs, math.ceil(self.method.least_steps * self.batch_size / lesions))
+    def epochs_of(self, steps: int) -> int:
+        """At most how many epochs of so many steps, unless --epochs is given."""
+        return max(self.epochs, math.ceil(self.method.least_steps / steps))
 
     def checkpoint_name(self, clusters: int) -> str:
         """The published file name; for another K than published, with that K: checkpoint_190.pt, checkpoint_3.pt."""
@@ -134,7 +135,7 @@ class RunConfig:
     recipe: Recipe
     prepared: Path  # the folder of prepared arrays
     checkpoint: Path
-    device: Literal["auto", "cpu", "cuda"]
+    device: str  # "auto", or as PyTorch calls it: "cpu", "cuda", "cuda:1", "mps"
     precision: Literal["auto", "fp32", "bf16"]
     limit: int | None  # only the first lesions of each split; None means all
 
@@ -143,7 +144,7 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """One training."""
 
-    epochs: int | None  # of the flag; None means as the recipe says for the number of lesions
+    epochs: int | None  # of the flag; None means as the recipe says for the steps of an epoch
     encoder: str  # a name of segmentation-models-pytorch
     encoder_weights: str  # what the encoder starts from: "imagenet", "none" or the path of a state dict
     canvas: tuple[int, int]  # (rows, columns) in px that the network sees
@@ -154,8 +155,8 @@ class TrainConfig(RunConfig):
     outlines: int | None  # training lesions whose true outline is the target; None means none
     flips: bool  # mirror and transpose training lesions at random
     jitter: float  # per cent of the long diameter by which training moves the end points of a prompt
-    average: float  # largest share of the past in the running average of weights that is kept; 0 keeps the last
-    falling: bool  # let the learning rate fall to 0 with the epochs, along a cosine
+    average: float  # largest decay of the exponential moving average of weights that is kept; 0 keeps the weights
+    falling: bool  # linear warm-up, then a cosine schedule of the learning rate that ends at 0
     seed: int
     resume: bool
     compile: bool  # run ``torch.compile`` on the network first.

@@ -64,11 +64,11 @@ def test_the_recipe_of_a1_r_is_the_same_on_all_datasets(script, checkpoint):
     assert (recipe.published, recipe.released) == ((), None)
 
 
-@pytest.mark.parametrize(("lesions", "epochs"), [(7008, 2), (4000, 2), (3999, 3), (200, 40), (1, 8000)])
-def test_few_lesions_are_seen_in_more_epochs_by_a1_r(lesions, epochs):
-    """800 steps of 10 lesions at least."""
-    assert HAM_A1recist_train.RECIPE.epochs_of(lesions) == epochs
-    assert HAM_A1_train.RECIPE.epochs_of(lesions) == 50
+@pytest.mark.parametrize(("steps", "epochs"), [(701, 2), (400, 2), (399, 3), (20, 40), (1, 800)])
+def test_few_lesions_are_seen_in_more_epochs_by_a1_r(steps, epochs):
+    """800 steps at least."""
+    assert HAM_A1recist_train.RECIPE.epochs_of(steps) == epochs
+    assert HAM_A1_train.RECIPE.epochs_of(steps) == 50
 
 
 def test_a_trainings_files_lie_beside_its_checkpoint():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,22 +11,25 @@ from torch import Tensor
 from common.data.dataset import LesionDataset
 from common.patches import PATCH
 
+Points = TypeVar("Points", np.ndarray, Tensor)
+
 
 def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
     """Displacements of marks' end points: (N, 4, 2), their length's root mean square 1; one seed for each mark."""
     return np.stack([np.random.default_rng(seed).normal(0, np.sqrt(0.5), (4, 2)) for seed in seeds])
 
 
-def move_ends(ends: np.ndarray, share: float, seeds: Iterable[Sequence[int]]) -> np.ndarray:
+def move_ends(ends: Points, share: float, noise: Points) -> Points:
     """Move (N, 4, 2) end points by ``share`` of the long diameter's length, in the root mean square (`mark_noise`)."""
-    long = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)[:, None, None]
-    return (ends + share * long * mark_noise(seeds)).astype(ends.dtype)
+    long = ((ends[:, 1] - ends[:, 0]) ** 2).sum(-1) ** 0.5
+    return ends + share * long[:, None, None] * noise
 
 
 def noisy_ends(dataset: LesionDataset, percent: float, seed: int) -> np.ndarray:
     """The (N, 4, 2) end points of all lesions, moved by ``percent`` of the long diameter."""
     ends = dataset.array("ends")
-    return move_ends(ends, percent / 100, ([seed, row] for row in range(len(ends))))
+    noise = mark_noise([seed, row] for row in range(len(ends)))
+    return move_ends(ends, percent / 100, noise).astype(ends.dtype)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,7 @@ class Augmentation:
         """
         if ends is not None and self.jitter:
             noise = torch.from_numpy(mark_noise([self.seed, self.epoch, place, 1] for place in places.tolist())).float()
-            long = torch.linalg.vector_norm(ends[:, 1] - ends[:, 0], dim=1)[:, None, None]
-            ends = ends + self.jitter * long * noise.to(ends.device, non_blocking=True)
+            ends = move_ends(ends, self.jitter, noise.to(ends.device, non_blocking=True))
         if not self.flips:
             return images, masks, ends
         generators = (np.random.default_rng([self.seed, self.epoch, place]) for place in places.tolist())

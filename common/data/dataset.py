@@ -196,10 +196,10 @@ class LesionDataset:
         return outlined
 
     def choose_rows(self, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-        """Choose ``count`` of ``rows`` at random, or somewhat fewer, so that groups stay whole; ascending.
+        """Choose ``count`` of ``rows`` at random, in whole groups; ascending.
 
         Raises:
-            UserError: there are not so many, or every group has more.
+            UserError: there are not so many, or whole groups make another number.
         """
         if count > len(rows):
             raise UserError(
@@ -215,6 +215,11 @@ class LesionDataset:
         if not chosen:
             least = min(map(len, members.values()))
             raise UserError(f"no group of {self.folder} has as few as {count} training lesions; pass {least} or more")
+        if len(chosen) < count:
+            raise UserError(
+                f"whole groups of {self.folder} make {len(chosen)} training lesions with an outline, not {count}; "
+                f"pass {len(chosen)}"
+            )
         return np.sort(np.array(chosen, dtype=rows.dtype))
 
     def groups(self, rows: np.ndarray) -> list[str]:

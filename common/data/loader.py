@@ -14,7 +14,7 @@ from common.data.dataset import LesionDataset
 from common.model import CanvasTransform
 from common.utils.parallel import in_order
 
-OUTLINED_SHARE = 0.5  # of an epoch: how often lesions with an outline are seen among many without
+OUTLINED_SHARE = 0.5  # of an epoch's samples, at least, that have a true outline, where some lesions have one
 PREFETCH = 3  # batches that are read while the network computes
 Remainder = Literal["keep", "merge", "drop"]
 """What becomes of a last, smaller batch: it is kept; or dropped; or merged into the batch before it where it is too
@@ -24,7 +24,7 @@ small to be trained on (batch normalisation needs two lesions, and each process 
 class Batch(NamedTuple):
     """What one step consumes, on the device."""
 
-    images: Tensor  # (B, 3, H, W) float32, normalised, mirror-padded to the canvas
+    images: Tensor  # (B, C, H, W) float32, normalised, mirror-padded to the canvas; C is 3, with a prompt 4
     masks: Tensor  # (B, 1, H, W) float32 0/1, padded the same way
     clusters: Tensor  # (B,) int64
     rows: np.ndarray  # (B,) row numbers of the prepared arrays
@@ -70,7 +70,7 @@ class LesionLoader:
         return ["images", self.target, *["ends"] * self.prompt, *["truth"] * (self.outlined is not None)]
 
     def positions(self) -> np.ndarray:
-        """Positions within ``rows`` that make an epoch: each once, outlined ones up to `OUTLINED_SHARE` of it."""
+        """Positions within ``rows`` that make an epoch: each once, outlined ones as often as makes `OUTLINED_SHARE`."""
         positions = np.arange(len(self.rows))
         if self.outlined is None:
             return positions

@@ -142,12 +142,12 @@ def preprocess(
             print(f"warning: {describe_empty(empty)}", file=sys.stderr)
 
 
-def or_unreadable(name: str, make: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """What ``make`` returns, or, where it can't use a file, that the lesions called ``name`` are unreadable."""
+def or_unreadable(job: Any, make: Callable[[Any], list[Outcome]]) -> list[Outcome]:
+    """What ``make`` makes of a job, or, where it can't use a file, that the lesions of `job.name` are unreadable."""
     try:
-        return make()
+        return make(job)
     except (UserError, OSError) as error:
-        return [Unreadable(name, explain(error) or str(error))]
+        return [Unreadable(job.name, explain(error) or str(error))]
 
 
 def _check_enough(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.dataset import SPLITS, LesionDataset
-from common.evaluation.results import noise_settings, print_metrics, result_stem, write_results
+from common.evaluation.results import noise_settings, print_left_out, print_metrics, result_stem, write_results
 from common.metrics import lesion_metrics
 from common.patches import PATCH
 from common.utils.arguments import Parser, number_below, positive, seed_number
@@ -46,7 +46,9 @@ def score_baseline(
         UserError: the dataset lacks the mask or the truth, or the split is empty.
     """
     rows = dataset.rows(split, limit)
-    rows = dataset.outlined_rows(rows) if truth == "truth" else rows
+    scored = dataset.outlined_rows(rows) if truth == "truth" else rows
+    print_left_out(len(rows), len(scored), "truth.npy")
+    rows = scored
     masks: np.ndarray | dict[int, np.ndarray] = dataset.array(name)
     reference = dataset.array(truth)
     if noise:

@@ -12,7 +12,7 @@ import torch
 from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.evaluation.results import noise_settings, print_metrics, result_stem, write_results
+from common.evaluation.results import noise_settings, print_left_out, print_metrics, result_stem, write_results
 from common.inference.predictor import Predictor
 from common.metrics import METRICS, batch_metrics
 from common.recipe import TARGETS, EvalConfig, Protocol
@@ -52,11 +52,13 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         raise UserError(f"{config.checkpoint} sees no marks that --prompt-noise could move; leave it out")
     rows = rows_to_score(dataset, config, model.protocol)
     truth = read_truth(dataset, config, rows)
+    outlined = rows
     if isinstance(truth, dict):
-        rows = np.array([row for row in rows if row in truth])
-    elif config.truth == "truth" and len(outlined := dataset.outlined_rows(rows)) < len(rows):
-        print(f"{len(rows) - len(outlined)} of {len(rows)} lesions are left out: nobody drew their outline")
-        rows = outlined
+        outlined = np.array([row for row in rows if row in truth])
+    elif config.truth == "truth":
+        outlined = dataset.outlined_rows(rows)
+    print_left_out(len(rows), len(outlined), "truth.npy" if config.truth == "truth" else config.truth)
+    rows = outlined
     seen = seen_in_training(dataset, config, model.settings, rows)
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision)
@@ -141,17 +143,17 @@ def seen_in_training(
 
 
 def read_truth(dataset: LesionDataset, config: EvalConfig, rows: np.ndarray) -> np.ndarray | dict[int, np.ndarray]:
-    """What predictions are scored against, by row: a prepared array, or masks read from a folder.
+    """What predictions are scored against, by row: a prepared array, or the masks of a folder that show something.
 
     Raises:
-        UserError: there is no such array or folder, or it has a mask for none of the lesions.
+        UserError: there is no such array or folder, or it has such a mask for none of the lesions.
     """
     if config.truth in TARGETS:
         return dataset.array(config.truth)
     read = config.recipe.dataset.read_truth
     if read is None or not Path(config.truth).is_dir():
         raise UserError(f"--truth {config.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
-    masks = read(Path(config.truth), dataset.lesions)
+    masks = {row: mask for row, mask in read(Path(config.truth), dataset.lesions).items() if mask.any()}
     if not any(row in masks for row in rows):
         raise UserError(f"--truth {config.truth} has a mask for none of the lesions of the split {config.split}")
     return masks

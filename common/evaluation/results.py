@@ -80,6 +80,12 @@ def write_results(
     return summary
 
 
+def print_left_out(count: int, scored: int, truth: str) -> None:
+    """Say how many of ``count`` lesions have no outline in ``truth`` to be scored against."""
+    if scored < count:
+        print(f"{count - scored} of {count} lesions are left out: {truth} has no outline of them")
+
+
 def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
     """Print the six metrics as the paper does, in per cent and px, and the masks they were scored against."""
     against = "" if summary["truth"] == "truth" else f", scored against {truth}"

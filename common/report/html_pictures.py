@@ -52,7 +52,7 @@ def lesion_strips(
     """Draw the ``count`` lesions of a run with the worst and the best Dice, in turn: worst, best, second worst, ...
 
     Returns:
-        A caption and a picture (data: URI) for each: image, truth, approximate target and prediction side by side.
+        A caption and a picture (data: URI) for each: image, truth, the mask trained on and prediction side by side.
     """
     from common.data.augment import noisy_ends  # torch is imported only where there is something to predict
     from common.inference.predictor import Predictor
@@ -66,18 +66,20 @@ def lesion_strips(
     noise = [run["settings"].get(name, 0) for name in ("prompt_noise", "noise_seed")]
     ends = noisy_ends(dataset, *noise) if noise[0] else None
     predictions = Predictor.load(checkpoint).mask_rows(dataset, lesions["row"].to_numpy(), ends)
+    trained_on = run["settings"].get("target")
+    target = trained_on if trained_on in dataset.metadata["arrays"] else dataset.target
     strips = []
     for place, lesion, mask in zip(places, lesions.itertuples(), predictions, strict=True):
         kind, nothing = "best" if place < 0 else "worst", "" if mask.any() else " (nothing found)"
         caption = f"{kind}: {lesion.Index}, {lesion.diameter:.0f} px across, Dice {lesion.dice:.3f}{nothing}"
-        strips.append((caption, _strip(dataset, run["truth"], lesion.row, mask)))
+        strips.append((caption, _strip(dataset, run["truth"], target, lesion.row, mask)))
     return strips
 
 
-def _strip(dataset: LesionDataset, truth: str, row: int, prediction: np.ndarray) -> str:
+def _strip(dataset: LesionDataset, truth: str, target: str, row: int, prediction: np.ndarray) -> str:
     image, nothing = lesion_image(dataset, row), np.zeros_like(prediction)
     reference = dataset.array(truth)[row] if truth in dataset.metadata["arrays"] else nothing
-    masks = ((nothing, BLUE), (reference, GREEN), (dataset.array(dataset.target)[row], ORANGE), (prediction, BLUE))
+    masks = ((nothing, BLUE), (reference, GREEN), (dataset.array(target)[row], ORANGE), (prediction, BLUE))
     gap = np.full((len(image) * SCALE, GAP, 3), 255, np.uint8)
     strip = np.hstack([part for mask, colour in masks for part in (gap, outline(image, mask, colour))][1:])
     return data_uri(cv2.imencode(".png", strip[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes(), "png")

@@ -52,7 +52,7 @@ VARIATIONS = {
     "average": "average {}",
     "falling": "falling rate",
 }  # `recipe.PLAIN`, written where a training differs from its method's own
-_FLAGS = {method.label: method.flags for method in METHODS.values()}
+_METHODS = {method.label: method for method in METHODS.values()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class RunGroup:
     @property
     def default_target(self) -> str:
         """The mask that the method or else the protocol trains on unless told otherwise."""
-        return _FLAGS.get(self.label, {}).get("target") or default_target(self.settings.get("protocol"))
+        return default_target(self.settings.get("protocol"), _METHODS.get(self.label))
 
     @property
     def variations(self) -> tuple[str, ...]:
@@ -163,7 +163,8 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def variations(label: str, training: Mapping[str, Any]) -> dict[str, str]:
     """In which of the `VARIATIONS` a training differs from those of its method, as text."""
-    usual, settings = {**PLAIN, **_FLAGS.get(label, {})}, {**PLAIN, **training}
+    method, settings = _METHODS.get(label), {**PLAIN, **training}
+    usual = {**PLAIN, **(method.flags if method else {})}
     return {name: _text(name, settings[name]) for name in VARIATIONS if settings[name] != usual[name]}
 
 

@@ -8,7 +8,7 @@ table.md, table.csv and table.tex. Runs with different settings are never averag
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import permutations, product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +99,10 @@ def published_texts(group: RunGroup) -> list[str] | None:
 _EXAMINED = (A1CLASS.label, A1RECIST.label)
 
 
+def _examined_first(group: RunGroup) -> int:
+    return _EXAMINED.index(group.label) if group.label in _EXAMINED else len(_EXAMINED)
+
+
 def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
     """A1+L, and A1+R, minus every group that is comparable with it, in Dice and IoU, each pair once.
 
@@ -106,9 +110,10 @@ def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
     With several seeds, a baseline or an upper bound is compared over all of them only, a method also by seed.
     """
     rows = []
-    pairs = [pair for block in comparable_groups(groups) for pair in permutations(block, 2)]
-    for (ours, theirs), metric in product(pairs, ("dice", "iou")):
-        if (ours.label, theirs.label) == (A1RECIST.label, A1CLASS.label) or ours.label not in _EXAMINED:
+    pairs = [pair for block in comparable_groups(groups) for pair in combinations(block, 2)]
+    for pair, metric in product(pairs, ("dice", "iou")):
+        ours, theirs = sorted(pair, key=_examined_first)
+        if ours.label not in _EXAMINED:
             continue
         by_seed, lesions, seeds = compare_groups(ours, theirs, metric)
         count = len(by_seed)

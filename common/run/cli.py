@@ -78,7 +78,7 @@ def _run_parser(recipe: Recipe, description: str | None, default: str) -> argpar
     parser = _DatasetParser(dataset, description)
     add = parser.add_argument
     checkpoint, results = dataset.folder / "checkpoints" / recipe.checkpoint, dataset.folder / "results"
-    with_k = f", for a K other than {dataset.clusters} with that in its name" if recipe.method.cluster_head else ""
+    with_k = f", with another K than {dataset.clusters} its name ends in _K" if recipe.method.cluster_head else ""
     add("--checkpoint", type=Path, metavar="PATH", help=f"default {checkpoint}{with_k}")
     add("--results", type=Path, default=results, metavar="DIR", help=f"of evaluation (default {results})")
     sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
@@ -110,9 +110,9 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--jitter", type=number_below(100), metavar="PERCENT",
         help="move a prompt's end points by so much of the long diameter at random (default %(default)g)")  # fmt: skip
     add("--average", type=number_below(1), metavar="DECAY",
-        help="keep a running average of weights; DECAY is the past's share at most (default %(default)g)")  # fmt: skip
+        help="keep an exponential moving average (EMA) of the weights (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
-        help="let the rate fall to 0 over --epochs, keep the last epoch's weights (default %(default)s)")  # fmt: skip
+        help="warm the rate up, then a cosine to 0; keep the last epoch (default %(default)s)")  # fmt: skip
     of_few = f"; more of few lesions, until {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
     add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
@@ -125,12 +125,12 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     parser.set_defaults(**{**PLAIN, **recipe.method.flags})
     args = parser.parse_args(arguments)
     if args.prompt != "none" and recipe.method.paired:
-        raise UserError(f"--prompt {args.prompt} is for A1 and A1+L; {recipe.method.label} has no place for it")
+        raise UserError(f"--prompt {args.prompt} is for A1, A1+L and A1+R; {recipe.method.label} has no place for it")
     if args.jitter and args.prompt == "none":
         raise UserError(f"--jitter {args.jitter:g} moves a prompt's end points; pass --prompt recist, or --jitter 0")
     if args.outlines and args.target == "truth":
         raise UserError("--target truth trains on every outline; leave --outlines out, or pass another --target")
-    args.target = args.target or default_target(args.protocol)
+    args.target = args.target or default_target(args.protocol, recipe.method)
     args.canvas = args.canvas or (CANVAS if args.protocol == "released" else SMALL_CANVAS)
     args.clusters = args.clusters or prepared_clusters(args.prepared, recipe.dataset)
     return _config(TrainConfig, recipe, args)

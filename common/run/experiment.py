@@ -90,8 +90,9 @@ def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
     trainings = []
     for seed, name in product(args.seeds, names):
         trainings.append(_training(args, methods[name], seed))
-        recipe, target = methods[name].recipe, trainings[-1].config.target
-        if args.upper_bound and recipe.method is A1 and recipe.dataset.truth == UPPER_BOUND != target:
+        recipe, config = methods[name].recipe, trainings[-1].config
+        has_bound = recipe.method is A1 and recipe.dataset.truth == UPPER_BOUND != config.target
+        if args.upper_bound and has_bound and not config.outlines:
             trainings.append(_training(args, methods[name], seed, "--target", UPPER_BOUND))
     return trainings
 
@@ -162,7 +163,9 @@ def _training_task(args: argparse.Namespace, training: Training) -> Task:
         from common.training.checkpoint import load_checkpoint  # imports torch
 
         _check_settings(checkpoint, load_checkpoint(checkpoint).settings, config)
-    done, history = result is not None and not interrupted, history_path(checkpoint)
+    expected = config.recipe.dataset.truth, config.limit
+    scored = result is not None and (result["truth"], result["settings"].get("limit")) == expected
+    done, history = scored and not interrupted, history_path(checkpoint)
     seconds = sum(float(row["seconds"]) for row in read_csv(history)) if done and history.is_file() else None
     return Task(checkpoint.stem, method.name, commands, done, seconds)
 
@@ -186,6 +189,8 @@ def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig
     settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
     if not config.recipe.method.cluster_head:
         del settings["clusters"]  # K makes no difference
+    if config.epochs is None and config.recipe.method.least_steps:
+        del settings["epochs"]  # as many as the lesions need, which are the same
     recorded = PLAIN | dict(recorded)
     for name, value in settings.items():
         if recorded.get(name, value) != value:

@@ -113,10 +113,6 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
     return [lesion]
 
 
-def _make_or_unreadable(path: Path, make: Callable[..., list[Outcome]], **knowledge: Any) -> list[Outcome]:
-    return or_unreadable(path.name, partial(make, path, **knowledge))
-
-
 def split_by_group(rows: list[dict[str, str]]) -> list[str]:
     """Split rows of `lesions.csv` 70/20/10, with no group in two splits."""
     return split_groups([row["group"] for row in rows], seed=1)
@@ -183,7 +179,7 @@ def own_data_main(
                     row["group"] = patients.get(row["lesion"], row["group"])
                 return split(rows)
 
-            work = partial(_make_or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
+            work = partial(or_unreadable, make=partial(make_lesion, ends=ends, grabcut=args.grabcut))
             how = {name: getattr(args, name) for name in ("force", "refresh", "skip_bad", "workers")}
             expected = [{"lesion": path.name, "group": path.name} for path in images]
             preprocess(config, args.prepared, images, work, split_patients, expected=expected, **how)
@@ -194,4 +190,4 @@ def own_data_main(
         case ["predict", method, *flags] if method in own:
             predict_photos(dataset, description, flags, own[method])
         case _:
-            raise UserError(f"say {', '.join(VERBS)}, METHOD being one of {', '.join(METHODS)} (see --help)")
+            raise UserError(f"usage: {' | '.join(VERBS)}; METHOD is one of {', '.join(METHODS)} (see --help)")

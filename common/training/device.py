@@ -64,7 +64,7 @@ def pick_precision(wanted: str, device: torch.device) -> str:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # PyTorch has no public question for this elsewhere. Only Linux tells of the CPU; float32 is the safe answer.
+    # PyTorch has no public API for this elsewhere. Only Linux lists the CPU's features; float32 is the safe answer.
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text() if device.type == "cpu" and cpu_info.is_file() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -118,14 +118,18 @@ def can_resume(checkpoint: Path, recipe: Recipe) -> bool:
         return True
     settings, history = load_checkpoint(checkpoint).settings, history_path(checkpoint)
     epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
-    if recipe.epochs <= epochs and recipe.patience <= patience:
+    done = len(read_csv(history)) if history.is_file() else epochs
+    if recipe.epochs <= epochs and (recipe.patience <= patience or done >= epochs):
         return False
-    if not finished_path(checkpoint).is_file():
-        done = len(read_csv(history)) if history.is_file() else epochs
-        stopped = f"it ran out of patience ({patience} epochs) after epoch {done}"
-        why = stopped if done < epochs else f"{finished_path(checkpoint)} is gone"
-        raise UserError(f"the training of {checkpoint} can't go on: {why}; train anew, without --resume")
-    return True
+    if settings.get("falling"):
+        why = f"its learning rate fell to 0 over {epochs} epochs"
+    elif done < epochs:
+        why = f"it ran out of patience ({patience} epochs) after epoch {done}"
+    elif not finished_path(checkpoint).is_file():
+        why = f"{finished_path(checkpoint)} is gone"
+    else:
+        return True
+    raise UserError(f"the training of {checkpoint} can't go on: {why}; train anew, without --resume")
 
 
 def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> TrainState:

@@ -14,7 +14,7 @@ from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader, Remainder
 from common.model import build_network, check_encoder
-from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
+from common.recipe import Method, Recipe, TrainConfig, finished_path, history_path, state_path
 from common.training.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
 from common.training.distributed import World, process_group
@@ -47,9 +47,6 @@ def train(config: TrainConfig) -> None:
         outlined = dataset.choose_rows(dataset.outlined_rows(train_rows), config.outlines, config.seed)
     elif config.target == "truth":
         train_rows, val_rows = (dataset.outlined_rows(rows) for rows in (train_rows, val_rows))
-    if config.epochs is None:
-        recipe = replace(recipe, epochs=recipe.epochs_of(len(train_rows)))
-        config = replace(config, recipe=recipe)
     _check_batch_size(recipe, len(train_rows))
     if config.checkpoint.is_dir():
         raise UserError(f"--checkpoint {config.checkpoint} is a folder; pass the path of a file")
@@ -61,7 +58,6 @@ def train(config: TrainConfig) -> None:
         catch_stop_signals() as stop,
     ):
         _check_world_size(recipe, world)
-        trainer = build_trainer(config, device, world)
         shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": config.prompt == "recist"}
         train_loader = LesionLoader(
             dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired, outlined=outlined
@@ -69,6 +65,10 @@ def train(config: TrainConfig) -> None:
         val_loader = LesionLoader(dataset, val_rows, config.target, config.canvas, device, **shared)
         for name in train_loader.names:
             dataset.array(name)  # whether it is there is said before anything is written
+        if config.epochs is None:
+            steps = train_loader.batch_count(recipe.batch_size, _remainder(method))
+            config = replace(config, recipe=replace(recipe, epochs=recipe.epochs_of(steps)))
+        trainer = build_trainer(config, device, world)
         print(
             f"{recipe.dataset.name} {method.label}: {len(train_rows)} training and {len(val_rows)} validation lesions, "
             f"{config.encoder}, {config.canvas[0]}x{config.canvas[1]}, {device.type}, {trainer.precision}, "
@@ -117,12 +117,16 @@ def _compile(forward: Forward, size: int) -> Forward:
 
 
 def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
-    """The learning rate of each step: the first 100 rise to the recipe's, then it falls along half a cosine to 0."""
+    """The learning rate of each step: half a cosine from the recipe's to 0, under a linear warm-up.
+
+    The warm-up takes 100 steps, of a short training a quarter.
+    """
     total = config.recipe.epochs * batches
+    warm_up = max(1, min(100, total // 4))
 
     def rate(state: TrainState) -> float:
         step = (state.epoch - 1) * batches + state.batches
-        return config.recipe.lr * min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / total)) / 2
+        return config.recipe.lr * min(1, (step + 1) / warm_up) * (1 + math.cos(math.pi * step / total)) / 2
 
     return rate
 
@@ -172,21 +176,27 @@ def _fit(
             _print_epoch(row, recipe.watch)
             if world.any(bool(stop)):
                 interrupt(f"after epoch {row['epoch']}")
-        if state.best is None:
-            raise UserError("training diverged: the validation loss is not a number; pass a smaller --lr")
         out_of_patience = state.epochs_without_improvement >= recipe.patience
+        keeps_last = out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released"
+        if not state.finite:
+            kept = "nothing is kept" if state.best is None else f"{checkpoint} holds an earlier epoch"
+            why = f"training diverged: the validation loss of epoch {state.epoch - 1} is not a number, and {kept}"
+            if state.best is None or keeps_last or config.falling:
+                raise UserError(f"{why}; pass a smaller --lr")
+            print(why)
         if not out_of_patience:
             saver.save(state)
     if world.is_main:
-        if out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released":
+        if keeps_last:
             save_checkpoint(checkpoint, trainer.result, settings | {"epoch": state.epoch - 1})
         elif config.resume:
             _record_epochs(checkpoint, recipe.epochs)
-        if out_of_patience:
+        if out_of_patience or config.falling:  # a rate that has fallen to 0 leaves nothing to go on with
             state_path(checkpoint).unlink(missing_ok=True)
         else:
             state_path(checkpoint).replace(finished_path(checkpoint))
-    print(f"{checkpoint}: {recipe.watch} on validation {state.best:.4f}, {len(state.history)} epochs")
+    watched = {"mask": "mask loss", "dice": "Dice"}[recipe.watch]
+    print(f"{checkpoint}: {watched} on validation {state.best:.4f}, {len(state.history)} epochs")
 
 
 def _record_epochs(checkpoint: Path, epochs: int) -> None:
@@ -201,7 +211,7 @@ def _train_epoch(
 ) -> bool:
     """Train the rest of the epoch under way; False where it was stopped before its end."""
     world, batch_size = trainer.world, config.recipe.batch_size
-    remainder: Remainder = "drop" if config.recipe.method.paired else "merge"
+    remainder = _remainder(config.recipe.method)
     # An epoch's order follows from the seed and its number alone, so that resuming needs no other state.
     order = np.random.default_rng([config.seed, state.epoch]).permutation(loader.positions())
     total = loader.batch_count(batch_size, remainder)
@@ -215,11 +225,16 @@ def _train_epoch(
     return state.batches == total
 
 
+def _remainder(method: Method) -> Remainder:
+    return "drop" if method.paired else "merge"
+
+
 def _print_epoch(row: dict[str, Any], watch: str) -> None:
     best = "  best" if row["best"] else ""
+    mask = "" if watch == "dice" else f"mask loss {row['val_mask']:.4f}, "
     print(
-        f"epoch {row['epoch']}: loss {row['train_total']:.4f}, validation {watch} {row[f'val_{watch}']:.4f}, "
-        f"Dice {row['val_dice']:.4f}, {row['seconds']:.1f} s ({row['images_per_second']:.2f} images/s){best}",
+        f"epoch {row['epoch']}: loss {row['train_total']:.4f}, validation {mask}Dice {row['val_dice']:.4f}, "
+        f"{row['seconds']:.1f} s ({row['images_per_second']:.2f} images/s){best}",
         flush=True,
     )
 

@@ -33,6 +33,7 @@ class TrainState:
     seconds: float = 0.0  # time it has taken so far
     best: float | None = None  # best value so far of the validation metric that is watched
     epochs_without_improvement: int = 0
+    finite: bool = True  # no validation loss of the last epoch was infinite or NaN
     history: list[dict[str, Any]] = field(default_factory=list)  # one row per finished epoch
 
     def finish_epoch(
@@ -43,15 +44,15 @@ class TrainState:
         Args:
             validation: losses and Dice, as `Trainer.validate` returns them.
             recipe: tells which of them is watched. An epoch with a loss that is no number is never an improvement.
-            lesions: number of training lesions.
+            lesions: number of lesions in an epoch, each counted as often as it is seen.
             keep_last: take every epoch for an improvement, whatever validation says.
 
         Returns:
             The row of the history.
         """
         value, sign = validation[recipe.watch], 1 if recipe.watch == "dice" else -1
-        finite = all(map(math.isfinite, validation.values()))  # Dice is 0, not NaN, where logits are NaN
-        improved = finite and (keep_last or self.best is None or sign * value > sign * self.best)
+        self.finite = all(map(math.isfinite, validation.values()))  # Dice is 0, not NaN, where logits are NaN
+        improved = self.finite and (keep_last or self.best is None or sign * value > sign * self.best)
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": total / self.steps for name, total in self.sums.items()}
         row |= {f"val_{name}": mean for name, mean in validation.items()}
@@ -65,15 +66,15 @@ class TrainState:
 
 
 class RunningAverage:
-    """A network whose weights and buffers are the running average of another's.
+    """A network whose weights and buffers are the exponential moving average (EMA) of another's.
 
-    The past's share grows with the updates, so that a short training's beginning is forgotten as well: it is 0 in the
-    first, n / (n + 9) after n of them, and at most ``decay``. PyTorch's own average knows only one share, and keeps its
-    count of updates so that every step waits for a GPU.
+    The decay grows with the updates, so that a short training's beginning is forgotten as well: it is 0 in the first,
+    n / (n + 9) after n of them, and at most ``decay``. PyTorch's own average has a fixed decay, and counts its updates
+    on the GPU, for which every step would wait.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """``decay`` is the largest share of the past."""
+        """``decay`` is the share of the past, once there is enough of it."""
         self.network = copy.deepcopy(network)
         self._updates, self._decay = 0, decay
 
@@ -82,8 +83,8 @@ class RunningAverage:
         """Take in the network's present weights and buffers."""
         averages, values = ([*chain(one.parameters(), one.buffers())] for one in (self.network, network))
         floating = [average.is_floating_point() for average in averages]
-        share = min(self._decay, self._updates / (self._updates + 9))
-        get_ema_multi_avg_fn(share)([*compress(averages, floating)], [*compress(values, floating)], None)
+        decay = min(self._decay, self._updates / (self._updates + 9))
+        get_ema_multi_avg_fn(decay)([*compress(averages, floating)], [*compress(values, floating)], None)
         for average, value, done in zip(averages, values, floating, strict=True):
             if not done:
                 average.copy_(value)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 
@@ -20,7 +20,7 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
     """``work`` over ``jobs`` in processes, in order, with a bounded number of results waiting.
 
     Args:
-        work: must be picklable, and jobs and results too.
+        work: must be picklable, which it is once for each process, and jobs and results too.
         jobs: may be made one by one, as they are taken.
         workers: processes; None means one for each core. No more are started than there are jobs, if that is known.
     """
@@ -32,8 +32,8 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
         return
     # Spawned, not forked: safe whatever threads the parent has started.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        yield from in_order(pool, work, jobs, _WAITING * workers)
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool:
+        yield from in_order(pool, _call_work, jobs, _WAITING * workers)
 
 
 def in_order(
@@ -51,6 +51,15 @@ def in_order(
             future.cancel()
 
 
-def _start_worker() -> None:
+_work: Callable[[Any], Any]  # of a worker process
+
+
+def _call_work(job: Any) -> Any:
+    return _work(job)
+
+
+def _start_worker(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
     cv2.setNumThreads(1)  # the processes are the parallelism

@@ -87,12 +87,11 @@ def test_without_flips_only_the_marks_are_moved():
 
 def test_marks_of_evaluation_are_moved_by_a_share_of_the_long_diameter():
     ends = np.repeat(np.array([[[0, 0], [30, 40], [15, 15], [20, 30]]], np.float32), 5000, axis=0)  # 50 px long
-    moved = move_ends(ends, 0.2, ([1, row] for row in range(5000)))
-    assert moved.dtype == np.float32
+    moved = move_ends(ends, 0.2, mark_noise([1, row] for row in range(5000)))
     distances = np.linalg.norm(moved - ends, axis=-1)
     assert np.sqrt((distances**2).mean()) == pytest.approx(10, rel=0.02)
-    np.testing.assert_array_equal(move_ends(ends[:3], 0, ([1, row] for row in range(3))), ends[:3])
-    np.testing.assert_array_equal(move_ends(ends[:1], 0.2, [[1, 4999]]), moved[-1:])
+    np.testing.assert_array_equal(move_ends(ends[:3], 0, mark_noise([1, row] for row in range(3))), ends[:3])
+    np.testing.assert_array_equal(move_ends(ends[:1], 0.2, mark_noise([[1, 4999]])), moved[-1:])
 
 
 def test_the_noise_of_a_seed_is_its_own():
@@ -105,5 +104,6 @@ def test_the_noise_of_a_seed_is_its_own():
 def test_the_marks_of_all_lesions_are_moved_each_by_its_row(phantom_ham):
     dataset = LesionDataset.open(phantom_ham / "prepared")
     ends = noisy_ends(dataset, 10, seed=4)
-    np.testing.assert_array_equal(ends[7:8], move_ends(dataset.array("ends")[7:8], 0.1, [[4, 7]]))
+    assert ends.dtype == np.float32
+    np.testing.assert_allclose(ends[7:8], move_ends(dataset.array("ends")[7:8], 0.1, mark_noise([[4, 7]])), rtol=1e-6)
     assert not np.array_equal(ends, noisy_ends(dataset, 10, seed=5))

@@ -99,7 +99,7 @@ def test_rows_are_chosen_by_whole_groups(seed):
     names = [GROUPS[row] for row in chosen]
     assert chosen.tolist() == sorted(set(chosen.tolist())) and set(chosen) <= set(rows)
     assert all(names.count(name) == GROUPS.count(name) for name in names)
-    assert 3 <= len(chosen) <= 4  # a, or b, c and e, fill it up as far as they can
+    assert len(chosen) == 4
     np.testing.assert_array_equal(chosen, _grouped(GROUPS).choose_rows(rows, 4, seed))
 
 
@@ -118,3 +118,5 @@ def test_more_rows_than_there_are_or_fewer_than_any_group_has():
         _grouped(GROUPS).choose_rows(np.arange(8), 9, 0)
     with pytest.raises(UserError, match="no group of prepared has as few as 1 training lesions; pass 2 or more"):
         _grouped(["a", "a", "a", "b", "b"]).choose_rows(np.arange(5), 1, 0)
+    with pytest.raises(UserError, match=r"whole groups of prepared make 2 training lesions .*, not 3; pass 2"):
+        _grouped(["a", "a", "b", "b"]).choose_rows(np.arange(4), 3, 0)

@@ -3,6 +3,7 @@
 import errno
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,12 +89,13 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def make_or_unreadable(job: int) -> list:
     """Jobs 4 and 5 have unreadable files, the same file for both; so has 7, another; and 8, a link to itself."""
 
-    def make() -> list:
+    def make(named: SimpleNamespace) -> list:
+        assert named.name == f"n{job}"
         if job == 8:
             raise OSError(errno.ELOOP, "Too many levels of symbolic links", "8.png")
         return make_lesions(job, fails_at=job if job in (4, 5, 7) else None)
 
-    return module.or_unreadable(f"n{job}", make)
+    return module.or_unreadable(SimpleNamespace(name=f"n{job}"), make)
 
 
 def test_unreadable_files_are_listed_together(tmp_path, capsys):

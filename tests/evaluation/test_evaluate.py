@@ -149,7 +149,9 @@ def test_a_folder_of_masks_is_read_for_the_lesions_it_has(dataset, phantom_ham, 
     with_masks = replace(RECIPE, dataset=replace(RECIPE.dataset, read_truth=lambda folder, lesions: masks))
     config = make_config(with_masks, tmp_path / "a.pt", phantom_ham, tmp_path, "--truth", str(tmp_path))
     assert read_truth(dataset, config, rows) == masks
-    masks.clear()
+    masks[int(rows[2])] = np.zeros_like(mask)  # no outline: Dice would be undefined wherever nothing is predicted
+    assert read_truth(dataset, config, rows).keys() == {int(rows[1])}
+    del masks[int(rows[1])]
     with pytest.raises(UserError, match="has a mask for none of the lesions of the split test"):
         read_truth(dataset, config, rows)
     array = read_truth(dataset, replace(config, truth="grabcut"), rows)

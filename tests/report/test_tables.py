@@ -260,6 +260,19 @@ def test_the_marked_network_is_compared_with_what_its_marks_give_alone(tmp_path)
     }
 
 
+def test_two_trainings_of_one_method_are_compared_once(tmp_path):
+    settings, training = {"target": "quarters"}, {**A1RECIST.flags}
+    few = training | {"outlines": 9}
+    groups = group_runs(
+        [
+            scored(tmp_path, "a", (0.7, 0.8, 0.9), result("A1+R", settings=settings, training=training)),
+            scored(tmp_path, "b", (0.6, 0.7, 0.8), result("A1+R", settings=settings, training=few)),
+        ]
+    )
+    rows = [row for row in tables.difference_table(groups) if row[2] == "Dice"]
+    assert [(names, float(points)) for _, names, _, _, _, points, *_ in rows] == [("A1+R minus A1+R, 9 outlines", 10)]
+
+
 def test_an_undefined_metric_is_never_the_best():
     table = cells(result(avd=None), result(seed=1), result("A1+L", avd=50.0))
     assert table[0][AVD] == "nan"

@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from common.recipe import PLAIN
+import HAM_A1recist_train
+from common.recipe import PLAIN, TrainConfig
 from common.run import experiment
+from common.run.cli import parse_train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 from helpers import ROOT
@@ -50,6 +52,20 @@ def test_what_is_not_of_the_paper_is_trained_where_it_is_named(tmp_path, capsys)
     stems = [Path(words[words.index("--checkpoint") + 1]).stem for words in trainings]
     assert stems == ["A1_ellipse_seed0", "A1_truth_seed0", "A1recist_quarters_seed0"]
     assert [("--outlines" in words) for words in trainings] == [False, False, True]
+    lines = plan(capsys, "ham", *flags[:-3], "--methods", "A1", "--train", "--outlines 9")  # no bound
+    assert not [line for line in lines if "--target truth" in line]
+
+
+def test_epochs_that_follow_from_the_lesions_are_no_other_setting(tmp_path):
+    """Of few lesions A1+R makes more epochs than its recipe says; what a flag asks for is another thing."""
+    recorded = TrainConfig.describe(_marked(tmp_path)) | {"epochs": 40}
+    experiment._check_settings(tmp_path / "a.pt", recorded, _marked(tmp_path))
+    with pytest.raises(UserError, match="was made with epochs 40, not 9"):
+        experiment._check_settings(tmp_path / "a.pt", recorded, _marked(tmp_path, "--epochs", "9"))
+
+
+def _marked(folder: Path, *flags: str) -> TrainConfig:
+    return parse_train(HAM_A1recist_train.RECIPE, None, ["--prepared", str(folder), *flags])
 
 
 def test_k_is_that_of_prepared_arrays(tmp_path, capsys):

@@ -149,7 +149,7 @@ def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path,
         run(mine, f"train A1recist {brief} --outlines 14")
     run(mine, f"train A1recist {brief} --outlines {outlined}")
     run(mine, "eval A1recist --split all")
-    assert "10 of 20 lesions are left out: nobody drew their outline" in capsys.readouterr().out
+    assert "10 of 20 lesions are left out: truth.npy has no outline of them" in capsys.readouterr().out
     scored = read_csv(mine.DATASET.folder / "results" / "mine_a1recist.all.csv")
     assert len(scored) == 10
     baselines.main([str(data / "prepared"), "--results", str(tmp_path), "--split", "all"])

@@ -62,7 +62,7 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
 def test_what_is_no_verb_and_method_is_one_sentence(line):
     with pytest.raises(
         UserError,
-        match=r"say prepare, train METHOD, eval METHOD, predict METHOD .*, METHOD .* A1, A1class, Acoseg, A1recist",
+        match=r"usage: prepare \| train METHOD \| eval METHOD \| predict METHOD .* A1, A1class, Acoseg, A1recist",
     ):
         own_data_main(toy.DATASET, None, line.split())
 

@@ -209,6 +209,9 @@ def test_resuming_what_is_complete_or_was_never_begun(phantom_ham, tmp_path, cap
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--epochs", "1", "--limit", "8", "--resume"))
     assert path.stat().st_mtime_ns == before
     assert "is complete; there is nothing to resume" in capsys.readouterr().out
+    more = "--epochs 1 --limit 8 --patience 99 --resume".split()  # all its epochs are done: more patience gives no more
+    train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *more))
+    assert "is complete; there is nothing to resume" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -245,9 +248,8 @@ def test_no_more_epochs_where_the_rate_has_fallen(phantom_ham, tmp_path):
     """It falls over all epochs: more of them would have been other epochs from the first step on."""
     flags = "--encoder mobilenet_v2 --limit 8 --epochs 1 --falling".split()
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags))
-    with pytest.raises(
-        UserError, match=r"a\.finished was saved with epochs 1, not 2; pass the same flags, or train anew"
-    ):
+    assert not finished_path(tmp_path / "a.pt").exists() and not state_path(tmp_path / "a.pt").exists()
+    with pytest.raises(UserError, match="can't go on: its learning rate fell to 0 over 1 epochs; train anew, without"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags, "--epochs", "2", "--resume"))
 
 

@@ -89,16 +89,40 @@ def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("epoch", "batches", "share"),
+    ("total", "epoch", "batches", "share"),
     [
-        (1, 0, 0.01), (1, 9, 0.1 * (1 + math.cos(math.pi * 9 / 200)) / 2), (1, 99, (1 + math.cos(math.pi * 0.495)) / 2),
-        (2, 0, 0.5), (2, 50, (1 - 0.5**0.5) / 2), (2, 99, (1 + math.cos(math.pi * 0.995)) / 2),
+        (400, 1, 0, 0.01), (400, 1, 9, 0.1 * (1 + math.cos(math.pi * 9 / 400)) / 2), (400, 1, 100, (1 + 0.5**0.5) / 2),
+        (400, 2, 0, 0.5), (400, 2, 100, (1 - 0.5**0.5) / 2), (400, 2, 199, (1 + math.cos(math.pi * 399 / 400)) / 2),
+        # A short training's warm-up is a quarter of it, so that the rate is nearly reached.
+        (20, 1, 0, 0.2), (20, 1, 5, (1 + 0.5**0.5) / 2), (2, 1, 0, 1), (2, 2, 0, 0.5),
     ],
 )  # fmt: skip
-def test_the_falling_rate_by_hand(epoch, batches, share):
-    """Two epochs of 100 batches."""
-    rate = falling_rate(parse_train(A1, None, ["--epochs", "2", "--lr", "0.5"]), 100)
+def test_the_falling_rate_by_hand(total, epoch, batches, share):
+    """Two epochs."""
+    rate = falling_rate(parse_train(A1, None, ["--epochs", "2", "--lr", "0.5"]), total // 2)
     assert rate(TrainState(epoch=epoch, batches=batches)) == pytest.approx(0.5 * share)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags"), [(A1, "--falling"), (replace(A1CLASS, patience=1), "")], ids=["falling", "keeps the last"]
+)
+def test_a_training_whose_last_epoch_counts_must_not_diverge_in_it(recipe, flags, phantom_ham, tmp_path, monkeypatch):
+    _diverge_in_the_second_epoch(monkeypatch)
+    with pytest.raises(UserError, match=r"loss of epoch 2 is not a number, and .*a\.pt holds an earlier epoch; "):
+        _train(phantom_ham, recipe, tmp_path / "a.pt", f"--limit 8 --epochs 2 --patience {recipe.patience} {flags}")
+    assert load_checkpoint(tmp_path / "a.pt").settings["epoch"] == 1
+
+
+def test_a_training_that_keeps_its_best_epoch_says_that_it_diverged_later(phantom_ham, tmp_path, monkeypatch, capsys):
+    _diverge_in_the_second_epoch(monkeypatch)
+    _train(phantom_ham, A1, tmp_path / "a.pt", "--limit 8 --epochs 2")
+    assert "the validation loss of epoch 2 is not a number, and" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "a.pt").settings["epoch"] == 1
+
+
+def _diverge_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.5, math.nan])
+    monkeypatch.setattr(Trainer, "validate", lambda *_: {"mask": next(losses), "dice": 0.5})
 
 
 def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
         method, settings = predictor.model.method, predictor.model.settings
         heading = ", ".join([method.label, *variations(method.label, settings).values()])
         target = settings.get("target", "ellipse")
-        if target != method.flags.get("target", default_target(predictor.model.protocol)):
+        if target != default_target(predictor.model.protocol, method):
             heading += f"\ntrained on {target}"
         if heading in masks:
             heading += f"\n{checkpoint.parent.name}/{checkpoint.stem}"

@@ -1,7 +1,7 @@
 """What true outlines give to a network that sees RECIST marks, against the quarter-ellipses of the same marks."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from common.evaluation.results import read_results
 from common.recipe import A1RECIST
 from common.report.figures.page import PLOTS, WIDTH, rgb, save_figure
-from common.report.runs import SHARED_SETTINGS, RunGroup, group_runs
+from common.report.runs import SCORING_SETTINGS, RunGroup, group_runs
 from common.report.significance import compare_groups, interval_text
 from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE
 from common.utils.errors import UserError
@@ -38,18 +38,39 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
         UserError: there are none, they differ in more, or the quarters were not scored on the same marks.
     """
     groups = group_runs(read_results(folders))
-    quarters = {_noise(group): group for group in groups if group.target is None and "quarters" in group.label}
+    quarters = {_scoring(group): group for group in groups if group.target is None and "quarters" in group.label}
     networks = [group for group in groups if group.label == A1RECIST.label and group.competes]
-    kinds = {tuple(group.settings.get(name) for name in SHARED_SETTINGS if "noise" not in name) for group in networks}
-    if len(kinds) != 1:
-        raise UserError(f"{folders[0]} must hold results of A1+R with the same settings, and holds {len(kinds)} kinds")
-    if missing := sorted({_noise(group) for group in networks} - quarters.keys()):
-        raise UserError(
-            f"{folders[0]} lacks the quarters of marks moved by {missing[0]:g} %; run python common baselines "
-            f"--prompt-noise {missing[0]:g} with --results there"
-        )
-    runs = [OutlineRuns(_noise(group), _outlines(group), group, quarters[_noise(group)]) for group in networks]
-    return sorted(runs, key=lambda run: (run.noise, run.outlines))
+    if differing := sorted(
+        {name for first, second in pairwise(networks) for name in _differing(first, second)} - _MAY_DIFFER
+    ):
+        raise UserError(f"{folders[0]} holds results of A1+R that differ in {', '.join(differing)}")
+    if not networks:
+        raise UserError(f"{folders[0]} holds no results of A1+R")
+    for group in networks:
+        if _scoring(group) not in quarters:
+            raise UserError(
+                f"{folders[0]} lacks the quarters of marks moved by {_noise(group):g} %; run python common baselines "
+                f"--prompt-noise {_noise(group):g} with --results there, and --seed and --limit as for the network"
+            )
+    runs = [OutlineRuns(_noise(group), _outlines(group), group, quarters[_scoring(group)]) for group in networks]
+    runs.sort(key=lambda run: (run.noise, run.outlines))
+    for first, second in pairwise(runs):
+        if first[:2] == second[:2]:
+            raise UserError(f"{folders[0]} holds results of two seeds of noise, or kinds of A1+R, for the same point")
+    return runs
+
+
+_MAY_DIFFER = {"outlines", "prompt_noise", "noise_seed"}
+
+
+def _differing(first: RunGroup, second: RunGroup) -> set[str]:
+    """The settings that two groups do not have in common."""
+    own, other = ({**group.settings, "target": group.target or ""} for group in (first, second))
+    return {name for name in own.keys() | other.keys() if own.get(name) != other.get(name)}
+
+
+def _scoring(group: RunGroup) -> tuple[str | None, ...]:
+    return tuple(group.settings.get(name) for name in SCORING_SETTINGS)
 
 
 def _noise(group: RunGroup) -> float:
@@ -77,7 +98,7 @@ def outline_table(runs: Sequence[OutlineRuns]) -> list[list[str]]:
 
 @rc_context(PLOTS)
 def draw_outlines(path: Path, runs: Sequence[OutlineRuns]) -> None:
-    """Write a picture of Dice against the number of outlines, a curve a noise, with the quarters' as dashed lines."""
+    """Write a picture of Dice against the number of outlines, one curve per noise level; the quarters' are dashed."""
     figure = Figure(figsize=(WIDTH / 1.5, 3.2), layout="constrained")
     axis = figure.subplots()
     for noise, colour in zip(sorted({run.noise for run in runs}), cycle(_COLOURS)):

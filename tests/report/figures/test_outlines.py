@@ -29,6 +29,11 @@ def results(tmp_path) -> Path:
     return tmp_path
 
 
+def _marked(**training) -> dict:
+    """A result of A1+R with another training."""
+    return result("A1+R", settings={"target": "quarters"}, training=OWN | training, method="A1recist")
+
+
 def _write(folder: Path, name: str, dice: float, evaluation: dict) -> None:
     values = [dice + add for add in (0.03, 0.01, -0.01, -0.03)]
     path = scored(folder, name, values, evaluation)["path"]
@@ -54,11 +59,26 @@ def test_what_can_not_be_compared(results, tmp_path):
     (results / "baseline_quarters.10.0.json").unlink()
     with pytest.raises(UserError, match=r"lacks the quarters of marks moved by 10 %; run .* --prompt-noise 10 "):
         read_outlines([results])
-    longer = result("A1+R", settings={"target": "quarters"}, training={**OWN, "epochs": 9}, method="A1recist")
-    _write(results, "longer", 0.9, longer)
-    with pytest.raises(UserError, match="of A1\\+R with the same settings, and holds 2 kinds"):
+    _write(results, "longer", 0.9, _marked(epochs=9, jitter=5.0))
+    with pytest.raises(UserError, match="holds results of A1\\+R that differ in epochs, jitter"):
         read_outlines([results])
     (tmp_path / "other").mkdir()
     _write(tmp_path / "other", "a", 0.9, result())
-    with pytest.raises(UserError, match="holds 0 kinds"):
+    with pytest.raises(UserError, match="holds no results of A1\\+R"):
         read_outlines([tmp_path / "other"])
+
+
+def test_quarters_of_other_marks_are_no_quarters(results):
+    """Both were moved by 10 %, but by other noise."""
+    for name, evaluation in (
+        ("baseline_quarters.s1", baseline("quarters itself", 0.8)),
+        ("run.s1", _marked()),
+    ):
+        evaluation["settings"] |= {"prompt_noise": 10.0, "noise_seed": 1}
+        _write(results, name, 0.8, evaluation)
+        if name == "run.s1":
+            with pytest.raises(UserError, match="holds results of two seeds of noise"):
+                read_outlines([results])
+            (results / "baseline_quarters.s1.json").unlink()
+            with pytest.raises(UserError, match="lacks the quarters of marks moved by 10 %"):
+                read_outlines([results])
