@@ -83,17 +83,18 @@ def crop_about(box: np.ndarray, scale: float) -> Crop:
     return Crop(scale, int(left), int(top))
 
 
-def place_patch(mark: Mark, scale: float) -> tuple[Crop, np.ndarray]:
+def place_patch(mark: Mark, scale: float, *, corrected: bool) -> tuple[Crop, np.ndarray]:
     """Place a lesion's patch on the scaled slice, and its (4, 2) RECIST end points (x, y) in px of the patch.
 
     The box is 1-based and LesaNet takes 1 from it. The end points keep their place relative to the box's corner, which
-    the release clips to 0: a lesion wider than the patch is shifted by the clipped amount (FACTS.md section 3). Both
-    protocols scale the end points with the slice (a fault of the release, mended: FACTS.md section 4).
+    the release clips to 0: a lesion wider than the patch is shifted by the clipped amount (FACTS.md section 3), unless
+    ``corrected``. Both protocols scale the end points with the slice (a fault mended: FACTS.md section 4).
     """
     box = np.array(mark.box).reshape(2, 2)
     scaled = (box - 1) * scale
     crop = crop_about(scaled, scale)
-    corner = np.maximum(scaled[0] - (crop.left, crop.top), 0)
+    corner = scaled[0] - (crop.left, crop.top)
+    corner = corner if corrected else np.maximum(corner, 0)
     ends = (np.array(mark.ends).reshape(4, 2) - box[0]) * scale + corner
     return crop, ends
 
@@ -128,7 +129,7 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
     rows, columns = read(mark.slice).shape
     if not (1 <= sum(mark.box[::2]) / 2 <= columns and 1 <= sum(mark.box[1::2]) / 2 <= rows):
         return Dropped(mark.name, "the box lies outside the slice")
-    crop, ends = place_patch(mark, frame_scale((rows, columns)))
+    crop, ends = place_patch(mark, frame_scale((rows, columns)), corrected=corrected)
     recist = ellipse_from_diameters(ends)
     ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
     if recist is None or ellipse is None or not ellipse.any():

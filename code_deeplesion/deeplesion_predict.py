@@ -12,6 +12,7 @@ down until it fits, and where the mask of a point reaches the patch's border, to
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -62,13 +63,19 @@ def read_slice(
     series, key = (numbered[1], int(numbered[2])) if numbered else ("", 0)
 
     def file(number: int) -> Path:
-        return path if number == key else path.with_name(f"{series}{number:03d}{path.suffix}")
+        if number == key:
+            return path
+        digits = len(numbered[2]) if numbered else 0
+        padded, plain = (path.with_name(f"{series}{text}{path.suffix}") for text in (f"{number:0{digits}d}", number))
+        return plain if plain.is_file() else padded
 
     @lru_cache
     def read(number: int) -> np.ndarray:
         return DeepLesion_data.read_slice(file(number))
 
     channels = find_channels(key, interval, lambda number: file(number).is_file())
+    if interval and len(files_of(channels, file)) == 1:
+        print(f"{source}: no neighbour lies beside it, and its channels are copies of it", file=sys.stderr)
     DeepLesion_data.check_sizes(files_of(channels, file), key, read)
     shape = read(key).shape
     frame = frame_scale(shape)

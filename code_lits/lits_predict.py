@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("volume", type=Path, metavar="VOLUME.nii.gz", help="CT in HU")
     add("--window", type=lits_data.parse_window, metavar="CENTRE,WIDTH", help=f"HU that become 0..255 ({note})")
     args = parser.parse_args(arguments)
-    if not args.volume.name.endswith(SUFFIXES):
+    if not args.volume.name.lower().endswith(SUFFIXES):
         raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
     scan = Scan(args.volume)
     prompts = read_prompts(args.lesions, scan.shape, scan.axes)
@@ -127,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     slices = read_slices(scan, prompts, name, window)
     total = len({prompt.slice for prompt in prompts})
-    predict(predictor, progress(slices, "predicting", total, "slice"), args.out, save_mask)
-    scan.write_mask(args.out / f"{name}_mask.nii.gz", volume_mask)
+    write_mask = partial(scan.write_mask, args.out / f"{name}_mask.nii.gz", volume_mask)
+    predict(predictor, progress(slices, "predicting", total, "slice"), args.out, save_mask, write_mask)
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = make_config(recipe, dataset, **common, scratch=Path(scratch), lesions=100)
         repeated = repeat_lesions(dataset, Path(scratch, "epoch"), EPOCH_LESIONS)
         large = replace(config, prepared=repeated.folder, lesions=EPOCH_LESIONS)
-        rows = run_checks(args.checks, 0.3 * 60 * args.minutes) if args.checks else []
         run_in_subprocess(published.prepare_without_grabcut, config)  # draws the ellipses that its loader reads
+        rows = run_checks(args.checks, 0.3 * 60 * args.minutes) if args.checks else []
         rows += run_parts(parts(config, large), until - time.monotonic())
     about = facts()
     cells = [[row["part"], describe(row).removeprefix(f"{row['part']}: ")] for row in rows]

@@ -26,6 +26,7 @@ from common.recipe import A1CLASS
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, device_name, positive
+from common.utils.errors import UserError
 from common.utils.files import check_writable, write_csv, write_json
 
 _CHUNK = 256  # lesions that are copied at a time
@@ -107,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--canvas", type=parse_canvas, default=SMALL_CANVAS, metavar="HxW", help="default 128x128")
     add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
     args = parser.parse_args(arguments)
+    if not (args.epochs or args.starts):
+        raise UserError("nothing to measure; pass numbers of lesions with --epochs or --starts")
     check_writable(args.out, "pass another --out")
     recipe = find_methods(find_folder(args.dataset))[A1CLASS.name].recipe
     settings = {"encoder": args.encoder, "canvas": args.canvas, "device": args.device, "data": args.prepared.parent}

@@ -13,11 +13,11 @@ from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
 from common.utils.files import read_csv
 
-Table = dict[str, dict[str, str]]  # rows by the images' file names
+Table = dict[Path, dict[str, str]]  # rows by image
 HELP = f"""\
 The lesions CSV has the columns image,{",".join(ENDS)} and a row for each image, whose name may lack
 folder and suffix: px of the RECIST end points, both of the long and both of the short diameter, counted from 0; x is
-the column, y the row of the image as viewers show it. Rows of other images are passed over.
+the column, y the row of the image as viewers show it. Rows of other images, or of other folders, are passed over.
 """
 
 
@@ -26,35 +26,43 @@ def read_table(
 ) -> Table:
     """Read a CSV file with a row an image.
 
-    The column ``image`` names each image with or without folder and suffix, in upper or lower case.
+    The column ``image`` names each image with or without folders and suffix, in upper or lower case. Where ``others``
+    may be there, folders must be the image's.
 
     Raises:
         UserError: one of the ``columns`` is missing; a row names no image (unless ``others`` may be there), or several;
             an image has two rows, or none though all must (``complete``).
     """
-    by_name: dict[str, list[str]] = defaultdict(list)
-    by_stem: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    by_stem: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        by_name[_plain(image.name)].append(image.name)
-        by_stem[_plain(image.stem)].append(image.name)
+        by_name[_plain(image.name)].append(image)
+        by_stem[_plain(image.stem)].append(image)
     table: Table = {}
     for line, cells in enumerate(read_csv(path), 2):
         row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
-        cell = _plain(row["image"].replace("\\", "/").rpartition("/")[2])
-        matches = by_name.get(cell) or by_stem.get(cell, [])
+        *folders, name = _plain(row["image"]).replace("\\", "/").removeprefix("./").split("/")
+        named = by_name.get(name) or by_stem.get(name, [])
+        matches = [image for image in named if not others or _lies_in(image, folders)]
         if others and not matches:
             continue
         if len(matches) != 1:
-            why = f"may be {' or '.join(matches)}" if matches else "is none of the images"
+            why = f"may be {' or '.join(map(str, matches))}" if matches else "is none of the images"
             raise UserError(f"{path} line {line}: {row['image']!r} {why}; write a file's name in full")
         if matches[0] in table:
-            raise UserError(f"{path} line {line} names {matches[0]} again; an image shows one lesion")
+            raise UserError(f"{path} line {line} names {matches[0].name} again; an image shows one lesion")
         table[matches[0]] = {**row, "line": str(line)}
-    if (complete or not table) and (without := [image.name for image in images if image.name not in table]):
+    if (complete or not table) and (without := [image.name for image in images if image not in table]):
         raise UserError(f"{path} has no row for {join_names(without)}; add rows, or move the images away")
     return table
+
+
+def _lies_in(image: Path, folders: Sequence[str]) -> bool:
+    """Whether an image's path has these as its last folders."""
+    own = [_plain(part) for part in image.absolute().parts[:-1]]
+    return not folders or own[-len(folders) :] == [*folders]
 
 
 def _plain(name: str) -> str:
@@ -63,7 +71,7 @@ def _plain(name: str) -> str:
 
 def read_ends(
     path: Path, images: Sequence[Path], *, complete: bool = True, others: bool = False
-) -> dict[str, np.ndarray]:
+) -> dict[Path, np.ndarray]:
     """Read RECIST end points from a table with the columns ``image`` and `prompts.ENDS`.
 
     Returns:
@@ -73,12 +81,12 @@ def read_ends(
     Raises:
         UserError: as `read_table`, or a number is missing.
     """
-    ends: dict[str, np.ndarray] = {}
-    for name, row in read_table(path, images, ("image", *ENDS), complete=complete, others=others).items():
+    ends: dict[Path, np.ndarray] = {}
+    for image, row in read_table(path, images, ("image", *ENDS), complete=complete, others=others).items():
         points = number_list(",".join(row[column] for column in ENDS), len(ENDS))
         if points is None:
             raise UserError(f"{path} line {row['line']} must have a number in each of {', '.join(ENDS)}")
-        ends[name] = np.array(points).reshape(4, 2)
+        ends[image] = np.array(points).reshape(4, 2)
     return ends
 
 

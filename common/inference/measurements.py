@@ -33,7 +33,8 @@ def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> 
 def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Reduce the rows of each lesion to that of the slice where it is longest; numbers are rounded to 3 decimals.
 
-    A lesion on several slices gets the volume of them all: that of a single slice says nothing of its volume. ``cut``
+    A lesion on several slices gets the volume of them all: that of a single slice says nothing of its volume, nor do
+    slices between which others are missing. ``cut``
     becomes the number of slices on which the mask is cut off. ``slice`` is None where a row is about an image.
     """
     lesions: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -45,7 +46,9 @@ def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         longest["cut"] = sum(row["cut"] for row in slices)
         if longest["slice"] is not None:
             longest["slices"] = len(slices)
-        if longest.pop("volume_ml", None) is not None and len(slices) > 1:
+        numbers = sorted(row["slice"] or 0 for row in slices)
+        consecutive = numbers == [*range(numbers[0], numbers[0] + len(slices))]
+        if longest.pop("volume_ml", None) is not None and len(slices) > 1 and consecutive:
             longest["volume_ml"] = sum(row["volume_ml"] for row in slices)
         table.append({name: round(cell, 3) if isinstance(cell, float) else cell for name, cell in longest.items()})
     return table

@@ -91,8 +91,8 @@ def predict_photos(
     args = parser.parse_args(arguments)
     paths = find_images(args.inputs)
     ends = read_ends(args.lesions, paths, others=True) if args.lesions else {}
-    for name, points in ends.items():
-        check_mark(points, f"{args.lesions}: the row of {name}")
+    for path, points in ends.items():
+        check_mark(points, f"{args.lesions}: the row of {path.name}")
     predictor = load_predictor(args, dataset, [*paths, *([args.lesions] if args.lesions else [])])
     _check_use(args, predictor, recipe)
     rgb = False
@@ -101,7 +101,7 @@ def predict_photos(
 
         rgb = read_preprocessing(predictor.model, dataset)["channels"] == "rgb"
     images = (
-        read_lesion_image(path, name, rgb=rgb, ends=long_first(ends[path.name]) if ends else None)
+        read_lesion_image(path, name, rgb=rgb, ends=long_first(ends[path]) if ends else None)
         for path, name in zip(paths, output_names(paths), strict=True)
     )
     predict(predictor, progress(images, "predicting", len(paths), "image"), args.out)

@@ -23,6 +23,7 @@ from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
 from common.utils.arguments import Parser, device_name
 from common.utils.errors import UserError, join_names
 from common.utils.files import check_writable, write_csv
+from common.weak_masks import QUARTERS_SCALE
 
 if TYPE_CHECKING:
     from common.inference.predictor import Predictor
@@ -31,7 +32,7 @@ MEASUREMENTS = "measurements.csv"
 _RESULTS_HELP = f"""
 --out gets the masks, an overlay of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
-known, mm; mL for a lesion on several slices. An empty mask has area and diameters 0. Where a mask has several parts
+known, mm; mL for a lesion on consecutive slices. An empty mask has area and diameters 0. Where a mask has several parts
 (the column parts), the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border
 of its patch and the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
 """
@@ -51,7 +52,7 @@ def predict_parser(
     text = f"default {checkpoint}" if checkpoint else "ours, or a released one"
     source = parser.add_mutually_exclusive_group(required=checkpoint is None)
     source.add_argument("--checkpoint", type=Path, default=checkpoint, metavar="PATH", help=text)
-    text = "without a network: the quarter-ellipses through the lesions' RECIST end points, as masks"
+    text = f"without a network: quarter-ellipses from the RECIST marks as masks, {QUARTERS_SCALE:g} of the marks' size"
     source.add_argument("--target", choices=("quarters",), help=text)
     if lesions_help:
         add("--lesions", type=Path, required=True, metavar="CSV", help="where the lesions are; see below")
@@ -125,13 +126,15 @@ def predict(
     images: Iterable[LesionImage | Unreadable],
     out: Path,
     save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
+    finish: Callable[[], None] | None = None,
 ) -> None:
     """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
 
     Without ``predictor`` the masks are the `LesionPatch.quarters`, which all patches must have then.
 
     The folder ``out`` gets overlays, `measurements.csv`, `index.html`, and masks as PNGs of 0 and 255, unless
-    ``save_mask`` takes an image and the (H, W) uint8 0/1 mask of all its lesions.
+    ``save_mask`` takes an image and the (H, W) uint8 0/1 mask of all its lesions; ``finish`` is called when it has had
+    all of them, before the table that names its file is written.
 
     Raises:
         UserError: images are unreadable; they are listed once the results of all others are written.
@@ -159,6 +162,8 @@ def predict(
         pictures[image.source, image.slice] = draw_thumbnail(image.rgb, union, diameter_ends)
     if rows:
         lesions = merge_slices(rows)
+        if finish:
+            finish()
         write_csv(out / MEASUREMENTS, lesions, COLUMNS)
         write_page(out / PAGE, lesions, pictures, unreadable)
         _print_summary(out, lesions)
@@ -187,6 +192,8 @@ def _measure(image: LesionImage, masks: Sequence[Look]) -> tuple[list[dict[str, 
 def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
     empty = sum(row["area_px"] == 0 for row in lesions)
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
+    if gaps := [row["lesion"] for row in lesions if (row.get("slices") or 1) > 1 and "volume_ml" not in row]:
+        print(f"warning: no volume of {join_names(gaps)}, whose slices are not consecutive", file=sys.stderr)
     if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
         print(
             f"warning: cut off by the patch (see the column cut): {join_names(cut_off)}; these lesions may be larger "

@@ -23,8 +23,8 @@ where the lesion is in one of three ways; cells of the other two stay empty, or 
   {",".join(BOX)}       first and last pixels of a box tight around the lesion
   x,y                         a pixel in its middle: stands for a box of {POINT_SIDE}x{POINT_SIDE} px
   {",".join(ENDS)}     RECIST end points, of the long and of the short diameter
-A checkpoint trained with --prompt recist, and --target quarters, need the end points of each lesion.
-An optional column, lesion, names the lesion (default: the row's number).
+--target quarters, and a checkpoint trained with --prompt recist, need the end points of each lesion.
+An optional column, lesion, names the lesions (default: the row's number).
 """
 VOLUME_HELP = f"""{HELP}
 With a volume, the column slice counts from 0, and x runs along the second axis of the file, y along the first, slices
@@ -67,6 +67,14 @@ def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 
     ]
     if not rows:
         raise UserError(f"{path} names no lesion; it needs a header and a row per lesion (see --help)")
+    names = {row.get("lesion") for row in rows}
+    if clash := next((n for n, row in enumerate(rows, 1) if not row.get("lesion") and str(n) in names), None):
+        raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
+    for column in ("slice", "image", "file_name") if len(shape) == 2 else ():
+        if len({row.get(column) for row in rows}) > 1:
+            raise UserError(
+                f"the column {column} of {path} names several images, and one is given; keep the rows of that one"
+            )
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     for number, row in enumerate(rows, 1):
         try:
@@ -124,8 +132,8 @@ def check_mark(ends: np.ndarray | None, where: str) -> None:
     if ends is None or ellipse_from_diameters(ends) is None:
         why = "gives no RECIST end points" if ends is None else "has diameters that are parallel or without length"
         raise UserError(
-            f"{where} {why}, which a checkpoint trained with --prompt recist and --target quarters need; "
-            f"fill {ENDS[0]},{ENDS[1]} to {ENDS[-2]},{ENDS[-1]}, or take another checkpoint"
+            f"{where} {why}; --target quarters and checkpoints trained with --prompt recist need end points, in "
+            f"{ENDS[0]},{ENDS[1]} to {ENDS[-2]},{ENDS[-1]}"
         )
 
 

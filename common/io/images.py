@@ -21,6 +21,8 @@ _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(?=II\*\0|MM\0\*)", re.DOTALL)
 """What stands before the EXIF of a JPEG, a PNG and a WebP (with its size); a JPEG's is in the first 64 KiB."""
 _TAIL = 4096
 """Cameras and editors may append a few bytes after the end marker, so it is searched for in this many last bytes."""
+_FILM = re.compile(rb"\xff\xd9.{0,256}(?:ftyp|MotionPhoto_Data)", re.DOTALL)
+"""The end of a JPEG behind which a telephone put a film of some megabytes."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -53,7 +55,7 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror})") from error
     for start, end in _SIGNATURES:  # OpenCV silently returns half a picture for a truncated JPEG
-        if content.startswith(start) and end not in content[-_TAIL:]:
+        if content.startswith(start) and end not in content[-_TAIL:] and not _FILM.search(content):
             raise UserError(f"{path} is cut short ({len(content)} bytes); download it again")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None

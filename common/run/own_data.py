@@ -61,7 +61,7 @@ def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
     }
 
 
-def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> list[Outcome]:
+def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> list[Outcome]:
     """Make a lesion from an image, or say why it is dropped.
 
     Ellipse and quarters come from the image's end points, else from its outline; the outline is the truth, which is
@@ -76,7 +76,7 @@ def make_lesion(path: Path, ends: Mapping[str, np.ndarray], grabcut: bool) -> li
         UserError: the image or its outline is unreadable, they differ in size, or end points lie outside the image.
     """
     photo = read_photo(path)
-    points = ends.get(path.name)
+    points = ends.get(path)
     outline, notes = read_outline(path, photo, marked=points is not None)
     if outline is not None and (fault := mask_fault(outline)):
         return [Dropped(path.name, fault)]

@@ -36,7 +36,7 @@ def find_table(data: Path, name: str) -> Path | None:
     return exact[0] if exact else None
 
 
-def read_ends(data: Path, images: Sequence[Path]) -> dict[str, np.ndarray]:
+def read_ends(data: Path, images: Sequence[Path]) -> dict[Path, np.ndarray]:
     """`image_table.read_ends` of `recist.csv`, if it is there; each image needs a row unless there are masks."""
     path = find_table(data, "recist.csv")
     return image_table.read_ends(path, images, complete=not (data / "masks").is_dir()) if path else {}
@@ -46,6 +46,6 @@ def read_patients(data: Path, images: Sequence[Path]) -> dict[str, str]:
     """Read the patient of each image from `patients.csv`, columns ``image`` and ``patient``, if it is there."""
     path = find_table(data, "patients.csv")
     table = image_table.read_table(path, images, ("image", "patient"), complete=True) if path else {}
-    if without := [name for name, row in table.items() if not row["patient"]]:
+    if without := [image.name for image, row in table.items() if not row["patient"]]:
         raise UserError(f"patients.csv names no patient for {join_names(without)}; fill the column")
-    return {name: row["patient"] for name, row in table.items()}
+    return {image.name: row["patient"] for image, row in table.items()}

@@ -98,7 +98,7 @@ def test_golden_images(real, golden):
 
 
 def test_golden_end_points(real, golden):
-    ends = [deep.place_patch(task.mark, 1.0)[1].ravel() for task in real["tasks"]]
+    ends = [deep.place_patch(task.mark, 1.0, corrected=False)[1].ravel() for task in real["tasks"]]
     assert np.abs(ends - golden["endpoints"]).max() < 1e-3
 
 
@@ -167,7 +167,7 @@ def test_no_ellipse_without_length_or_angle(ends):
 
 
 def test_patch_in_the_middle():
-    crop, ends = deep.place_patch(mark(), 1.0)
+    crop, ends = deep.place_patch(mark(), 1.0, corrected=False)
     # 0-based box 199..239 x 199..229, centre (219, 214)
     assert crop == Crop(1.0, 159, 154)
     assert ends.tolist() == [[45, 60], [75, 60], [60, 50], [60, 70]]
@@ -176,25 +176,29 @@ def test_patch_in_the_middle():
 @pytest.mark.parametrize("right, left", [(242, 160), (244, 162)])
 def test_a_centre_between_pixels_is_rounded_to_the_even_one(right, left):
     # 0-based centres 220.5 and 221.5
-    assert deep.place_patch(mark(box=(201, 200, right, 230)), 1.0)[0].left == left
+    assert deep.place_patch(mark(box=(201, 200, right, 230)), 1.0, corrected=False)[0].left == left
     assert 0.5 * (200 + right - 1) - 60 - left in (0.5, -0.5)
 
 
 def test_end_points_of_a_lesion_wider_than_the_patch():
     # 0-based box 100..240 x 199..229, centre (170, 214): the corner would be at -10, and is put at 0
     wide = mark(box=(101, 200, 241, 230), ends=(111, 215, 231, 215, 171, 205, 171, 225))
-    crop, ends = deep.place_patch(wide, 1.0)
+    crop, ends = deep.place_patch(wide, 1.0, corrected=False)
     assert crop == Crop(1.0, 110, 154)
     assert ends.tolist() == [[10, 60], [130, 60], [70, 50], [70, 70]]
+    _, ends = deep.place_patch(wide, 1.0, corrected=True)  # where they are
+    assert ends.tolist() == [[0, 60], [120, 60], [60, 50], [60, 70]]
 
 
-def test_end_points_are_scaled_with_the_slice():
+@pytest.mark.parametrize("corrected", [False, True])
+def test_end_points_are_scaled_with_the_slice(corrected):
+    place = partial(deep.place_patch, corrected=corrected)
     # 1024 px: 0-based box 400..420 x 600..620 becomes 200..210 x 300..310, centre (205, 305)
-    crop, ends = deep.place_patch(mark((401, 601, 421, 621), (407, 611, 415, 611, 411, 609, 411, 613)), 0.5)
+    crop, ends = place(mark((401, 601, 421, 621), (407, 611, 415, 611, 411, 609, 411, 613)), 0.5)
     assert crop == Crop(0.5, 145, 245)
     assert ends.tolist() == [[58, 60], [62, 60], [60, 59], [60, 61]]
     # 768 px: 0-based box 300..360 both ways becomes 200..240, centre 220
-    crop, ends = deep.place_patch(mark((301, 301, 361, 361), (316, 331, 346, 331, 331, 319, 331, 343)), 512 / 768)
+    crop, ends = place(mark((301, 301, 361, 361), (316, 331, 346, 331, 331, 319, 331, 343)), 512 / 768)
     assert crop == Crop(512 / 768, 160, 160)
     assert ends.ravel() == pytest.approx([50, 60, 70, 60, 60, 52, 60, 68])
 

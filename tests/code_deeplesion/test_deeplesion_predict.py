@@ -98,6 +98,24 @@ def test_without_interval_the_channels_are_copies_of_the_slice(series, tmp_path)
     assert areas(None) == [key, key, key]
 
 
+@pytest.mark.parametrize(
+    "names", [("0009", "0010", "0011"), ("9", "10", "11"), ("099", "100", "101"), ("99", "100", "101")]
+)
+def test_neighbours_are_found_however_numbers_are_written(names, tmp_path):
+    for name, radius in zip(names, (5, 10, 20), strict=True):
+        write_slice(tmp_path / f"{name}.png", 512, (100, 100, radius))
+    path = tmp_path / f"{names[1]}.png"
+    (patch,) = deeplesion_predict.read_slice(path, [LesionPrompt("a", 0, 90, 90, 110, 110)], interval=2.0).patches
+    before, key, after = ((patch.image[..., channel] > 0).sum() for channel in range(3))
+    assert before < key < after
+
+
+def test_that_no_neighbour_is_there_is_said(tmp_path, capsys):
+    write_slice(tmp_path / "10.png", 512, (100, 100, 9))
+    deeplesion_predict.read_slice(tmp_path / "10.png", [LesionPrompt("a", 0, 90, 90, 110, 110)], interval=2.0)
+    assert "10.png: no neighbour lies beside it, and its channels are copies of it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("scale", "left", "top"), [(1, 30, 40), (1, -20, 450), (0.5, 10, -7), (2, 300, 100)])
 def test_pasting_inverts_cutting(scale, left, top):
     rng = np.random.default_rng(0)

@@ -355,7 +355,5 @@ def test_a_checkpoint_that_sees_marks_gets_them(volume, tmp_path, monkeypatch):
     top, bottom = (np.array((30, 50)) - 12 + 0.5) * 120 / 56 - 0.5
     np.testing.assert_allclose(ends[0][2:, 1], (top, bottom))
     np.testing.assert_allclose(ends[0][:2, 0], (top, bottom))  # so do the columns 60 to 80
-    with pytest.raises(
-        UserError, match="row 1 after the header, gives no RECIST end points, which a checkpoint trained"
-    ):
+    with pytest.raises(UserError, match="row 1 after the header, gives no RECIST end points; --target quarters and"):
         run(volume[0], tmp_path / "out", TABLE)

@@ -22,8 +22,8 @@ def table(tmp_path):
 
 def test_rows_of_other_images_may_be_there_if_that_is_said(table):
     ends = read_ends(table, IMAGES, others=True)
-    assert list(ends) == ["c.jpg", "a b.png"]
-    assert ends["a b.png"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8.5]]
+    assert list(ends) == IMAGES[::-1]
+    assert ends[IMAGES[0]].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8.5]]
     with pytest.raises(UserError, match=r"my marks\.csv line 3: 'old/z\.png' is none of the images"):
         read_ends(table, IMAGES)
 
@@ -38,8 +38,18 @@ def test_each_image_needs_a_row_unless_that_is_said(table):
 
 
 def test_images_of_two_folders_with_one_name_are_never_confused(table):
-    with pytest.raises(UserError, match=r"line 4: 'a b\.png' may be a b\.png or a b\.png"):
+    with pytest.raises(UserError, match=r"line 4: 'a b\.png' may be new/a b\.png or newer/a b\.png; write a "):
         read_ends(table, [*IMAGES, Path("newer/a b.png")], others=True)
+
+
+def test_a_row_of_another_folder_is_of_another_image(tmp_path):
+    table, here, there = tmp_path / "t.csv", Path("a/1.jpg"), Path("b/1.jpg")
+    table.write_text(HEADER + "b/1.JPG,2,2,3,4,5,6,7,8\n./A/1,1,2,3,4,5,6,7,8\n")
+    ends = read_ends(table, [here, there], others=True)
+    assert {image: points[0, 0] for image, points in ends.items()} == {here: 1, there: 2}
+    assert list(read_ends(table, [here], others=True)) == [here]
+    with pytest.raises(UserError, match=r"has no row for 1\.jpg"):
+        read_ends(table, [Path("c/1.jpg")], others=True)
 
 
 @pytest.mark.parametrize(

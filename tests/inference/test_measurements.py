@@ -58,6 +58,15 @@ def test_the_slices_of_a_lesion_become_one_row():
     assert (a["cut"], b["cut"]) == (2, 0)  # slices on which the mask is cut off
 
 
+def test_slices_with_others_between_them_have_no_volume():
+    rows = [
+        {"input": "in.nii.gz", "lesion": "a", "slice": index, "cut": 0} | measure_lesion(bar(1, 9), (1.0, 1.0, 2.0))[0]
+        for index in (10, 14)
+    ]
+    (row,) = merge_slices(rows)
+    assert row["slices"] == 2 and "volume_ml" not in row
+
+
 def test_images_of_the_same_lesion_name_stay_apart():
     rows = [{"input": name, "lesion": "a", "slice": None, "long_px": 1.23456, "cut": 0} for name in ("x.png", "y.png")]
     assert merge_slices(rows) == [row | {"long_px": 1.235} for row in rows]

@@ -119,7 +119,9 @@ def test_marks_alone_need_no_network_and_take_none_of_its_flags(dataset, tmp_pat
     args = marks_alone("--out", str(tmp_path / "out"))
     assert load_predictor(args, dataset, [], [MARKED, MARKED]) is None
     assert network.settings is None
-    with pytest.raises(UserError, match=r"l\.csv, row 2 after the header, gives no RECIST end points, which"):
+    with pytest.raises(
+        UserError, match=r"l\.csv, row 2 after the header, gives no RECIST end points; --target quarters and"
+    ):
         load_predictor(args, dataset, [], [MARKED, BOXED])
     args = marks_alone("--out", str(tmp_path / "out"), "--encoder", "resnet18")
     with pytest.raises(UserError, match="--encoder is a checkpoint's, and --target quarters needs none; leave it out"):
@@ -135,7 +137,7 @@ def test_a_network_that_sees_marks_is_not_given_boxes(dataset, tmp_path, monkeyp
     network.model.prompted = True
     assert load_predictor(args, dataset, [], [MARKED]) is network
     with pytest.raises(
-        UserError, match=r"l\.csv, row 1 after the header, gives no RECIST end points, .* another check"
+        UserError, match=r"l\.csv, row 1 after the header, gives no RECIST end points; .* need end points"
     ):
         load_predictor(args, dataset, [], [BOXED, MARKED])
 

@@ -31,6 +31,19 @@ def test_three_ways_to_say_where_a_lesion_is(table):
     assert ends.ends.tolist() == [[9, 30], [21, 4], [12, 8], [15, 33]]
 
 
+def test_a_number_that_is_another_lesions_name_is_no_default_name(table):
+    path = table("lesion,slice,x,y", "2,5,50,50", ",9,80,80")
+    with pytest.raises(UserError, match=r"row 2 has no name, and another row is named 2; fill the column lesion"):
+        read_prompts(path, (100, 200, 10))
+
+
+@pytest.mark.parametrize("column", ["slice", "image", "File_name"])
+def test_rows_of_several_images_are_refused_where_one_is_given(column, table):
+    assert len(read_prompts(table(f"{column},x,y", "9,5,6", "9,8,8"), (100, 200))) == 2
+    with pytest.raises(UserError, match=f"column {column.lower()} of .* names several images, and one is given; keep"):
+        read_prompts(table(f"{column},x,y", "9,5,6", "10,8,8"), (100, 200))
+
+
 def test_a_points_box_ends_at_the_border(table):
     (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
     assert box == ("1", 0, 0, 85.5, 13.5, 99, True, None)
@@ -44,6 +57,7 @@ def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):
 def test_a_volume_needs_slices_and_an_image_does_not(table):
     path = table("lesion,slice,x,y", "a,3,50,50", "a,4,50,50")
     assert [(box.lesion, box.slice) for box in read_prompts(path, (100, 100, 5))] == [("a", 3), ("a", 4)]
+    path = table("lesion,x,y", "a,50,50", "a,50,51")
     with pytest.raises(UserError, match="row 2 after the header: the lesion a is there twice"):
         read_prompts(path, (100, 100))
 
@@ -129,10 +143,10 @@ def test_end_points_are_kept_with_the_long_diameter_first(table):
 @pytest.mark.parametrize(
     ("ends", "wrong"),
     [
-        (None, "row 3 gives no RECIST end points, which a checkpoint trained with --prompt recist and --target"),
+        (None, "row 3 gives no RECIST end points; --target quarters and checkpoints trained with --prompt recist need"),
         (
             [[5, 5], [9, 9], [2, 1], [3, 2]],
-            "row 3 has diameters that are parallel or without length, which .*; fill x1",
+            "row 3 has diameters that are parallel or without length; .* need end points, in x1,y1 to x4,y4",
         ),
         ([[5, 5], [9, 9], [7, 7], [7, 7]], "row 3 has diameters that are parallel or without length"),
     ],

@@ -21,6 +21,14 @@ def test_images_are_read_and_truncated_ones_refused(tmp_path, suffix):
         read_image(path)
 
 
+@pytest.mark.parametrize("film", [b"\0\0\0\x18ftypmp42" + bytes(9000), b"\0\0MotionPhoto_Data" + bytes(9000)])
+def test_a_photo_with_a_film_behind_it_is_read(tmp_path, film):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((40, 60, 3), np.uint8))
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write(film)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 60, 3)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff garbage \xff\xd9"])
 def test_what_is_no_image_is_refused(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
