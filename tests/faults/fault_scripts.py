@@ -70,6 +70,8 @@ def usual(script: str) -> list[str]:
     if kind == "train":
         least = "4" if "coseg" in name else "2"
         flags += ["--batch-size", least, "--limit", least]
+    if script in NEEDS_OF_TOOLS["common report"]:
+        flags += ["--limit", "2"]  # as many as of the experiment that finds A1 done
     if (where, kind) == ("code_deeplesion", "eval"):
         flags += ["--truth", "ellipse"]
     return flags

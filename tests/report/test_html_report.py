@@ -209,7 +209,7 @@ def test_one_result_has_nothing_to_be_compared_with(tmp_path):
     html_report.main([str(tmp_path), "--out", str(tmp_path / "a.html")])
     page = parsed((tmp_path / "a.html").read_text())
     assert page.count["table"] == 2
-    assert "There is no A1+L beside another method" in " ".join(page.words)
+    assert "Neither A1+L nor A1+R was scored beside another method" in " ".join(page.words)
 
 
 def test_bad_input(tmp_path, phantom_ham):

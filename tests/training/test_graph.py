@@ -60,7 +60,7 @@ def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict
     rows = dataset.rows("train")[: 16 if paired else 22]
     loader = LesionLoader(dataset, rows, config.target, (128, 128), CPU, paired=paired, prompt=prompt)
     torch.manual_seed(1)
-    rate = falling_rate(config, 6) if config.falling else None
+    rate = falling_rate(config, 600) if config.falling else None  # of a long training, whose warm-up this is
     trainer.train_epoch(loader.batches(4), state, lambda: False, rate)
     return state.sums, trainer.result
 

@@ -48,13 +48,10 @@ def two_threads():
 @pytest.mark.parametrize("name", RECIPES)
 def test_steps_follow_the_published_trajectory(name, golden, golden_batches, shared, two_threads):
     recipe = RECIPES[name]
-    # ACoseg's gradient norm is ill-conditioned: float32 runs scatter by 2e-3 about the float64 one.
-    dtype = torch.float64 if recipe.method.paired else torch.float32
-    network = formula_network(recipe.method, shared).train().to(dtype)
+    network = formula_network(recipe.method, shared).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr)
     trainer = Trainer(network, optimizer, recipe, not recipe.method.accumulates, CPU, "fp32")
-    batches = [batch._replace(images=batch.images.to(dtype)) for batch in golden_batches]
-    steps = [groups for batch in batches for groups in step_groups(recipe.method, batch)]
+    steps = [groups for batch in golden_batches for groups in step_groups(recipe.method, batch)]
     steps = steps if recipe.method.paired else steps * 2
     for number, (groups, expected) in enumerate(zip(steps, golden[name], strict=True)):
         losses = {key: value.item() for key, value in trainer.step(groups).items()}
@@ -64,8 +61,9 @@ def test_steps_follow_the_published_trajectory(name, golden, golden_batches, sha
             "Acoseg_pairs_of_2": [losses["total"], losses.get("gradient_norm")],
         }[name]
         assert values[0] == pytest.approx(expected[0], rel=(1e-5, 1e-3, 0.05, 0.05)[number])
-        # The first norm is 16.5107 in float64 and 16.5067 in the published float32 run.
-        assert values[1:] == pytest.approx(expected[1:], rel=(1e-3, 1e-3, 0.05, 0.05)[number])
+        # ACoseg's gradient norm is ill-conditioned: float32 runs, published and ours, scatter by 2e-3 about float64's.
+        first = 5e-3 if recipe.method.paired else 1e-3
+        assert values[1:] == pytest.approx(expected[1:], rel=(first, first, 0.05, 0.05)[number])
 
 
 def test_coseg_accumulates_gradients_only_as_released(golden_batches, shared):
