@@ -37,6 +37,22 @@ FITTED = 100  # px to which a lesion is scaled that would not fit into the patch
 LEAST_SCALE = 0.25  # of a larger patch for a second look, against the scale of the first
 
 
+def split_number(path: Path) -> tuple[str, str]:
+    """The name of a slice as what precedes its number, such as "SERIES_" or "", and the number; else a UserError."""
+    if match := re.fullmatch(r"(|.*_)([0-9]+)", path.stem):
+        return match[1], match[2]
+    raise UserError(
+        f"{path.name} does not end in a number, as 109.png does, so that --interval has no neighbours to find"
+    )
+
+
+def neighbour_path(path: Path, number: int) -> Path:
+    """Where another slice of the same series is, its number padded as that of ``path`` or not."""
+    series, own = split_number(path)
+    padded, plain = (path.with_name(f"{series}{text}{path.suffix}") for text in (f"{number:0{len(own)}d}", number))
+    return plain if plain.is_file() else padded
+
+
 def read_slice(
     path: Path,
     prompts: Sequence[LesionPrompt],
@@ -55,19 +71,10 @@ def read_slice(
             an interval for a slice without a number.
     """
     source, path = str(path), path.absolute()
-    numbered = re.fullmatch(r"(|.*_)([0-9]+)", path.stem) if interval else None
-    if interval and not numbered:
-        raise UserError(
-            f"{path.name} does not end in a number, as 109.png does, so that --interval has no neighbours to find"
-        )
-    series, key = (numbered[1], int(numbered[2])) if numbered else ("", 0)
+    key = int(split_number(path)[1]) if interval else 0
 
     def file(number: int) -> Path:
-        if number == key:
-            return path
-        digits = len(numbered[2]) if numbered else 0
-        padded, plain = (path.with_name(f"{series}{text}{path.suffix}") for text in (f"{number:0{digits}d}", number))
-        return plain if plain.is_file() else padded
+        return path if number == key else neighbour_path(path, number)
 
     @lru_cache
     def read(number: int) -> np.ndarray:
