@@ -20,6 +20,7 @@ from common.utils.errors import UserError
 HEADER = ["marks moved by, %", "outlines", "runs", "lesions", "Dice %", "minus quarters"]
 HEADER += ["95 % over lesions", "95 % over seeds"]
 _COLOURS = (NAVY, BLUE, GREEN, ORANGE)
+_MAY_DIFFER = {"outlines", "prompt_noise", "noise_seed"}  # settings of runs in one picture
 
 
 class OutlineRuns(NamedTuple):
@@ -58,9 +59,6 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
         if first[:2] == second[:2]:
             raise UserError(f"{folders[0]} holds results of two seeds of noise, or kinds of A1+R, for the same point")
     return runs
-
-
-_MAY_DIFFER = {"outlines", "prompt_noise", "noise_seed"}
 
 
 def _differing(first: RunGroup, second: RunGroup) -> set[str]:
