@@ -200,5 +200,6 @@ class EvalConfig(RunConfig):
     download: bool  # fetch the released checkpoint first
     prompt_noise: float  # per cent of the long diameter by which the marks are moved that a network with prompt sees
     seed: int  # of that noise
+    tta: bool  # average the logits over the mirrored and transposed patches too
     allow_seen: bool  # score lesions that the network was trained on as test data, and say so
     export: Literal["onnx"] | None  # write the checkpoint in this format and score nothing

@@ -1,6 +1,6 @@
 """Variations of training lesions: mirrored and transposed patches, and RECIST marks that are not exact."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +32,30 @@ def noisy_ends(dataset: LesionDataset, percent: float, seed: int) -> np.ndarray:
     return move_ends(ends, percent / 100, noise).astype(ends.dtype)
 
 
+def turn(patches: Tensor, view: Tensor) -> Tensor:
+    """Mirror and transpose square patches of shape (B, side, side, ...).
+
+    ``view``, (3, B) bool, says which are mirrored left to right, which upside down, and which are transposed then.
+    """
+    left_right, up_down, transpose = view.reshape(3, -1, *[1] * (patches.dim() - 1))
+    patches = torch.where(left_right, patches.flip(2), patches)
+    patches = torch.where(up_down, patches.flip(1), patches)
+    return torch.where(transpose, patches.transpose(1, 2), patches)
+
+
+def turn_back(patches: Tensor, view: Tensor) -> Tensor:
+    """Undo `turn`: once transposed, left and right lie where up and down were."""
+    left_right, up_down, transpose = view
+    mirrored = torch.where(transpose, up_down, left_right), torch.where(transpose, left_right, up_down)
+    return turn(patches, torch.stack([*mirrored, transpose]))
+
+
+def turn_ends(ends: Tensor, view: Tensor) -> Tensor:
+    """Move (B, 4, 2) end points in px of their patches with what `turn` does to these."""
+    ends = torch.where(view[:2].T[:, None], PATCH - 1 - ends, ends)
+    return torch.where(view[2, :, None, None], ends.flip(-1), ends)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How the lesions of an epoch are varied.
@@ -59,26 +83,5 @@ class Augmentation:
             return images, masks, ends
         generators = (np.random.default_rng([self.seed, self.epoch, place]) for place in places.tolist())
         draws = np.stack([generator.integers(2, size=3) for generator in generators]).astype(bool)
-        left_right, up_down, transpose = torch.from_numpy(draws.T.copy()).to(images.device, non_blocking=True)
-        for where, change in ((left_right, _flip_x), (up_down, _flip_y), (transpose, _transpose)):
-            images, masks = (_change_some(where, change, patches) for patches in (images, masks))
-        if ends is not None:
-            ends = torch.where(torch.stack([left_right, up_down], 1)[:, None], PATCH - 1 - ends, ends)
-            ends = torch.where(transpose[:, None, None], ends.flip(-1), ends)
-        return images, masks, ends
-
-
-def _flip_x(patches: Tensor) -> Tensor:
-    return patches.flip(2)
-
-
-def _flip_y(patches: Tensor) -> Tensor:
-    return patches.flip(1)
-
-
-def _transpose(patches: Tensor) -> Tensor:
-    return patches.transpose(1, 2)
-
-
-def _change_some(where: Tensor, change: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
-    return torch.where(where.reshape(-1, *[1] * (patches.dim() - 1)), change(patches), patches)
+        view = torch.from_numpy(draws.T.copy()).to(images.device, non_blocking=True)
+        return turn(images, view), turn(masks, view), None if ends is None else turn_ends(ends, view)

@@ -61,7 +61,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     rows = outlined
     seen = seen_in_training(dataset, config, model.settings, rows)
     check_writable(config.results, "pass another --results")
-    predictor = Predictor(model, device, config.precision)
+    predictor = Predictor(model, device, config.precision, config.tta)
     start = time.monotonic()
     ends = noisy_ends(dataset, config.prompt_noise, config.seed) if config.prompt_noise else None
     shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": model.prompted, "ends": ends}
@@ -77,7 +77,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
-    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise, config.seed)
+    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise, config.seed, config.tta)
     lesions = [dataset.lesions[row] for row in rows]
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
@@ -218,6 +218,7 @@ def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: Lesio
             "target": model.settings.get("target"),
             "seed": model.settings.get("seed"),
             **noise_settings(config.prompt_noise, config.seed),
+            **({"tta": True} if config.tta else {}),
         },
         "prepared": dataset.identity,
         "training": {name: value for name, value in model.settings.items() if name != "groups"},

@@ -22,13 +22,13 @@ _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings
 _OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
 
 
-def result_stem(name: str, split: str, noise: float, seed: int) -> str:
+def result_stem(name: str, split: str, noise: float, seed: int, tta: bool = False) -> str:
     """The stem of a result's files: ``name``, with what sets it apart from that of the test split with exact marks.
 
-    Noise of another ``seed`` than 0 is called so: `NAME.noise10s1`.
+    Noise of another ``seed`` than 0 is called so: `NAME.noise10s1`. Test-time augmentation comes last: `NAME.tta`.
     """
     moved = f".noise{noise:g}" + (f"s{seed}" if seed else "")
-    return name + (f".{split}" if split != "test" else "") + (moved if noise else "")
+    return name + (f".{split}" if split != "test" else "") + (moved if noise else "") + (".tta" if tta else "")
 
 
 def noise_settings(percent: float, seed: int) -> dict[str, float]:
@@ -94,6 +94,8 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
     scored = f"{summary['lesions']} {summary['split']} lesions"
     if noise := summary["settings"].get("prompt_noise"):
         scored += f", marks moved by {noise:g} %"
+    if summary["settings"].get("tta"):
+        scored += ", test-time augmentation"
     print(f"{summary['dataset']} {summary['label']}, {scored}, {summary['settings']['protocol']}{against}")
     if summary["split"] == "test" and summary.get("seen_in_training"):
         print(f"  {summary['seen_in_training']} of these lesions were seen in training: no measure of unseen ones")

@@ -20,7 +20,7 @@ from common.inference.prompts import LesionPrompt, check_mark
 from common.io.images import write_image
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
-from common.utils.arguments import Parser, device_name
+from common.utils.arguments import TTA_HELP, Parser, device_name
 from common.utils.errors import UserError, join_names
 from common.utils.files import check_writable, write_csv
 from common.weak_masks import QUARTERS_SCALE
@@ -61,6 +61,7 @@ def predict_parser(
     add("--encoder", metavar="NAME", help=f"{note} {ENCODER}")
     add("--canvas", type=parse_canvas, metavar="HxW", help=f"px the network sees ({note} {CANVAS[0]}x{CANVAS[1]})")
     add("--protocol", choices=PROTOCOLS, help=f"{note} released")
+    add("--tta", action="store_true", help=TTA_HELP)
     add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
     return parser
@@ -85,13 +86,15 @@ def load_predictor(
     check_writable(out, "pass another --out")
     network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
     if args.target:
-        if given := [name for name, value in network.items() if value]:
+        if given := [name for name, value in {**network, "tta": args.tta}.items() if value]:
             raise UserError(f"--{given[0]} is a checkpoint's, and --target {args.target} needs none; leave it out")
         _check_marks(args, prompts)
         return None
     from common.inference.predictor import Predictor  # torch is imported only once the command line is understood
 
-    predictor = Predictor.load(args.checkpoint, dataset, **network, device=args.device, precision=args.precision)
+    predictor = Predictor.load(
+        args.checkpoint, dataset, **network, device=args.device, precision=args.precision, tta=args.tta
+    )
     for name, value in network.items():
         own = predictor.model.settings.get(name)
         if value and own and value != (tuple(own) if name == "canvas" else own):

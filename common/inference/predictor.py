@@ -4,6 +4,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.hooks import RemovableHandle
 
+from common.data.augment import turn, turn_back, turn_ends
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.inference.patch_net import PatchNet
@@ -79,9 +81,10 @@ def fold_batch_norms(network: nn.Module, channels: int) -> nn.Module:
 class Predictor:
     """A network on its device, from 120x120 patches to logits, masks or probabilities of the same pixels."""
 
-    def __init__(self, model: TrainedModel, device: torch.device, precision: str) -> None:
-        """``precision`` is "fp32", "bf16" or "auto"."""
+    def __init__(self, model: TrainedModel, device: torch.device, precision: str, tta: bool = False) -> None:
+        """``precision`` is "fp32", "bf16" or "auto"; with ``tta`` logits are means over the mirrored patches too."""
         self.device = device
+        self.tta = tta
         self.precision = pick_precision(precision, device)
         set_math_flags(device, self.precision)
         network = model.network.eval()
@@ -101,6 +104,7 @@ class Predictor:
         protocol: Protocol | None = None,
         device: str = "auto",
         precision: str = "fp32",
+        tta: bool = False,
     ) -> Self:
         """Load a checkpoint; what is None comes from its own settings, else from the published defaults.
 
@@ -114,7 +118,7 @@ class Predictor:
             raise UserError(
                 f"{checkpoint} was trained on {trained_on}, not on {dataset.name}; use the script for {trained_on}"
             )
-        return cls(model, where, precision)
+        return cls(model, where, precision, tta)
 
     @torch.inference_mode()
     def logits(self, patches: Tensor, ends: Tensor | None = None, batch_size: int | None = None) -> dict[str, Tensor]:
@@ -124,7 +128,18 @@ class Predictor:
         flag --batch-size, for the advice where memory is short; None without the flag.
         """
         with explain_out_of_memory(batch_size, self.model.canvas), autocast(self.device, self.precision):
-            return self._network(patches, ends)
+            return self._mean_of_views(patches, ends) if self.tta else self._network(patches, ends)
+
+    def _mean_of_views(self, patches: Tensor, ends: Tensor | None) -> dict[str, Tensor]:
+        """Test-time augmentation: mean logits over the eight ways to mirror and transpose the patches."""
+        views = list(product((False, True), repeat=3))
+        means: dict[str, Tensor] = {}
+        for flags in views:
+            view = torch.stack([torch.full((len(patches),), flag, device=patches.device) for flag in flags])
+            logits = self._network(turn(patches, view), None if ends is None else turn_ends(ends, view))
+            logits["mask"] = turn_back(logits["mask"], view)
+            means = {name: means.get(name, 0) + value / len(views) for name, value in logits.items()}
+        return means
 
     def masks(self, loader: LesionLoader, batch_size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1; for ``batch_size`` see `logits`.

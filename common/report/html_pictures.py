@@ -65,7 +65,8 @@ def lesion_strips(
     lesions = lesions.iloc[places]
     noise = [run["settings"].get(name, 0) for name in ("prompt_noise", "noise_seed")]
     ends = noisy_ends(dataset, *noise) if noise[0] else None
-    predictions = Predictor.load(checkpoint).mask_rows(dataset, lesions["row"].to_numpy(), ends)
+    predictor = Predictor.load(checkpoint, tta=run["settings"].get("tta", False))
+    predictions = predictor.mask_rows(dataset, lesions["row"].to_numpy(), ends)
     trained_on = run["settings"].get("target")
     target = trained_on if trained_on in dataset.metadata["arrays"] else dataset.target
     strips = []

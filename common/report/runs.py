@@ -24,6 +24,7 @@ SHARED_SETTINGS = {
     "epochs": "epochs {}",
     "protocol": "{}",
     "precision": "{}",
+    "tta": "test-time augmentation",
     "limit": "limit {}",
     "window": "window {}",
     "truth": "against {}",

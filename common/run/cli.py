@@ -20,7 +20,16 @@ from common.recipe import (
     TrainConfig,
     default_target,
 )
-from common.utils.arguments import Parser, device_name, learning_rate, number_below, number_list, positive, seed_number
+from common.utils.arguments import (
+    TTA_HELP,
+    Parser,
+    device_name,
+    learning_rate,
+    number_below,
+    number_list,
+    positive,
+    seed_number,
+)
 from common.utils.errors import UserError
 from common.weak_masks import QUARTERS_SCALE
 
@@ -146,12 +155,16 @@ def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str]
         help=f"masks to score against (default {recipe.dataset.truth})")  # fmt: skip
     add("--prompt-noise", type=number_below(100), default=0.0, metavar="PERCENT",
         help="move the marks that the network sees by this much of the long diameter, seeded (default 0)")  # fmt: skip
+    add("--tta", action="store_true", help=TTA_HELP)
     add("--allow-seen", action="store_true", help="score lesions seen in training as test data; every result says so")
     add("--export", choices=("onnx",), help="write the checkpoint as ONNX beside it, score nothing")
     parser.set_defaults(download=False)
     if recipe.released:
         add("--download", action="store_true", help="fetch the released checkpoint first, to the place of --checkpoint")
-    return _config(EvalConfig, recipe, parser.parse_args(arguments))
+    args = parser.parse_args(arguments)
+    if args.export and args.tta:
+        raise UserError("--tta is no part of an exported network; leave it out, and average where that is run")
+    return _config(EvalConfig, recipe, args)
 
 
 def _config(kind: type[Config], recipe: Recipe, args: argparse.Namespace) -> Config:

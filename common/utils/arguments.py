@@ -10,6 +10,8 @@ from typing import Any
 
 from common.utils.errors import UserError
 
+TTA_HELP = "test-time augmentation: average over the mirrored and transposed patches, eight times slower"
+
 
 def positive(text: str) -> int:
     """Parse a whole number above 0.

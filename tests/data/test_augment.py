@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.data.augment import Augmentation, mark_noise, move_ends, noisy_ends
+from common.data.augment import Augmentation, mark_noise, move_ends, noisy_ends, turn, turn_back, turn_ends
 from common.data.dataset import LesionDataset
 from common.weak_masks import quarters_mask
 
@@ -62,6 +62,19 @@ def test_flips_and_transposes_by_hand(draws, first, monkeypatch):
     images, _, ends = _vary(Augmentation(0, 1, flips=True, jitter=0), [0])
     assert ends[0, 0].tolist() == first
     assert images[0, first[1], first[0], :2].tolist() == [20, 30]
+
+
+def test_each_view_is_turned_back():
+    """All eight views of one patch in a batch; the marks' ends go where the pixels go."""
+    view = torch.cartesian_prod(*[torch.tensor([False, True])] * 3).T
+    patches = torch.arange(120 * 120).reshape(1, 120, 120).repeat(8, 1, 1)
+    turned, ends = turn(patches, view), turn_ends(ENDS.repeat(8, 1, 1), view).long()
+    assert len({tuple(patch[0, :2].tolist()) for patch in turned}) == 8
+    for patch, four in zip(turned, ends, strict=True):
+        assert patch[four[:, 1], four[:, 0]].tolist() == [30 * 120 + 20, 50 * 120 + 90, 20 * 120 + 50, 70 * 120 + 40]
+    assert torch.equal(turn_back(turned, view), patches)
+    images = patches[..., None].repeat(1, 1, 1, 3)
+    assert torch.equal(turn(images, view), turned[..., None].repeat(1, 1, 1, 3))
 
 
 def test_a_place_in_an_epoch_decides_whatever_the_batch():

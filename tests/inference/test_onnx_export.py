@@ -167,3 +167,5 @@ def test_errors_are_one_sentence(tmp_path, monkeypatch):
 def test_other_formats_are_refused(tmp_path):
     with pytest.raises(UserError, match="--export"):
         eval_main(HAM_A1_train.RECIPE, None, ["--export", "tflite"])
+    with pytest.raises(UserError, match="--tta is no part of an exported network"):
+        eval_main(HAM_A1_train.RECIPE, None, ["--export", "onnx", "--tta"])

@@ -43,11 +43,11 @@ def arguments(*words):
 
 def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
-    flags = "--encoder resnet18 --canvas 128x144 --protocol corrected --device cpu --precision fp32".split()
+    flags = "--encoder resnet18 --canvas 128x144 --protocol corrected --device cpu --precision fp32 --tta".split()
     assert load_predictor(arguments("--out", tmp_path / "new" / "out", *flags), dataset, []) is network
     assert network.settings == {
         "checkpoint": Path("a.pt"), "dataset": "Toy", "encoder": "resnet18", "canvas": (128, 144),
-        "protocol": "corrected", "device": "cpu", "precision": "fp32",
+        "protocol": "corrected", "device": "cpu", "precision": "fp32", "tta": True,
     }  # fmt: skip
     assert list((tmp_path / "new" / "out").iterdir()) == []
     network.model.settings = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"}
@@ -126,6 +126,8 @@ def test_marks_alone_need_no_network_and_take_none_of_its_flags(dataset, tmp_pat
     args = marks_alone("--out", str(tmp_path / "out"), "--encoder", "resnet18")
     with pytest.raises(UserError, match="--encoder is a checkpoint's, and --target quarters needs none; leave it out"):
         load_predictor(args, dataset, [])
+    with pytest.raises(UserError, match="--tta is a checkpoint's"):
+        load_predictor(marks_alone("--out", str(tmp_path / "out"), "--tta"), dataset, [])
 
 
 def test_a_network_that_sees_marks_is_not_given_boxes(dataset, tmp_path, monkeypatch):

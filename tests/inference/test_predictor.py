@@ -170,6 +170,33 @@ def test_a_network_sees_the_prepared_marks_or_those_given(phantom_ham):
     assert ((probabilities > 0.5) != predictor.mask_rows(dataset, rows)).mean() < 0.001
 
 
+class Uneven(torch.nn.Module):
+    """The logit of a pixel rises to the right and with its green channel; that of the one cluster with the green."""
+
+    def forward(self, images, decode=None):
+        green = centre_crop(images[:, 1:2])
+        return {"mask": torch.arange(120.0) + green, "cluster": green.mean((2, 3)) + green[:, 0, :1, 0]}
+
+
+def test_test_time_augmentation_is_the_mean_over_the_mirrored_and_transposed_patches():
+    """Rising by a px to the right, left, up and down in two views each, the ramp is 59.5 everywhere."""
+    model = TrainedModel(Uneven(), A1, "none", (128, 144), None, "released", {})
+    patches = torch.from_numpy(random_patches(2))
+    green = (patches[..., 1] / 255 - 0.456) / 0.224
+    logits = Predictor(model, CPU, "fp32", tta=True).logits(patches)
+    torch.testing.assert_close(logits["mask"], 59.5 + green, atol=1e-4, rtol=0)
+    corners = green[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(1)
+    torch.testing.assert_close(logits["cluster"][:, 0], green.mean((1, 2)) + corners, atol=1e-5, rtol=0)
+    torch.testing.assert_close(Predictor(model, CPU, "fp32").logits(patches)["mask"], torch.arange(120.0) + green)
+
+
+def test_test_time_augmentation_turns_the_marks_with_the_patches(phantom_ham):
+    model = TrainedModel(Marked(), A1, "none", (128, 128), None, "released", {"prompt": "recist"})
+    dataset, rows = LesionDataset.open(phantom_ham / "prepared"), np.array([5, 2])
+    masks, augmented = (Predictor(model, CPU, "fp32", tta=tta).mask_rows(dataset, rows) for tta in (False, True))
+    assert masks.any() and (masks != augmented).mean() < 0.001  # rounding
+
+
 def normalising_network(method, encoder, prompt=False):
     """A network in eval mode whose batch normalisations have something to do."""
     torch.manual_seed(0)

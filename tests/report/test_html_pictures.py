@@ -132,15 +132,19 @@ def test_strips_show_what_was_predicted_from_moved_marks(dataset, tmp_path, monk
     torch.manual_seed(0)
     settings = {"encoder": "resnet18", "canvas": [128, 128], "prompt": "recist"}
     save_checkpoint(tmp_path / "a.pt", build_network(A1, "resnet18", 4, prompt=True), settings)
-    seen, mask_rows = [], Predictor.mask_rows
+    seen, augmented, mask_rows = [], [], Predictor.mask_rows
 
     def spy(self, dataset, rows, ends=None):
         seen.append(ends)
+        augmented.append(self.tta)
         return mask_rows(self, dataset, rows, ends)
 
     monkeypatch.setattr(Predictor, "mask_rows", spy)
     html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
     run["settings"] |= {"prompt_noise": 10.0, "noise_seed": 3}
     html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
+    run["settings"]["tta"] = True
+    html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
+    assert augmented == [False, False, True]
     assert seen[0] is None
     np.testing.assert_array_equal(seen[1], noisy_ends(dataset, 10, seed=3))

@@ -19,7 +19,7 @@ from example_results import baseline, result
      {"training": {"encoder_weights": "none"}}, {"training": {"batch_size": 4}},
      {"training": {"loss_weights": {"mask": 1.0}}}, {"settings": {"window": [50, 400]}}, {"prepared": "ab"},
      {"scored": "ab"}, {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}},
-     {"settings": {"prompt_noise": 10.0}},
+     {"settings": {"prompt_noise": 10.0}}, {"settings": {"tta": True}},
      {"training": {"prompt": "recist"}}, {"training": {"outlines": 15}}, {"training": {"flips": True}},
      {"training": {"jitter": 5.0}}, {"training": {"average": 0.9}}, {"training": {"falling": True}}],
 )  # fmt: skip
@@ -237,6 +237,7 @@ def test_moved_marks_are_compared_with_the_same_moved_marks_only():
     noise = {"prompt_noise": 10.0, "noise_seed": 0}
     evaluations = [
         result(),
+        result(settings={"tta": True}),
         result(settings=noise),
         result(settings=noise | {"noise_seed": 1}),
         baseline(settings={"protocol": "released"}),
@@ -249,4 +250,5 @@ def test_moved_marks_are_compared_with_the_same_moved_marks_only():
         ["A1", "ellipse itself"],
         [f"A1, {moved} 0", f"quarters itself, {moved} 0"],
         [f"A1, {moved} 1"],
+        ["A1, test-time augmentation", "ellipse itself"],
     ]

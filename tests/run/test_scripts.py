@@ -19,8 +19,8 @@ FLAGS = {
     "data": "--data --prepared --protocol --clusters --force --no-grabcut --workers",
     "train": f"{SHARED} --encoder-weights --target --epochs --lr --patience --resume --compile --prompt --outlines "
     "--flips --no-flips --jitter --average --falling --no-falling",
-    "eval": f"{SHARED} --split --truth --export",
-    "predict": "--checkpoint --out --encoder --canvas --protocol --device --precision",
+    "eval": f"{SHARED} --split --truth --export --tta",
+    "predict": "--checkpoint --out --encoder --canvas --protocol --device --precision --tta",
 }
 
 

@@ -219,7 +219,7 @@ def test_prediction_waits_for_no_batch_but_the_one_before(prompted, precision, p
         network, recipe, canvas = setup.trainer.network, setup.config.recipe, setup.config.canvas
         settings = {"prompt": "recist"} if prompted else {}
         model = TrainedModel(network, recipe.method, "resnet18", canvas, 8, "released", settings)
-        predictor = Predictor(model, GPU, precision)
+        predictor = Predictor(model, GPU, precision, tta=prompted)
         assert predictor.precision == precision
         batches = predictor.masks(setup.loader("test"), 2)
         next(batches)
