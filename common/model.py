@@ -20,11 +20,14 @@ from common.patches import PATCH, SMALL_CANVAS, canvas_index, patch_offset
 from common.recipe import Method
 from common.recist import quarter_radius
 from common.utils.errors import UserError
+from common.weak_masks import QUARTERS_SCALE
 
 HEAD_DROPOUT = 0.2  # dropout of the cluster head (FACTS.md section 1).
 ATTENTION_WIDTH = 4096  # hidden units of ACoseg's attention (FACTS.md section 1).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MARK_EDGE = 0.5  # between a prompt's values on either side of the edge of the mark's quarters
+PRIOR = 4.0  # to begin with, a prompt adds logits of 2 and -2 on either side of that edge
 _RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 
 
@@ -73,7 +76,9 @@ def decode_canvas(decoder: nn.Module, head: nn.Module, features: Sequence[Tensor
 class LesionNet(smp.DeepLabV3Plus):
     """DeepLabV3+ at output stride 16, one class, with the cluster head when ``clusters`` is given (A1, A1+L).
 
-    With ``prompt`` the images have a fourth channel, which shows the lesion's RECIST mark (see `CanvasTransform`).
+    With ``prompt`` the images have a fourth channel, which shows the lesion's RECIST mark (see `CanvasTransform`). The
+    mask's logits start from it, too: where the network makes nothing of an image, the answer is the mark's
+    `quarters_mask`.
 
     Tensor names are those of the released checkpoints.
     """
@@ -84,6 +89,7 @@ class LesionNet(smp.DeepLabV3Plus):
             encoder, encoder_weights=None, encoder_output_stride=16, in_channels=3 + prompt, classes=1, aux_params=head
         )
         AtrousConv2d.replace(self.decoder)
+        self.prior = nn.Parameter(torch.tensor(PRIOR)) if prompt else None
 
     def forward(self, images: Tensor, decode: Decode = decode_canvas) -> dict[str, Tensor]:
         """Map (B, 3, H, W) normalised images, (B, 4, H, W) with ``prompt``, to named logits.
@@ -92,6 +98,10 @@ class LesionNet(smp.DeepLabV3Plus):
         """
         features = self.encoder(images)
         outputs = {"mask": decode(self.decoder, self.segmentation_head, features)}
+        if self.prior is not None:
+            mark = images[:, 3:]
+            mark = mark if mark.shape[2:] == outputs["mask"].shape[2:] else centre_crop(mark)
+            outputs["mask"] = outputs["mask"] + self.prior * (mark - MARK_EDGE)
         if self.classification_head is not None:
             outputs["cluster"] = self.classification_head(features[-1])
         return outputs
@@ -183,8 +193,8 @@ class CanvasTransform(nn.Module):
     """Normalise patches and mirror-pad them to the canvas (FACTS.md section 1); append a prompt where one is given.
 
     The prompt is a channel made from the four end points of the lesion's RECIST diameters alone. It falls from 2 where
-    they cross to 1 at the quarter-ellipses through their ends (`recist.quarter_radius`), outside from 0 to -1 at twice
-    that distance. Ramp and step together were learnt faster than either alone (trials: code_ham/README.md).
+    they cross to 1 at the edge of their `quarters_mask`, outside from 0 to -1 at twice that distance. Ramp and step
+    together were learnt faster than either alone (trials: code_ham/README.md).
     """
 
     rows: Tensor
@@ -216,7 +226,8 @@ class CanvasTransform(nn.Module):
         brightest = patches.amax(dim=(1, 2, 3), keepdim=True)
         patches = (torch.where(brightest > 1, patches / 255, patches) - self.mean) / self.std
         if ends is not None:
-            ramp = (1 - quarter_radius(ends.float(), self.pixels, self.pixels)).clamp(-1, 1).nan_to_num(-1)
+            radius = quarter_radius(ends.float(), self.pixels, self.pixels) / QUARTERS_SCALE
+            ramp = (1 - radius).clamp(-1, 1).nan_to_num(-1)
             patches = torch.cat([patches, (ramp + (ramp > 0))[..., None]], dim=-1)
         return self._pad(patches).permute(0, 3, 1, 2)
 

@@ -10,8 +10,10 @@ import torch
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
+from common.inference.patch_net import PatchNet
 from common.losses import lesion_losses
 from common.model import (
+    MARK_EDGE,
     AtrousConv2d,
     CanvasTransform,
     CosegNet,
@@ -23,7 +25,6 @@ from common.model import (
 )
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG
 from common.utils.errors import UserError
-from common.weak_masks import QUARTERS_SCALE
 from helpers import formula_network
 
 
@@ -56,8 +57,9 @@ def test_tensors_bear_the_published_names_and_shapes(key, method, clusters, shar
 
 
 @pytest.mark.parametrize("method", [A1, A1CLASS, A1RECIST])
-def test_a_prompt_changes_the_first_convolution_alone(method):
+def test_a_prompt_changes_the_first_convolution_alone_and_adds_its_weight(method):
     plain, prompted = (build_network(method, "resnet18", 4, prompt=prompt).state_dict() for prompt in (False, True))
+    assert prompted.pop("prior") == 4
     assert plain.keys() == prompted.keys()
     shapes = {name: (value.shape, prompted[name].shape) for name, value in plain.items()}
     other = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
@@ -197,13 +199,14 @@ def test_the_prompt_by_hand(canvas):
     assert images.shape == (1, 4, *canvas) and images.dtype == torch.float32
     assert torch.equal(images[:, :3], transform(patches))
     prompt = centre_crop(images)[0, 3]
-    at = {(x, y): prompt[y, x].item() for x, y in [(50, 60), (21, 60), (101, 60), (50, 41), (50, 101)]}
-    # Where the diameters cross 2; just inside an end of theirs above 1, just outside below 0.
-    just = {(21, 60): 1 + 1 / 30, (101, 60): -1 / 50, (50, 41): 1 + 1 / 20, (50, 101): -1 / 40}
-    assert at == pytest.approx({(50, 60): 2} | just, abs=1e-5)
-    # Halfway along a part 1 1/2, one and a half times as far -1/2, and on the diagonal of a quarter's box 1 - sqrt(2).
+    at = {(x, y): prompt[y, x].item() for x, y in [(50, 60), (22, 60), (99, 60), (50, 41), (50, 100)]}
+    # Where the diameters cross 2; inside of 0.96 of a part above 1, outside below 0.
+    inside, outside = {(22, 60): 2 - 28 / 30 / 0.96, (50, 41): 2 - 19 / 20 / 0.96}, {(99, 60): 1 - 49 / 50 / 0.96}
+    assert at == pytest.approx({(50, 60): 2, (50, 100): 1 - 1 / 0.96} | inside | outside, abs=1e-5)
+    # Halfway along a part, one and a half times as far, on the diagonal of a quarter's box, and too far out.
     values = [prompt[y, x].item() for x, y in [(35, 60), (75, 60), (50, 30), (20, 40), (100, 100), (0, 20), (50, 10)]]
-    assert values == pytest.approx([1.5, 1.5, -0.5, 1 - 2**0.5, 1 - 2**0.5, -1, -1], abs=1e-5)
+    diagonal = 1 - 2**0.5 / 0.96
+    assert values == pytest.approx([2 - 0.5 / 0.96] * 2 + [1 - 1.5 / 0.96, diagonal, diagonal, -1, -1], abs=1e-5)
     assert (prompt.min(), prompt.max()) == (-1, pytest.approx(2))
     if canvas == (384, 480):  # mirrored like the image
         assert torch.equal(images[0, :, 131, 200], images[0, :, 133, 200])
@@ -213,7 +216,24 @@ def test_the_prompt_of_a_quarters_mask_is_its_inside(phantom_ham):
     dataset = LesionDataset.open(phantom_ham / "prepared")
     ends = torch.from_numpy(np.array(dataset.array("ends")[:8]))
     prompts = centre_crop(CanvasTransform((128, 128))(torch.zeros(8, 120, 120, 3), ends))[:, 3]
-    np.testing.assert_array_equal(prompts >= np.float32(1 + 1 - QUARTERS_SCALE), dataset.array("quarters")[:8] > 0)
+    np.testing.assert_array_equal(prompts > MARK_EDGE, dataset.array("quarters")[:8] > 0)
+
+
+def test_a_network_that_sees_nothing_answers_with_the_mark(phantom_ham):
+    """The logits begin at 4 x (prompt - 1/2), on the canvas and on the patch; what the network makes of it is added."""
+    network = build_network(A1RECIST, "resnet18", 4, prompt=True).eval()
+    torch.nn.init.zeros_(network.segmentation_head[0].weight)
+    torch.nn.init.zeros_(network.segmentation_head[0].bias)
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    patches, ends = (torch.from_numpy(np.array(dataset.array(name)[:3])) for name in ("images", "ends"))
+    with torch.no_grad():
+        images = CanvasTransform((128, 144))(patches, ends)
+        on_canvas = network(images)["mask"]
+        torch.testing.assert_close(on_canvas, 4 * images[:, 3:] - 2)
+        on_patch = PatchNet(network, (128, 144))(patches, ends)["mask"]
+        np.testing.assert_array_equal(on_patch > 0, dataset.array("quarters")[:3])
+        torch.nn.init.constant_(network.segmentation_head[0].bias, 1.5)
+        torch.testing.assert_close(network(images)["mask"], on_canvas + 1.5)
 
 
 @pytest.mark.parametrize(

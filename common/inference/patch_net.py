@@ -27,7 +27,7 @@ class PatchNet(nn.Module):
         """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K).
 
         A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch. Where the
-        prompt is at its lowest, twice as far out as the mark, there is no lesion, whatever the network says.
+        prompt is at its lowest, twice as far out as the mark's quarters, there is no lesion, whatever the network says.
         """
         images = self.transform(patches, ends)
         logits = self.network(images, self.centre)

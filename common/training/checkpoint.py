@@ -181,6 +181,8 @@ def load_model(
         raise UserError(f"{path} gives an invalid protocol ({protocol!s:.40}); pass --protocol")
     if (prompt := own.get("prompt", PROMPTS[0])) not in PROMPTS:
         raise UserError(f"{path} gives an invalid prompt ({prompt!s:.40}); train it again")
+    if prompt == "recist" and "prior" not in checkpoint.state:
+        raise UserError(f"{path} is of an earlier version, which showed marks otherwise; train it again")
     network = build_network(method, encoder, checkpoint.clusters or 1, canvas, prompt == "recist")
     try:
         network.load_state_dict(checkpoint.state)

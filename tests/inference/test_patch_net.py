@@ -54,15 +54,15 @@ def test_a_network_with_prompt_needs_the_marks(patches):
     assert (moved - logits)[:, 50:70, 45:60].abs().max() > 0.01
 
 
-def test_beyond_twice_the_mark_there_is_no_lesion(patches):
+def test_beyond_twice_the_marks_quarters_there_is_no_lesion(patches):
     class Everywhere(torch.nn.Module):
         def forward(self, images, decode):
             return {"mask": torch.ones(len(images), 1, 120, 120)}
 
     mask = PatchNet(Everywhere(), (384, 480))(patches[:1], MARK)["mask"][0]
-    # The diameters cross at (50, 60); 100 px to the right of it, 60 px to the left, 40 px above, 80 px below.
+    # Of (50, 60), where the diameters cross, 96 px to the right, 57.6 px to the left, 38.4 px above, 76.8 px below.
     assert ((mask[60] > 0).nonzero().min(), (mask[60] > 0).nonzero().max()) == (0, 119)
-    assert ((mask[:, 50] > 0).nonzero().min(), (mask[:, 50] > 0).nonzero().max()) == (21, 119)
+    assert ((mask[:, 50] > 0).nonzero().min(), (mask[:, 50] > 0).nonzero().max()) == (22, 119)
     assert mask[20, 50].sigmoid() == 0
     assert PatchNet(Everywhere(), (384, 480))(patches)["mask"].min() > 0
 

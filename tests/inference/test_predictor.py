@@ -151,7 +151,7 @@ def test_float_patches_are_predicted_too(predictor):
 
 
 class Marked(torch.nn.Module):
-    """The logit of a pixel is the prompt: above 0 within the quarter-ellipses through the mark's ends."""
+    """The logit of a pixel is the prompt: above 0 within the mark's quarters."""
 
     def forward(self, images, decode=None):
         return {"mask": centre_crop(images[:, 3:])}
@@ -164,7 +164,7 @@ def test_a_network_sees_the_prepared_marks_or_those_given(phantom_ham):
     ends = np.array(dataset.array("ends"))
     for given, shown in ((None, ends), (ends[::-1].copy(), ends[::-1])):
         masks = predictor.mask_rows(dataset, rows, given)
-        expected = np.stack([quarters_mask(shown[row], (120, 120), scale=1) for row in rows])
+        expected = np.stack([quarters_mask(shown[row], (120, 120)) for row in rows])
         assert (masks != expected).mean() < 0.001  # rounding
     probabilities = predictor.probabilities(list(dataset.array("images")[rows]), list(ends[rows]))
     assert ((probabilities > 0.5) != predictor.mask_rows(dataset, rows)).mean() < 0.001

@@ -100,6 +100,14 @@ def test_the_method_of_a_prompted_network_is_what_its_training_says(prompted, sm
         load_model_for(parse_eval(recipe, None, ["--checkpoint", str(prompted["A1"])]))
 
 
+def test_a_prompted_network_without_its_prior_is_of_an_earlier_version(tmp_path):
+    network = build_network(A1RECIST, "resnet18", 4, prompt=True)
+    del network.prior
+    save_checkpoint(tmp_path / "a.pt", network, {"method": "A1recist", "encoder": "resnet18", "prompt": "recist"})
+    with pytest.raises(UserError, match=r"a\.pt is of an earlier version, .*; train it again"):
+        load_model(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("prompt", ["box", 1, ["recist"], None])
 def test_a_prompt_that_is_none_is_refused(prompt, tmp_path):
     network = build_network(A1, "resnet18", 4)
