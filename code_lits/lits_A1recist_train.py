@@ -6,7 +6,8 @@ python lits_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas
 
 The mark is a fourth input channel, and what the logits start from; the mask trained on is that of the marks'
 quarter-ellipses, or the outline where it is known, which is half of every epoch. Lesions are mirrored and transposed,
-marks moved by 10 % of the long diameter, weights averaged, and the learning rate falls to 0. code_ham/README.md says what this gives.
+marks moved by 10 % of the long diameter, weights averaged, and the learning rate falls to 0. What this gives is in
+code_ham/README.md.
 Cost: 2 epochs of 11,522 patches, with --outlines of twice as many, each as one of A1; of few lesions more,
 until 800 steps are made.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
