@@ -324,13 +324,21 @@ def test_moved_marks_are_results_of_their_own(prompted, phantom_ham, tmp_path, c
     assert (tmp_path / "d" / "A1.val.noise5.json").is_file()
 
 
-def test_test_time_augmentation_is_a_result_of_its_own(prompted, phantom_ham, tmp_path, capsys):
+def test_test_time_augmentation_is_a_result_of_its_own(prompted, phantom_ham, tmp_path, capsys, monkeypatch):
+    used = []
+
+    class Spy(Predictor):
+        def __init__(self, *args):
+            super().__init__(*args)
+            used.append(self.tta)
+
+    monkeypatch.setattr(module, "Predictor", Spy)
     for flags in ([], ["--tta"], ["--tta", "--prompt-noise", "5"]):
         evaluate(make_config(RECIPE, prompted, phantom_ham, tmp_path, *flags))
     assert "4 test lesions, marks moved by 5 %, test-time augmentation, released" in capsys.readouterr().out
     plain, augmented = (read_json(tmp_path / name) for name in ("A1.json", "A1.tta.json"))
     assert augmented["settings"] == plain["settings"] | {"tta": True}
-    assert augmented["dice"] != plain["dice"]
+    assert used == [False, True, True]
     assert (tmp_path / "A1.noise5.tta.json").is_file()
 
 
