@@ -138,7 +138,7 @@ class Predictor:
             view = torch.stack([torch.full((len(patches),), flag, device=patches.device) for flag in flags])
             logits = self._network(turn(patches, view), None if ends is None else turn_ends(ends, view))
             logits["mask"] = turn_back(logits["mask"], view)
-            means = {name: means.get(name, 0) + value / len(views) for name, value in logits.items()}
+            means = {name: means.get(name, 0) + value.float() / len(views) for name, value in logits.items()}
         return means
 
     def masks(self, loader: LesionLoader, batch_size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
