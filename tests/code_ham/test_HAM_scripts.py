@@ -7,33 +7,33 @@ from pathlib import Path
 
 import pytest
 
+import HAM_A1_train
+import HAM_A1recist_train
+import HAM_Acoseg_train
 from common.utils.files import ROOT, read_json
-from helpers import SMALL
+from helpers import SMALL, train_and_score
 
 
 def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, script, *flags], cwd=cwd, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(
-    ("method", "folder", "checkpoint"),
-    [
-        ("A1", ROOT, "ham_a1"),
-        ("A1class", ROOT / "code_ham", "ham_a1class"),
-        ("Acoseg", Path("/"), "ham_coseg"),
-        ("A1recist", ROOT, "ham_a1recist"),
-    ],
-)
-def test_train_then_evaluate(method, folder, checkpoint, phantom_ham, tmp_path):
-    prefix = "" if folder.name == "code_ham" else f"{ROOT / 'code_ham'}/"
-    where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / f"{checkpoint}.pt"), "--results", str(tmp_path)]
-    trained = run(f"{prefix}HAM_{method}_train.py", *where, *SMALL, cwd=folder)
+def test_train_then_evaluate(phantom_ham, tmp_path):
+    where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / "ham.pt"), "--results", str(tmp_path)]
+    trained = run("HAM_A1class_train.py", *where, *SMALL, cwd=ROOT / "code_ham")
     assert trained.returncode == 0, trained.stderr
     assert "epoch 1: loss" in trained.stdout
-    assert (tmp_path / f"{checkpoint}.history.csv").is_file()
-    scored = run(f"{prefix}HAM_{method}_eval.py", *where, "--split", "val", cwd=folder)
+    assert (tmp_path / "ham.history.csv").is_file()
+    scored = run("HAM_A1class_eval.py", *where, "--split", "val", cwd=ROOT / "code_ham")
     assert scored.returncode == 0, scored.stderr
-    assert read_json(tmp_path / f"{checkpoint}.val.json")["lesions"] == 8
+    assert read_json(tmp_path / "ham.val.json")["lesions"] == 8
+
+
+@pytest.mark.parametrize("script", [HAM_A1_train, HAM_Acoseg_train, HAM_A1recist_train])
+def test_training_and_scoring(script, phantom_ham, tmp_path):
+    summary = train_and_score(script.RECIPE, phantom_ham, tmp_path)
+    assert (summary["dataset"], summary["truth"], summary["lesions"]) == ("HAM10000", "truth", 8)
+    assert 0 <= summary["dice"] <= 1
 
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "code_ham", Path("/")])

@@ -46,7 +46,7 @@ def _same(first: Path, second: Path) -> bool:
     return one.settings == two.settings and all(torch.equal(one.state[key], two.state[key]) for key in two.state)
 
 
-FEW = "--limit 12 --batch-size 4"  # three batches in each of two epochs
+FEW = "--encoder mobilenet_v2 --limit 12 --batch-size 4"  # three batches in each of two epochs
 A1_R = f"{FEW} --prompt recist --target quarters --flips --jitter 5 --falling"
 
 
