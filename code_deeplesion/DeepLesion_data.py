@@ -67,7 +67,7 @@ def read_slice(path: Path) -> np.ndarray:
     if tissue < 0.01 or shifted > 0.2:  # of 76 real slices, at least 0.33 and at most 0.005
         raise UserError(
             f"{path} holds {image.min()} to {image.max()}, which as HU + {HU_OFFSET} can't be a CT slice; "
-            f"write it so (to px of HU + 1024, add {HU_OFFSET - 1024}), or unpack it again from its archive"
+            f"store HU + {HU_OFFSET} (if px are HU + 1024, add {HU_OFFSET - 1024}), or unpack it again from its archive"
         )
     return hu
 

@@ -27,7 +27,7 @@ LIST = Path(__file__).resolve().with_name("deeplesion_archives.csv")
 TOTAL = 220e9  # bytes of all archives by the NIH's description, for the sizes that the server does not give
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # s before each new try; they start over whenever bytes have come
 _TIMEOUT, _PIECE = 60.0, 1_000_000  # s; bytes, which the progress display counts
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that another try may mend
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that a retry may resolve
 
 
 class Archive(NamedTuple):
@@ -39,7 +39,7 @@ class Archive(NamedTuple):
 
 
 class _TransferError(Exception):
-    """A transfer failed in a way that another try may mend."""
+    """A transfer failed in a way that a retry may resolve."""
 
 
 def read_archives() -> list[Archive]:
@@ -145,7 +145,7 @@ def fetch_checked(archive: Archive, store: Path, delays: Sequence[float] = DELAY
             return path
         print(f"{path} is damaged: its MD5 sum is {md5}, not {archive.md5}", flush=True)
         path.unlink()
-    raise UserError(f"{archive.url} came damaged twice, by its MD5 sum, and was deleted; try again another day")
+    raise UserError(f"{archive.url} was damaged twice (wrong MD5 sum) and deleted; try again later")
 
 
 def fetch(url: str, part: Path, delays: Sequence[float] = DELAYS) -> None:

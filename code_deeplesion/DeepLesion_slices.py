@@ -25,7 +25,7 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The lesion's."""
+        """The lesion's name."""
         return self.mark.name
 
 

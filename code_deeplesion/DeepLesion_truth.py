@@ -19,7 +19,7 @@ def frame_scale(shape: tuple[int, ...]) -> float:
 
 
 def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
-    """Cut human masks as the images were cut; what is doubtful about them is told on stderr.
+    """Cut human masks as the images were cut; doubts about them are reported on stderr.
 
     Args:
         folder: PNG masks of whole slices, 0 outside the lesion, named by `File_name`; where a slice shows several
@@ -52,5 +52,5 @@ def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.nda
     if not truth:
         raise UserError(f"{folder} holds no mask for any of these {len(lesions)} lesions; name them by File_name")
     for note, names in doubts.items():
-        print(f"{folder}: of {len(names)} lesions (such as {names[0]}), {note}", file=sys.stderr)
+        print(f"{folder}: {len(names)} lesions (such as {names[0]}): {note}", file=sys.stderr)
     return truth

@@ -1,4 +1,4 @@
-"""DeepLesion, A1+R (not of the paper): score a checkpoint on the test split's GrabCut masks; it sees lesions' marks.
+"""DeepLesion, A1+R (not in the paper): score a checkpoint on the test split's GrabCut masks; it sees lesions' marks.
 
 python deeplesion_A1recist_eval.py   # what deeplesion_A1recist_train.py made
 """

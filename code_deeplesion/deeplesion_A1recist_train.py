@@ -1,4 +1,4 @@
-"""DeepLesion, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not of the paper.
+"""DeepLesion, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not in the paper.
 
 python deeplesion_A1recist_train.py
 python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9 # on a laptop

@@ -41,9 +41,7 @@ def split_number(path: Path) -> tuple[str, str]:
     """The name of a slice as what precedes its number, such as "SERIES_" or "", and the number; else a UserError."""
     if match := re.fullmatch(r"(|.*_)([0-9]+)", path.stem):
         return match[1], match[2]
-    raise UserError(
-        f"{path.name} does not end in a number, as 109.png does, so that --interval has no neighbours to find"
-    )
+    raise UserError(f"{path.name} does not end in a number, as 109.png does, so --interval has no neighbours to find")
 
 
 def neighbour_path(path: Path, number: int) -> Path:
@@ -82,7 +80,7 @@ def read_slice(
 
     channels = find_channels(key, interval, lambda number: file(number).is_file())
     if interval and len(files_of(channels, file)) == 1:
-        print(f"{source}: no neighbour lies beside it, and its channels are copies of it", file=sys.stderr)
+        print(f"{source}: no neighbouring slice lies beside it; its channels are copies of it", file=sys.stderr)
     DeepLesion_data.check_sizes(files_of(channels, file), key, read)
     shape = read(key).shape
     frame = frame_scale(shape)

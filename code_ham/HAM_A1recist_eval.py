@@ -1,4 +1,4 @@
-"""HAM10000, A1+R (not of the paper): score a checkpoint on the test split; it sees the lesions' marks.
+"""HAM10000, A1+R (not in the paper): score a checkpoint on the test split; it sees the lesions' marks.
 
 python HAM_A1recist_eval.py   # what HAM_A1recist_train.py made
 """

@@ -1,15 +1,15 @@
-"""HAM10000, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not of the paper.
+"""HAM10000, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not in the paper.
 
 python HAM_A1recist_train.py
-python HAM_A1recist_train.py --outlines 150   # of so many training lesions the true outline is known
+python HAM_A1recist_train.py --outlines 150   # with the true outlines of 150 training lesions
 python HAM_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # on a laptop
 
-The mark is a fourth input channel, and what the logits start from; the mask trained on is that of the marks'
-quarter-ellipses, or the outline where it is known, which is half of every epoch. Lesions are mirrored and transposed,
+The mark is a fourth input channel, and what the logits start from; the training mask is that of the marks'
+quarter-ellipses or, for at least half of every epoch with --outlines, the outline. Lesions are mirrored and transposed,
 marks moved by 10 % of the long diameter, weights averaged, and the learning rate falls to 0. What this gives is in
 code_ham/README.md.
-Cost: 2 epochs of 7,008 images, with --outlines of twice as many, each as one of A1; of few lesions more,
-until 800 steps are made.
+Cost: 2 epochs of 7,008 images, or twice as many with --outlines, each image as in A1; more epochs on small training
+sets, to reach 800 steps.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
 """
 

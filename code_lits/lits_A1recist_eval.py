@@ -1,4 +1,4 @@
-"""LiTS, A1+R (not of the paper): score a checkpoint on the test split; it sees the lesions' marks.
+"""LiTS, A1+R (not in the paper): score a checkpoint on the test split; it sees the lesions' marks.
 
 python lits_A1recist_eval.py   # what lits_A1recist_train.py made
 """

@@ -95,7 +95,7 @@ def check_patches(path: Path, patches: Iterable[np.ndarray]) -> None:
     look = "white" if middle == 255 else "black" if high == 0 else "of one grey" if high - low <= 1 else None
     if look:
         raise UserError(
-            f"{path}: the patches of its lesions are all {look}, so that its intensities can't be HU, or --window does "
+            f"{path}: the patches of its lesions are all {look}, so its intensities can't be HU, or --window does "
             "not fit; restore HU (0 to 1: undo the scaling; off by 1024: shift them back), or take another window"
         )
 
@@ -175,7 +175,7 @@ def find_tumours(labels: np.ndarray) -> tuple[np.ndarray, list[tuple[slice, slic
 
 
 def count_tumours(pair: Pair) -> int:
-    """How many tumours the slices of a segmentation hold; many, where it is unreadable, as is told of all together."""
+    """Number of tumours in the slices of a segmentation; huge if it is unreadable, which is reported later."""
     try:
         segmentation = Scan(pair.segmentation)
         return sum(len(find_tumours(segmentation.read_tumour(index))[1]) for index in range(segmentation.shape[2]))

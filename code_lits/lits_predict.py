@@ -33,7 +33,7 @@ Window = tuple[float, float] | None
 def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int = 2) -> LesionPatch:
     """Cut a lesion's patch out of a (rows, columns) uint8 slice; it is pasted into the slice as shown, upright.
 
-    A point's patch, about a box of `POINT_SIDE`, has so many ``looks`` at larger boxes behind it, each twice as wide.
+    A point's patch, about a box of `POINT_SIDE`, can be followed by up to ``looks`` larger ones, each twice as wide.
     """
     box = (round(prompt.top), round(prompt.left), round(prompt.bottom), round(prompt.right))
     place = lits_data.patch_box(box, pixels.shape)

@@ -19,7 +19,7 @@ _MM = {1: 1000.0, 3: 0.001}  # of NIfTI's units metre and micron; any other is t
 _AS_STORED = np.array([[0, 1], [1, 1], [2, 1]])
 _UPRIGHT = np.array([[1, -1], [0, -1]])  # rows run from anterior to posterior, columns from the patient's right to left
 
-nib.imageglobals.logger.setLevel("CRITICAL")  # what nibabel mends in a header is told in words of our own
+nib.imageglobals.logger.setLevel("CRITICAL")  # header problems are reported in our own words
 
 
 class Scan:
@@ -39,7 +39,7 @@ class Scan:
         self.remarks: list[str] = []  # what its user should know of it
         with path.open("rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"
-        # Kept open, going from slice to slice doesn't decompress from the start each time.
+        # Kept open so that reading the next slice does not decompress from the start again.
         self._stream: Any = gzip.open(path) if compressed else path.open("rb")  # noqa: SIM115
         try:
             self._image, pixdim = _read_header(self._stream)

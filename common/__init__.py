@@ -1,1 +1,1 @@
-"""What the three datasets share: the method at the top, and one folder a stage below it (README.md, "The house")."""
+"""What the three datasets share: the method at the top, and one folder per stage below it (README.md)."""

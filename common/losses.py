@@ -30,7 +30,7 @@ def lesion_losses(
 
 
 def overlap_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 minus the Dice of probabilities, averaged over lesions: a small lesion counts as much as a large one.
+    """Soft Dice loss, averaged over lesions: a small lesion counts as much as a large one.
 
     Args:
         logits: (B, 1, H, W).

@@ -34,8 +34,8 @@ _RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 class AtrousConv2d(nn.Conv2d):
     """A depthwise 3x3 convolution of the atrous pyramid, whose rates, 12 to 36, reach beyond small feature maps.
 
-    Taps that see nothing but the zeros around the map are left out: of 8x8, the map of a 128x128 canvas, the middle one
-    is left. Sums and gradients stay the same; a training step at 128x128 takes a fifth less time.
+    Taps that see only zero padding are skipped: on the 8x8 map of a 128x128 canvas, only the centre tap remains. Sums
+    and gradients stay the same; a training step at 128x128 takes a fifth less time.
     """
 
     @classmethod

@@ -107,7 +107,7 @@ def patch_offset(canvas: tuple[int, int]) -> tuple[int, int]:
 def canvas_index(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row and column indices that spread a 120x120 patch over ``canvas`` (rows, columns) by reflection.
 
-    The edge is not repeated (``BORDER_REFLECT_101``), and where the canvas asks for it the reflection is.
+    The edge is not repeated (``BORDER_REFLECT_101``); the reflection is, where the canvas needs it.
     """
     row, column = patch_offset(canvas)
     pixels = np.arange(PATCH)

@@ -16,7 +16,7 @@ TARGETS = ("ellipse", "quarters", "grabcut", "truth")
 
 
 def default_target(protocol: str | None, method: "Method | None" = None) -> str:
-    """The mask that is trained on unless a flag says otherwise, by the paper's methods where none is given."""
+    """The default training mask of a method, or of the paper's methods if none is given."""
     of_protocol = "quarters" if protocol == "corrected" else "ellipse"
     return method.flags.get("target", of_protocol) if method else of_protocol
 
@@ -65,7 +65,7 @@ A1RECIST = Method(
     least_steps=800,
     flags={"prompt": "recist", "target": "quarters", "flips": True, "jitter": 10.0, "average": 0.99, "falling": True},
 )
-"""Not of the paper: A1 that sees the mark of the lesion it segments (trials: code_ham/README.md)."""
+"""Not in the paper: A1 that sees the mark of the lesion it segments (trials: code_ham/README.md)."""
 METHODS = {method.name: method for method in (A1, A1CLASS, ACOSEG, A1RECIST)}
 PLAIN: dict[str, Any] = {
     "prompt": "none", "outlines": None, "flips": False, "jitter": 0.0, "average": 0.0, "falling": False
@@ -95,11 +95,11 @@ class Recipe:
     scored_multiple: int
     """Under `released` only this many lesions, or a multiple, are scored (FACTS.md 4.4); 1 means all."""
     published: tuple[tuple[float, float], ...]
-    """The paper's (mean, spread) of `metrics.FIGURES` on the test split: per cent and px (FACTS.md section 5); empty
+    """The paper's (mean, spread) of `metrics.METRICS` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
 
     def epochs_of(self, steps: int) -> int:
-        """At most how many epochs of so many steps, unless --epochs is given."""
+        """The maximum number of epochs, at ``steps`` steps each, unless --epochs is given."""
         return max(self.epochs, math.ceil(self.method.least_steps / steps))
 
     def checkpoint_name(self, clusters: int) -> str:

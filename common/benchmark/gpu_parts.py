@@ -33,8 +33,8 @@ def time_steps(config: BenchmarkConfig) -> Numbers:
     """Training steps on one batch that stays on the GPU.
 
     Returns:
-        Images a second; milliseconds a step for the GPU and, in which it only launches, for the host; the share of the
-        time in which the GPU computes; seconds of the first step, in which cuDNN chooses its convolutions.
+        Images per second; milliseconds per step on the GPU, and on the host, which only launches kernels; the GPU's
+        utilisation; seconds of the first step, in which cuDNN chooses its convolutions.
     """
     from torch.profiler import ProfilerActivity, profile
 
@@ -147,5 +147,5 @@ def parts(config: BenchmarkConfig, large: BenchmarkConfig) -> Iterator[Part]:
         yield Part(f"step, A1+L, {size}, bf16, compiled", time_steps, (compiled,))
     for precision in full:
         yield Part(
-            f"products of matrices, {precision}", time_work, (ours.multiply, replace(config, precision=precision))
+            f"matrix multiplication, {precision}", time_work, (ours.multiply, replace(config, precision=precision))
         )

@@ -95,7 +95,7 @@ def comparisons(canvas: tuple[int, int]) -> list[Comparison]:
         Comparison("evaluation", f"evaluation with metrics, {size}", published.evaluate, ours.evaluate),
         Comparison("metrics", "metrics, one core", published.score, ours.score, TIME),
         Comparison(HARDWARE, f"training, {size}: network alone", ours.train_network, ours.train),
-        Comparison(HARDWARE, f"training, {size}: product of matrices", ours.multiply, ours.train, FLOPS),
+        Comparison(HARDWARE, f"training, {size}: matrix multiplication", ours.multiply, ours.train, FLOPS),
     ]
 
 

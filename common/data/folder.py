@@ -43,7 +43,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def is_current(folder: Path, wanted: Mapping[str, Any], refresh: bool) -> bool:
-    """Whether a prepared folder need not be made again with the ``wanted`` settings and inputs; says what is done.
+    """Whether a prepared folder is up to date with the ``wanted`` settings and inputs; prints what will be done.
 
     Raises:
         UserError: ``refresh`` asks for new inputs alone, and the settings differ.

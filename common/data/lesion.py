@@ -26,7 +26,7 @@ class Lesion:
     notes: tuple[str, ...] = ()  # sentences for the user; each is printed once, with the lesions that it holds for
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of one row, by file name, but for the quarters, and without those the lesion lacks."""
+        """The arrays of one row that the lesion has, by file name, except the quarters."""
         rows = {
             "images": self.image,
             "ellipse": self.ellipse,

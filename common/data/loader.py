@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     clusters: Tensor  # (B,) int64
     rows: np.ndarray  # (B,) row numbers of the prepared arrays
     weight: float = 1.0
-    """Of these lesions' mean loss in the mean over processes, which is then the mean over the whole batch."""
+    """Weight of these lesions' mean loss in the mean over processes, so that this is the mean over the whole batch."""
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """The first and the second half of the batch."""

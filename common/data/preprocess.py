@@ -157,7 +157,7 @@ def _check_enough(
 ) -> None:
     """Before the work, raise a UserError where the lesions to come are too few for the clusters.
 
-    Of many lesions, enough are taken to be training lesions: that is seen once they have been made.
+    Where there are many, enough of them are assumed to be for training; that is checked once they are made.
     """
     rows = [dict(row) for row in islice(expected, _PLENTY * config.clusters)]
     if not rows or len(rows) == _PLENTY * config.clusters:

@@ -98,7 +98,7 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
         scored += ", test-time augmentation"
     print(f"{summary['dataset']} {summary['label']}, {scored}, {summary['settings']['protocol']}{against}")
     if summary["split"] == "test" and summary.get("seen_in_training"):
-        print(f"  {summary['seen_in_training']} of these lesions were seen in training: no measure of unseen ones")
+        print(f"  {summary['seen_in_training']} of these lesions were seen in training: not a held-out score")
     for name in METRICS:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         interval = summary.get(f"{name}_interval")

@@ -40,8 +40,8 @@ class PatchNet(nn.Module):
 class CentreDecoder(nn.Module):
     """What takes the place of `decode_canvas`: mask logits of the patch alone, a twelfth of the published canvas.
 
-    Every map is computed on the span of rows and columns that the patch's logits come from and one pixel beyond, which
-    a 3x3 convolution sees at the span's edge as if there were nothing; what it makes of it has weight 0 from there on.
+    Every map is computed on the rows and columns that the patch's logits depend on, and one pixel beyond: there, a 3x3
+    convolution sees zero padding instead of the rest of the map, so what it computes there gets weight 0 afterwards.
     """
 
     def __init__(self, canvas: tuple[int, int]) -> None:

@@ -144,7 +144,7 @@ class Predictor:
     def masks(self, loader: LesionLoader, batch_size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Masks batch by batch: (B,) row numbers and (B, 120, 120) uint8 0/1; for ``batch_size`` see `logits`.
 
-        A batch is yielded once the next one is queued on the device, which so never waits for the caller.
+        A batch is yielded once the next one is queued on the device, so that the device never waits for the caller.
         """
         pending: deque[tuple[np.ndarray, Callable[[], Tensor]]] = deque()
         for patches, ends, rows in loader.patches(batch_size or BATCH_SIZE):

@@ -22,7 +22,7 @@ _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(?=II\*\0|MM\0\*)", re.DOTALL)
 _TAIL = 4096
 """Cameras and editors may append a few bytes after the end marker, so it is searched for in this many last bytes."""
 _FILM = re.compile(rb"\xff\xd9.{0,256}(?:ftyp|MotionPhoto_Data)", re.DOTALL)
-"""The end of a JPEG behind which a telephone put a film of some megabytes."""
+"""The end of a JPEG after which a phone appended a video of several megabytes."""
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -31,9 +31,9 @@ TABLE_NOTE = (
     "supervision apart; (paper) is the published row, of the full dataset."
 )
 DIFFERENCE_NOTE = (
-    "Differences are in percentage points. Over lesions, which are paired: bootstrap interval and Wilcoxon's p, which "
-    "tell the chance of which lesions were drawn. Over seeds: Student's interval and p of the seeds' mean differences, "
-    "which tell the chance of training. Methods differ where both leave little to chance."
+    "Differences are in percentage points. Over lesions, which are paired: bootstrap interval and Wilcoxon's p, for "
+    "the chance of drawing these lesions. Over seeds: t interval and t-test p of the seeds' mean differences, for the "
+    "chance of training. Methods differ where neither chance explains the difference."
 )
 
 

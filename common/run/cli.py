@@ -122,7 +122,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help="keep an exponential moving average (EMA) of the weights (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
         help="warm the rate up, then a cosine to 0; keep the last epoch (default %(default)s)")  # fmt: skip
-    of_few = f"; more of few lesions, until {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
+    of_few = f"; more for few lesions, to reach {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
     add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
     add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",

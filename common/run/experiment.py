@@ -4,8 +4,8 @@
     python common experiment ham --train "--encoder resnet50 --lr 3e-4" --for Acoseg "--lr 1e-4"
 
 The dataset is the end of a folder's name (ham for code_ham/), or the path of a folder with such scripts. Checkpoints,
-results, logs, the table and report.html go to --out. What is done is not done again, and what was interrupted goes on:
-give the same command. A task that fails stops the experiment with its own sentence; nothing is lost.
+results, logs, the table and report.html go to --out. The same command again skips what is done and resumes what was
+interrupted. A task that fails stops the experiment with its own message; nothing is lost.
 """
 
 import argparse

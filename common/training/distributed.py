@@ -68,10 +68,10 @@ class World:
             if type(module) is nn.BatchNorm2d:
                 # Replaced in place, because ACoseg's network holds the same modules under two names.
                 module.__class__ = SyncBatchNorm
-        # Said once of depthwise weights, of whose strides two mean the same.
+        # PyTorch warns once about depthwise weights, for which two sets of strides describe the same layout.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         device_ids = [device] if device.type == "cuda" else None
-        # Some encoders have weights that take no part (EfficientNet's last convolution), the same in every step.
+        # Some encoders have unused parameters (EfficientNet's last convolution), the same ones in every step.
         parallel = DistributedDataParallel(network, device_ids=device_ids, static_graph=True)
         parallel.broadcast_buffers = False  # the argument is deprecated in 2.14, and has no other name in 2.11
         return parallel

@@ -15,7 +15,7 @@ Step = Callable[[Groups], dict[str, Tensor]]
 
 
 class GraphedStep:
-    """A training step that is captured once and then replayed, for batches of the full size; others take it as it is.
+    """A training step that is captured once and then replayed for full-size batches; others run it uncaptured.
 
     Only what lies on the device may change from step to step: the tensors of the batch, the network's and the
     optimizer's; a learning rate that changes must be a tensor there. The step must read nothing on the host.
@@ -68,7 +68,7 @@ def run_aside(step: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def capture(step: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Record what a step launches, without carrying it out; its results, and what carries it out."""
+    """Capture what a step launches without running it; returns its results and the function that replays it."""
     graph = torch.cuda.CUDAGraph()
     # Other threads may go on using CUDA: the loader's pins memory.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):

@@ -133,7 +133,7 @@ def can_resume(checkpoint: Path, recipe: Recipe) -> bool:
 
 
 def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> TrainState:
-    """Put network, optimizer and random numbers into the saved state.
+    """Restore network, optimizer and random number generators from the saved state.
 
     Returns:
         How far the training had come; the beginning where no state was saved.

@@ -200,7 +200,7 @@ def _fit(
 
 
 def _record_epochs(checkpoint: Path, epochs: int) -> None:
-    """Note in a checkpoint for how many epochs it was trained: its weights may be from before there were to be more."""
+    """Record in a checkpoint how many epochs it was trained for: its weights may predate the training's extension."""
     best = load_checkpoint(checkpoint)
     if best.settings.get("epochs") != epochs:
         save_tensors(checkpoint, {"model_dict": best.state, "recipe": best.settings | {"epochs": epochs}})

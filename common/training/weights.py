@@ -1,4 +1,4 @@
-"""Tensors from files: never executing what they hold, and what an encoder starts from."""
+"""Loading tensors from files without running code in them, and an encoder's initial weights."""
 
 import logging
 import pickle
@@ -46,7 +46,7 @@ def load_tensors(path: Path) -> Any:
     for tensor in _tensors(content):
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
             raise UserError(f"{path} is refused: it holds tensors that are not plain numbers; use a file you trust")
-        _check_size(path, tensor.nbytes, size)  # steps of 0 let one number stand for a tensor of any size
+        _check_size(path, tensor.nbytes, size)  # strides of 0 let one number stand for a tensor of any size
     return content
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """Something the person at the terminal can mend; its text is the whole message."""
+    """An error that the user can fix; its text is the whole message."""
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
@@ -53,7 +53,7 @@ def run_script(main: Callable[[], None]) -> NoReturn:
 
 
 def _stop(message: str, status: int = 2) -> NoReturn:
-    # Names of files may hold line ends and the terminal's own commands.
+    # File names may hold line breaks and terminal escape sequences.
     message = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
     sentence = f"{Path(sys.argv[0]).name}: {message}"
     if _is_first_to_fail(sentence):

@@ -20,7 +20,7 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
     """``work`` over ``jobs`` in processes, in order, with a bounded number of results waiting.
 
     Args:
-        work: must be picklable, which it is once for each process, and jobs and results too.
+        work: must be picklable, as must jobs and results; it is pickled once per process.
         jobs: may be made one by one, as they are taken.
         workers: processes; None means one for each core. No more are started than there are jobs, if that is known.
     """

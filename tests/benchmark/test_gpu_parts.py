@@ -47,4 +47,4 @@ def test_the_plan_names_every_measurement_once(config):
     by_label = {part.label: part for part in planned}
     assert by_label["step, A1+L, 384x480, bf16, graph, batch 64"].arguments[0].recipe.batch_size == 64
     assert not by_label["step, A1+L, 128x128, bf16, eager"].arguments[0].graph
-    assert by_label["products of matrices, fp32"].arguments[0] is ours.multiply
+    assert by_label["matrix multiplication, fp32"].arguments[0] is ours.multiply

@@ -569,7 +569,7 @@ def truth_of(folder: Path, mask: np.ndarray) -> np.ndarray:
 )
 def test_masks_of_any_depth_and_colour(mask, tmp_path, capsys):
     np.testing.assert_array_equal(truth_of(tmp_path, mask), square(level=1)[:120, :120])
-    told = "of 1 lesions (such as a_001.png), the alpha channel of its mask holds the shape"
+    told = ": 1 lesions (such as a_001.png): the alpha channel of its mask holds the shape"
     is_alpha = mask.ndim == 3 and mask.shape[2] == 4 and np.ptp(mask[..., 3]) > 0
     assert (told in capsys.readouterr().err) == is_alpha
 
@@ -581,7 +581,7 @@ def test_soft_masks_are_cut_at_half_and_told(mask, tmp_path, capsys):
     assert (truth != inside).sum() <= 4  # the corners of a blurred square
     assert ((mask > 0)[:120, :120] != inside).sum() > 40  # as above 0 would have it
     error = capsys.readouterr().err
-    assert "of 1 lesions (such as a_001.png), its mask has grey levels" in error and "cut at half" in error
+    assert ": 1 lesions (such as a_001.png): its mask has grey levels" in error and "cut at half" in error
 
 
 @pytest.mark.parametrize(
@@ -605,5 +605,5 @@ def test_what_is_no_mask_is_one_sentence(mask, wrong, tmp_path):
 def test_an_empty_mask_is_told(tmp_path, capsys):
     for mask in (BLACK, square(shape=(512, 512))[::-1]):  # empty, and elsewhere than the patch
         assert not truth_of(tmp_path, mask).any()
-        told = "of 1 lesions (such as a_001.png), its mask shows nothing in the lesion's patch"
+        told = ": 1 lesions (such as a_001.png): its mask shows nothing in the lesion's patch"
         assert told in capsys.readouterr().err

@@ -200,7 +200,7 @@ def test_refused_and_unreachable(host, tmp_path):
 def test_damaged_archive_is_fetched_again_then_given_up(host, tmp_path, capsys):
     archive = put(host, GOOD)
     host.files["/Images_png_01.zip"] = GOOD[:-1] + b"!"
-    with pytest.raises(UserError, match=r"Images_png_01.zip came damaged twice, by its MD5 sum"):
+    with pytest.raises(UserError, match=r"Images_png_01.zip was damaged twice \(wrong MD5 sum\)"):
         download([archive], tmp_path, NO_WAIT)
     assert host.downloads() == ["", ""]
     assert "is damaged: its MD5 sum is" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_neighbours_are_found_however_numbers_are_written(names, tmp_path):
 def test_that_no_neighbour_is_there_is_said(tmp_path, capsys):
     write_slice(tmp_path / "10.png", 512, (100, 100, 9))
     deeplesion_predict.read_slice(tmp_path / "10.png", [LesionPrompt("a", 0, 90, 90, 110, 110)], interval=2.0)
-    assert "10.png: no neighbour lies beside it, and its channels are copies of it" in capsys.readouterr().err
+    assert "10.png: no neighbouring slice lies beside it; its channels are copies of it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("scale", "left", "top"), [(1, 30, 40), (1, -20, 450), (0.5, 10, -7), (2, 300, 100)])

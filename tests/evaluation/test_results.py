@@ -76,7 +76,7 @@ def test_on_screen(tmp_path, capsys):
     print_metrics(summary | {"truth": "grabcut"}, "grabcut")
     assert "released, scored against grabcut, not against human masks" in capsys.readouterr().out
     print_metrics(summary | {"seen_in_training": 1}, "truth")
-    assert "1 of these lesions were seen in training: no measure of unseen ones" in capsys.readouterr().out
+    assert "1 of these lesions were seen in training: not a held-out score" in capsys.readouterr().out
     print_metrics(summary | {"truth": "folder"}, "masks")
     assert capsys.readouterr().out.splitlines()[0].endswith("released, scored against masks")
 

@@ -71,7 +71,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
     out = " ".join(capsys.readouterr().out.split())
     for flag, default in zip(("own mark", "lesions at random", "long diameter at random"), defaults, strict=True):
         assert f"{flag} (default {default})" in out
-    assert ("(default 2; more of few lesions, until 800 steps)" in out) == (recipe is A1RECIST)
+    assert ("(default 2; more for few lesions, to reach 800 steps)" in out) == (recipe is A1RECIST)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _MAY_DIFFER = {"outlines", "prompt_noise", "noise_seed"}  # settings of runs in 
 
 
 class OutlineRuns(NamedTuple):
-    """Runs of A1+R with as many outlines, scored on marks moved as far, and the quarters of the same marks."""
+    """Runs of A1+R with the same number of outlines and the same noise, and the quarters of the same marks."""
 
     noise: float  # per cent of the long diameter
     outlines: int
