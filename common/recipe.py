@@ -3,10 +3,13 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from common.utils.provenance import sha256
 
 Protocol = Literal["released", "corrected"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "corrected")
@@ -170,7 +173,7 @@ class TrainConfig(RunConfig):
             "method": recipe.method.name,
             "clusters": self.clusters,
             "encoder": self.encoder,
-            "encoder_weights": self.encoder_weights if self.encoder_weights in ("imagenet", "none") else "file",
+            "encoder_weights": _describe_weights(self.encoder_weights),
             "canvas": list(self.canvas),
             "protocol": self.protocol,
             "target": self.target,
@@ -179,11 +182,34 @@ class TrainConfig(RunConfig):
             "lr": recipe.lr,
             "batch_size": recipe.batch_size,
             "epochs": recipe.epochs,
+            **({"least_steps": recipe.method.least_steps} if recipe.method.least_steps and not self.epochs else {}),
             "patience": recipe.patience,
             "watch": recipe.watch,
             "seed": self.seed,
             "limit": self.limit,
         }
+
+
+_ANY_FILE = "file"  # what checkpoints of earlier versions say of encoder weights, whichever file they were
+
+
+@cache
+def _describe_weights(weights: str) -> str:
+    """Encoder weights as a checkpoint records them: a file by what is in it, not by its name."""
+    if weights in ("imagenet", "none"):
+        return weights
+    return f"{_ANY_FILE} {sha256(Path(weights))[:8]}" if Path(weights).is_file() else _ANY_FILE
+
+
+def differing_setting(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """The first of ``settings`` in which a recorded training is another, and the value recorded.
+
+    What the record does not say counts as the same.
+    """
+    known = {**PLAIN, **recorded}
+    if known.get("encoder_weights") == _ANY_FILE and str(settings.get("encoder_weights")).startswith(_ANY_FILE):
+        del known["encoder_weights"]
+    return next(((name, known[name]) for name, value in settings.items() if known.get(name, value) != value), None)
 
 
 @dataclass(frozen=True)

@@ -60,4 +60,5 @@ def train_and_score(recipe: Recipe, data: Path, folder: Path, *flags: str) -> di
     where = ["--data", str(data), "--checkpoint", str(folder / "a.pt"), "--results", str(folder)]
     train(parse_train(recipe, None, [*where, *SMALL]))
     evaluate(parse_eval(recipe, None, [*where, "--split", "val", "--limit", "8", *flags]))
-    return read_json(folder / "a.val.json")
+    (path,) = folder.glob("a.val.limit8*.json")
+    return read_json(path)

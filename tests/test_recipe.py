@@ -15,7 +15,7 @@ import HAM_A1recist_train
 import HAM_Acoseg_train
 import lits_A1class_train
 import lits_A1recist_train
-from common.recipe import METHODS, PLAIN, finished_path, history_path, state_path
+from common.recipe import METHODS, PLAIN, differing_setting, finished_path, history_path, state_path
 from common.run.cli import parse_train
 
 CLASS_WEIGHTS = {"mask": 50, "cluster": 1}
@@ -105,3 +105,22 @@ def test_a_training_describes_all_that_changes_its_result():
         "batch_size": 10, "epochs": 50, "patience": 5, "watch": "mask", "seed": 0, "limit": 9,
     }  # fmt: skip
     assert json.loads(json.dumps(settings)) == settings
+
+
+def test_encoder_weights_are_known_by_their_content(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (
+        parse_train(HAM_A1_train.RECIPE, None, ["--encoder-weights", str(tmp_path / name)]).describe() for name in "abc"
+    )
+    assert a["encoder_weights"] == "file 6b86b273"  # sha256sum
+    assert differing_setting(a, b) is None
+    assert differing_setting(a, c) == ("encoder_weights", "file 6b86b273")
+    assert differing_setting({"encoder_weights": "file"}, c) is None  # of an earlier version
+    assert differing_setting({"encoder_weights": "file"}, {"encoder_weights": "none"}) == ("encoder_weights", "file")
+    assert differing_setting({}, {"flips": True}) == ("flips", False)
+
+
+def test_epochs_that_follow_from_the_lesions_are_said_to():
+    assert parse_train(HAM_A1recist_train.RECIPE, None, []).describe()["least_steps"] == 800
+    assert "least_steps" not in parse_train(HAM_A1recist_train.RECIPE, None, ["--epochs", "2"]).describe()

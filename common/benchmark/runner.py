@@ -18,6 +18,7 @@ import numpy as np
 from common.data.dataset import LesionDataset
 from common.recipe import Recipe, TrainConfig
 from common.run.cli import parse_train
+from common.utils.parallel import available_cores
 from common.utils.provenance import package_versions
 
 
@@ -97,7 +98,7 @@ def _peak_memory() -> int:
     import resource
 
     # Only the largest child process is known; as many as there are cores may have been that large at once.
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 * (os.cpu_count() or 1)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 * available_cores()
     return resident_memory("VmHWM") + children
 
 

@@ -21,7 +21,7 @@ Folders prepared by earlier versions lack quarters.npy and ends.npy.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,11 +85,12 @@ def _prepare_command(folder: Path, info: DatasetInfo) -> str:
 
 @dataclass(frozen=True)
 class LesionDataset:
-    """A prepared folder, opened: arrays are mapped, not read."""
+    """A prepared folder, opened: arrays are mapped, not read, and stay those that were there when they were mapped."""
 
     folder: Path
     metadata: Mapping[str, Any]  # the content of `prepared.json`.
     lesions: list[dict[str, str]]
+    _mapped: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path, remedy: str = "prepare it") -> Self:
@@ -156,6 +157,8 @@ class LesionDataset:
         Raises:
             UserError: this folder has no such array, or it is damaged.
         """
+        if name in self._mapped:
+            return self._mapped[name]
         path = self.folder / f"{name}.npy"
         if not path.is_file():
             remedy = "; prepare it again with --force" if name in ("quarters", "ends") else ""
@@ -170,7 +173,7 @@ class LesionDataset:
                 f"{path} holds {array.dtype} numbers of shape {array.shape}, not {(len(self.lesions), *shape)}; "
                 "prepare the folder again with --force"
             )
-        return array
+        return self._mapped.setdefault(name, array)
 
     @property
     def target(self) -> str:

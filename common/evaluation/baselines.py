@@ -39,8 +39,8 @@ def score_baseline(
 ) -> None:
     """Score the first ``limit`` weak masks of a split; print the metrics, write `baseline_<name>.json` and `.csv`.
 
-    With ``noise`` the masks are the quarters of marks moved by it (see `noisy_ends`). For the files of other splits and
-    of noise see `result_stem`.
+    With ``noise`` the masks are the quarters of marks moved by it (see `noisy_ends`). For the files' names see
+    `result_stem`.
 
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
@@ -68,7 +68,8 @@ def score_baseline(
         "prepared": dataset.identity,
         "settings": {"protocol": protocol, "limit": limit, "window": window, **noise_settings(noise, seed)},
     }
-    stem = result_stem(f"baseline_{name}", split, noise, seed)
+    against = truth if truth != "truth" and "truth" in dataset.metadata["arrays"] else None
+    stem = result_stem(f"baseline_{name}", split, limit=limit, truth=against, noise=noise, seed=seed)
     lesions = [dataset.lesions[row] for row in rows]
     print_metrics(write_results(results, stem, lesions, scores, protocol, about), truth)
 

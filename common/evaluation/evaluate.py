@@ -1,6 +1,5 @@
 """Score a checkpoint on lesions of a prepared folder."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from common.training.device import pick_device
 from common.training.distributed import SINGLE_PROCESS, World, process_group
 from common.utils.errors import UserError
 from common.utils.files import check_writable
-from common.utils.parallel import parallel_map
+from common.utils.parallel import available_cores, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import digest, sha256
 
@@ -32,7 +31,7 @@ _MANY_LESIONS = 5000  # of so many, scoring in one process takes longer than sta
 def evaluate(config: EvalConfig) -> None:
     """Score a checkpoint; print the six metrics, write `<stem>.json` and `<stem>.csv` into the results folder.
 
-    Splits other than test write `<stem>.<split>.json` and `.csv`; see also `result_stem`.
+    For the stem see `result_stem`.
 
     Raises:
         UserError: something asked for is missing or does not fit.
@@ -77,7 +76,15 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
-    stem = result_stem(config.checkpoint.stem, config.split, config.prompt_noise, config.seed, config.tta)
+    stem = result_stem(
+        config.checkpoint.name.removesuffix(".pt"),
+        config.split,
+        limit=config.limit,
+        truth=None if config.truth == info.truth else Path(config.truth).resolve().name,
+        noise=config.prompt_noise,
+        seed=config.seed,
+        tta=config.tta,
+    )
     lesions = [dataset.lesions[row] for row in rows]
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
@@ -195,7 +202,7 @@ def score(
 def _scoring_processes(loader: LesionLoader) -> int:
     """A GPU predicts faster than one process can score, while a CPU has no core to spare for another."""
     worthwhile = loader.device.type == "cuda" and len(loader) >= _MANY_LESIONS
-    return min(os.cpu_count() or 1, _MOST_SCORERS) if worthwhile else 1
+    return min(available_cores(), _MOST_SCORERS) if worthwhile else 1
 
 
 def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: LesionDataset) -> dict[str, Any]:

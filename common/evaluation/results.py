@@ -22,13 +22,31 @@ _REQUIRED = {"dataset": str, "label": str, "split": str, "truth": str, "settings
 _OPTIONAL = ("training", "published", "checkpoint", "versions")  # objects that an evaluation may hold, or null
 
 
-def result_stem(name: str, split: str, noise: float, seed: int, tta: bool = False) -> str:
-    """The stem of a result's files: ``name``, with what sets it apart from that of the test split with exact marks.
+def result_stem(
+    name: str,
+    split: str = "test",
+    *,
+    limit: int | None = None,
+    truth: str | None = None,
+    noise: float = 0,
+    seed: int = 0,
+    tta: bool = False,
+) -> str:
+    """The stem of a result's files: ``name``, and what sets it apart from the result that the paper's table needs.
 
-    Noise of another ``seed`` than 0 is called so: `NAME.noise10s1`. Test-time augmentation comes last: `NAME.tta`.
+    That is one of the whole test split with exact marks, without test-time augmentation, against the dataset's own
+    truth, for which ``truth`` is None. `NAME.val.limit20.against_masks.noise10s1.tta` has it all: the noise's ``seed``
+    is left out where it is 0.
     """
-    moved = f".noise{noise:g}" + (f"s{seed}" if seed else "")
-    return name + (f".{split}" if split != "test" else "") + (moved if noise else "") + (".tta" if tta else "")
+    moved = f"noise{noise:g}" + (f"s{seed}" if seed else "")
+    parts = {
+        split: split != "test",
+        f"limit{limit}": limit is not None,
+        f"against_{truth}": truth is not None,
+        moved: noise > 0,
+        "tta": tta,
+    }
+    return ".".join([name, *(part for part, given in parts.items() if given)])
 
 
 def noise_settings(percent: float, seed: int) -> dict[str, float]:
@@ -135,10 +153,13 @@ def _damaged_part(content: Mapping[str, Any]) -> str | None:
         if not isinstance(content.get(name, {}), dict):
             return name
     settings = content.get("training", {}) | content["settings"]
+    canvas = settings.get("canvas")
     published = content.get("published", {})
     pairs = [published.get(name) for name in METRICS] if published else []
     sound = {
         "seed": isinstance(settings.get("seed"), int | None),
+        "encoder": isinstance(settings.get("encoder"), str | None),
+        "canvas": canvas is None or (isinstance(canvas, list) and [type(side) for side in canvas] == [int, int]),
         "prompt_noise": _is_number(settings.get("prompt_noise", 0)),
         "noise_seed": isinstance(settings.get("noise_seed", 0), int),
         "prepared": isinstance(content.get("prepared"), str | None),

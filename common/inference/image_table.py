@@ -1,5 +1,6 @@
 """Tables with a row an image, which shows one lesion: RECIST end points, and whatever else is known by image."""
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def read_table(
         row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
-        *folders, name = _plain(row["image"]).replace("\\", "/").removeprefix("./").split("/")
+        *folders, name = _plain(row["image"]).replace("\\", "/").split("/")
         named = by_name.get(name) or by_stem.get(name, [])
         matches = [image for image in named if not others or _lies_in(image, folders)]
         if others and not matches:
@@ -61,8 +62,9 @@ def read_table(
 
 def _lies_in(image: Path, folders: Sequence[str]) -> bool:
     """Whether an image's path has these as its last folders."""
-    own = [_plain(part) for part in image.absolute().parts[:-1]]
-    return not folders or own[-len(folders) :] == [*folders]
+    wanted = [folder for folder in folders if folder not in ("", ".", "..")]
+    own = [_plain(part).strip("\\/") for part in Path(os.path.normpath(image.absolute())).parts[:-1]]
+    return not wanted or own[-len(wanted) :] == wanted
 
 
 def _plain(name: str) -> str:

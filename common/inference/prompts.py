@@ -70,10 +70,11 @@ def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 
     names = {row.get("lesion") for row in rows}
     if clash := next((n for n, row in enumerate(rows, 1) if not row.get("lesion") and str(n) in names), None):
         raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
-    for column in ("slice", "image", "file_name") if len(shape) == 2 else ():
+    kind, more = ("image", "slice") if len(shape) == 2 else ("volume", "volume")
+    for column in ("image", "file_name", more):
         if len({row.get(column) for row in rows}) > 1:
             raise UserError(
-                f"the column {column} of {path} names several images, and one is given; keep the rows of that one"
+                f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
             )
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     for number, row in enumerate(rows, 1):

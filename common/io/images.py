@@ -88,7 +88,7 @@ def read_photo(path: Path) -> Photo:
     pixels = read_image(path, cv2.IMREAD_UNCHANGED)
     notes: tuple[str, ...] = ()
     if pixels.ndim == 2:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+        pixels = np.repeat(pixels[..., None], 3, axis=2)  # cvtColor knows few kinds of numbers
     if pixels.shape[2] == 4 and (pixels[..., 3] < pixels[..., 3].max()).any():
         notes = ("it has transparent pixels; the colours stored under them are used",)
     pixels = pixels[..., :3]

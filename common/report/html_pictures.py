@@ -65,7 +65,14 @@ def lesion_strips(
     lesions = lesions.iloc[places]
     noise = [run["settings"].get(name, 0) for name in ("prompt_noise", "noise_seed")]
     ends = noisy_ends(dataset, *noise) if noise[0] else None
-    predictor = Predictor.load(checkpoint, tta=run["settings"].get("tta", False))
+    settings = run["settings"]
+    predictor = Predictor.load(
+        checkpoint,
+        encoder=settings.get("encoder"),
+        canvas=tuple(settings["canvas"]) if settings.get("canvas") else None,
+        protocol=settings.get("protocol"),
+        tta=settings.get("tta", False),
+    )
     predictions = predictor.mask_rows(dataset, lesions["row"].to_numpy(), ends)
     trained_on = run["settings"].get("target")
     target = trained_on if trained_on in dataset.metadata["arrays"] else dataset.target

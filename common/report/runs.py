@@ -151,6 +151,8 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
     settings = training | scoring | {"trained": ", ".join(texts) or None}
     if evaluation["split"] == "test":  # of the others that goes without saying
         settings["seen_in_training"] = evaluation.get("seen_in_training") or None
+    if training.get("least_steps"):  # the number of epochs follows from that of lesions
+        settings["epochs"] = f"to reach {training['least_steps']} steps"
     if settings.get("seed") is None:  # a checkpoint that says nothing of its training may differ in more than the seed
         settings["checkpoint"] = evaluation.get("checkpoint", {}).get("sha256")
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, NoReturn
 from common.data.dataset import read_metadata
 from common.evaluation.baselines import BASELINES
 from common.evaluation.baselines import main as baselines_main
-from common.evaluation.results import read_evaluation
-from common.recipe import A1, A1RECIST, PLAIN, TrainConfig, history_path, state_path
+from common.evaluation.results import read_evaluation, result_stem
+from common.recipe import A1, A1RECIST, TrainConfig, differing_setting, history_path, state_path
 from common.run.cli import parse_train
 from common.run.discover import MethodScripts, find_folder, find_methods, import_name
 from common.run.scripts import eval_main, train_main
@@ -133,7 +133,7 @@ def _baseline_task(results: Path, config: TrainConfig) -> Task:
     """Score the weak masks themselves; again where they, the truth or what is scored have changed."""
     truth, metadata = config.recipe.dataset.truth, read_metadata(config.prepared) or {}
     names = [name for name in BASELINES if name != truth and name in metadata.get("arrays", BASELINES)]
-    made = [_read_result(results / f"baseline_{name}.json") for name in names]
+    made = [_read_result(results / f"{result_stem(f'baseline_{name}', limit=config.limit)}.json") for name in names]
     expected = (truth, config.limit, metadata.get("identity"))
     done = all(
         result and (result["truth"], result["settings"].get("limit"), result.get("prepared")) == expected
@@ -156,7 +156,7 @@ def _training_task(args: argparse.Namespace, training: Training) -> Task:
         Command(method.evaluate, partial(eval_main, method.recipe, None), flags),
     ]
     interrupted = state_path(checkpoint).is_file()
-    result = _read_result(results / f"{checkpoint.stem}.json")
+    result = _read_result(results / f"{result_stem(checkpoint.stem, limit=config.limit)}.json")
     if result:
         _check_settings(result["path"], result.get("training", {}), config)
     elif checkpoint.is_file() and not interrupted:
@@ -191,13 +191,12 @@ def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig
         del settings["clusters"]  # K makes no difference
     if config.epochs is None and config.recipe.method.least_steps:
         del settings["epochs"]  # as many as the lesions need, which are the same
-    recorded = PLAIN | dict(recorded)
-    for name, value in settings.items():
-        if recorded.get(name, value) != value:
-            raise UserError(
-                f"{path} was made with {name} {recorded[name]}, not {value}; pass the same flags, another --out, "
-                "or delete it with its checkpoint"
-            )
+    if difference := differing_setting(recorded, settings):
+        name, value = difference
+        raise UserError(
+            f"{path} was made with {name} {value}, not {settings[name]}; pass the same flags, another --out, "
+            "or delete it with its checkpoint"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 README.md, "Your own data", shows the layout of the files and the script of a few lines that is built on this.
 """
 
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from common.run.cli import prepare_parser
 from common.run.own_files import read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
 from common.utils.errors import UserError, join_names
+from common.utils.provenance import digest
 from common.weak_masks import ellipse_mask, grabcut_mask
 
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
@@ -118,6 +120,18 @@ def split_by_group(rows: list[dict[str, str]]) -> list[str]:
     return split_groups([row["group"] for row in rows], seed=1)
 
 
+def _describe_own(**functions: Callable[..., Any]) -> dict[str, str]:
+    """What tells own functions from those of this module, and from what they were before: digests of their source."""
+    own = {name: function for name, function in functions.items() if function.__module__ != __name__}
+    return {name: digest([_source(function).encode()]) for name, function in own.items()}
+
+
+def _source(function: Callable[..., Any]) -> str:
+    if isinstance(function, partial):
+        return f"{_source(function.func)}{function.args}{function.keywords}"
+    return inspect.getsource(function if inspect.isfunction(function) else type(function))
+
+
 def own_data(
     name: str, script: str, description: str | None, *, clusters: int, truth: str = "truth", **changes: Any
 ) -> tuple[DatasetInfo, Callable[..., None]]:
@@ -171,12 +185,20 @@ def own_data_main(
             if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
                 raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
             inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
-            config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
+            config = PreprocessConfig.from_args(
+                dataset, args, inputs, {"channels": "rgb"}, **_describe_own(make_lesion=make_lesion, split=split)
+            )
             ends, patients = read_ends(args.data, images), read_patients(args.data, images)
 
             def split_patients(rows: list[dict[str, str]]) -> list[str]:
-                for row in rows:
-                    row["group"] = patients.get(row["lesion"], row["group"])
+                for row in rows if patients else ():
+                    patient = patients.get(row["lesion"]) or patients.get(row.get("source", ""))
+                    if patient is None:
+                        raise UserError(
+                            f"patients.csv can't be used: the lesion {row['lesion']} does not say which image it is "
+                            "of; let make_lesion put the image's name into info, as source"
+                        )
+                    row["group"] = patient
                 return split(rows)
 
             work = partial(or_unreadable, make=partial(make_lesion, ends=ends, grabcut=args.grabcut))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from common.recipe import Recipe, finished_path, history_path, state_path
+from common.recipe import Recipe, differing_setting, finished_path, history_path, state_path
 from common.training.checkpoint import load_checkpoint, save_tensors
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
@@ -27,6 +27,7 @@ from common.utils.errors import UserError
 from common.utils.files import read_csv
 
 SAVE_EVERY = 60.0  # s, at least, between epochs after which the state is saved
+_OF_A_RUN = ("epochs", "patience", "versions", "processes")  # settings in which a complete training may differ
 _STATE_KEYS = {"network", "gradients", "optimizer", "average", "random", "progress", "settings"}
 
 
@@ -108,15 +109,37 @@ def _to_host(content: Any) -> Any:
     return tree_map_only(Tensor, move, content)
 
 
-def can_resume(checkpoint: Path, recipe: Recipe) -> bool:
+def _check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise UserError where a training was recorded in ``path`` with other ``settings`` than it is to go on with."""
+    if difference := differing_setting(recorded, settings):
+        name, value = difference
+        if name in ("prepared", "preprocessing", "groups"):
+            raise UserError(
+                f"{path} was saved by a training on other lesions or masks than those prepared now; "
+                "train anew without --resume, or pass the old --prepared"
+            )
+        raise UserError(
+            f"{path} was saved with {name} {value}, not {settings[name]}; "
+            "pass the same flags, or train anew without --resume"
+        )
+
+
+def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> bool:
     """Whether a training can go on, or begin; False where it is complete, with the epochs and patience of ``recipe``.
 
     Raises:
-        UserError: it is complete and is to have more of them, but there is no state to go on from.
+        UserError: it is complete, but with other settings than the ``wanted`` ones, or is to have more epochs and there
+            is no state to go on from.
     """
     if state_path(checkpoint).exists() or not checkpoint.exists():
         return True
     settings, history = load_checkpoint(checkpoint).settings, history_path(checkpoint)
+    if not settings:
+        raise UserError(
+            f"{checkpoint} doesn't say how it was trained, as released ones don't; pass another --checkpoint, or train "
+            "anew without --resume"
+        )
+    _check_settings(checkpoint, settings, {name: value for name, value in wanted.items() if name not in _OF_A_RUN})
     epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
     done = len(read_csv(history)) if history.is_file() else epochs
     if recipe.epochs <= epochs and (recipe.patience <= patience or done >= epochs):
@@ -150,17 +173,8 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     known = isinstance(content, dict) and content.keys() >= _STATE_KEYS
     if not known or (content["average"] and not content["average"].keys() >= {"network", "updates"}):
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
-    for name, value in settings.items():
-        if (name != "epochs" or settings["falling"]) and content["settings"].get(name) != value:
-            if name in ("prepared", "preprocessing", "groups"):
-                raise UserError(
-                    f"{path} was saved by a training on other lesions or masks than those prepared now; "
-                    "train anew without --resume, or pass the old --prepared"
-                )
-            raise UserError(
-                f"{path} was saved with {name} {content['settings'].get(name)}, not {value}; "
-                "pass the same flags, or train anew without --resume"
-            )
+    fixed = {name: value for name, value in settings.items() if name != "epochs" or settings["falling"]}
+    _check_settings(path, content["settings"], fixed)
     trainer.network.load_state_dict(content["network"])
     for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)

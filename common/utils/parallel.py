@@ -13,7 +13,15 @@ import cv2
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_MOST_ON_WINDOWS = 61  # processes of a pool
 _WAITING = 3  # jobs under way or waiting for each process: enough to keep it busy, few enough for memory to stay flat
+
+
+def available_cores() -> int:
+    """How many cores this process may use, which a job scheduler may have limited."""
+    if allowed := getattr(os, "sched_getaffinity", None):  # elsewhere than on Windows and macOS
+        return len(allowed(0))
+    return min(os.cpu_count() or 1, _MOST_ON_WINDOWS)
 
 
 def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int | None = None) -> Iterator[Result]:
@@ -22,9 +30,9 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
     Args:
         work: must be picklable, as must jobs and results; it is pickled once per process.
         jobs: may be made one by one, as they are taken.
-        workers: processes; None means one for each core. No more are started than there are jobs, if that is known.
+        workers: processes; None means `available_cores`. No more are started than there are jobs, if that is known.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cores()
     if isinstance(jobs, Sized):
         workers = min(workers, max(len(jobs), 1))
     if workers == 1:

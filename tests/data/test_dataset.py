@@ -58,6 +58,16 @@ def test_a_folder_of_an_earlier_version_opens_and_says_what_it_lacks(folder):
     assert LesionDataset.open(folder).target == "ellipse"
 
 
+def test_what_is_prepared_again_meanwhile_is_not_mixed_in(folder):
+    dataset = LesionDataset.open(folder)
+    before = dataset.array("images").copy()
+    preprocess(
+        make_config(inputs="o"), folder, range(2, 14), make_lesions, lambda rows: ["test"] * len(rows), workers=1
+    )
+    np.testing.assert_array_equal(dataset.array("images"), before)
+    assert not np.array_equal(LesionDataset.open(folder).array("images")[: len(before)], before)
+
+
 def test_pictures_show_the_mask_that_the_protocol_trains_on(folder):
     dataset = LesionDataset.open(folder)
     assert dataset.target == "ellipse"

@@ -45,9 +45,9 @@ def test_a_perfect_mask_scores_perfectly_and_joins_the_table(tmp_path, capsys):
 
 def test_a_baseline_says_which_lesions_it_is_of(folder, tmp_path):
     scored = []
-    for name, limit in (("all", []), ("two", ["--limit", "2"])):
-        baselines.main([str(folder), "--results", str(tmp_path / name), *limit])
-        scored.append(read_json(tmp_path / name / "baseline_ellipse.json"))
+    for name, limit in (("baseline_ellipse", []), ("baseline_ellipse.limit2", ["--limit", "2"])):
+        baselines.main([str(folder), "--results", str(tmp_path), *limit])
+        scored.append(read_json(tmp_path / f"{name}.json"))
     everything, two = scored
     assert (everything["lesions"], two["lesions"]) == (2, 1)  # of 4 and 2, half of which have no outline
     assert everything["scored"] != two["scored"]

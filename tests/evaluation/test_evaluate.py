@@ -133,7 +133,7 @@ def test_rows_to_score(recipe, protocol, split, count, dataset, phantom_ham, tmp
 @pytest.mark.parametrize("name", ["ellipse", "grabcut"])
 def test_a_truth_other_than_human_masks_is_named(checkpoints, phantom_ham, tmp_path, capsys, name):
     evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path, "--truth", name, "--limit", "2"))
-    assert read_json(tmp_path / "A1.json")["truth"] == name
+    assert read_json(tmp_path / f"A1.limit2.against_{name}.json")["truth"] == name
     assert f"scored against {name}, not against human masks" in capsys.readouterr().out
 
 

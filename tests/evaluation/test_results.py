@@ -11,6 +11,7 @@ from common.evaluation.results import (
     read_evaluation,
     read_lesion_metrics,
     read_results,
+    result_stem,
     write_results,
 )
 from common.metrics import EXTRA_METRICS, METRICS
@@ -37,6 +38,14 @@ def test_what_is_undefined_is_filled_in_the_mean_and_stays_empty_in_the_csv(prot
     written = read_json(tmp_path / "a.json")
     assert written.items() >= ABOUT.items()
     assert {name: written[name] for name in METRICS} == {name: summary[name] for name in METRICS}
+
+
+def test_what_sets_a_result_apart_is_in_its_files_names():
+    assert result_stem("a") == result_stem("a", "test", noise=0, seed=3) == "a"
+    assert result_stem("a", "val", tta=True) == "a.val.tta"
+    assert result_stem("a", noise=2.5) == "a.noise2.5"
+    everything = {"limit": 20, "truth": "masks", "noise": 10, "seed": 1, "tta": True}
+    assert result_stem("a", "val", **everything) == "a.val.limit20.against_masks.noise10s1.tta"
 
 
 def test_what_was_written_is_read_again(tmp_path):

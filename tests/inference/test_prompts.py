@@ -44,6 +44,13 @@ def test_rows_of_several_images_are_refused_where_one_is_given(column, table):
         read_prompts(table(f"{column},x,y", "9,5,6", "10,8,8"), (100, 200))
 
 
+@pytest.mark.parametrize("column", ["volume", "Image", "file_name"])
+def test_rows_of_several_volumes_are_refused_where_one_is_given(column, table):
+    assert len(read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "9,6,8,8"), (100, 200, 10))) == 2
+    with pytest.raises(UserError, match=f"column {column.lower()} of .* names several volumes, and one is given; keep"):
+        read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "10,6,8,8"), (100, 200, 10))
+
+
 def test_a_points_box_ends_at_the_border(table):
     (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
     assert box == ("1", 0, 0, 85.5, 13.5, 99, True, None)

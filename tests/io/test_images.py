@@ -134,6 +134,13 @@ def test_floating_point_pixels_are_refused(tmp_path):
         read_photo(tmp_path / "a.tiff")
 
 
+@pytest.mark.parametrize("kind", ["int16", "int32", "float64"])
+def test_grey_of_numbers_that_no_photo_has_is_one_sentence(kind, tmp_path):
+    write_image(tmp_path / "a.tiff", np.full((4, 5), 300, kind))
+    with pytest.raises(UserError, match=f"{kind} levels, none above 300; save it with 8 bits"):
+        read_photo(tmp_path / "a.tiff")
+
+
 def test_transparent_pixels_are_told_and_opaque_ones_are_not(tmp_path):
     image = np.full((4, 5, 4), 255, np.uint8)
     image[..., 1] = 7

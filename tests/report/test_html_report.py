@@ -15,6 +15,7 @@ import torch
 
 from common.data.dataset import LesionDataset
 from common.evaluation.results import UNDEFINED_NOTE
+from common.inference.predictor import Predictor
 from common.model import build_network
 from common.recipe import A1
 from common.report import html_report
@@ -188,6 +189,33 @@ def test_from_results_alone_then_with_what_is_named(report, tmp_path):
     shutil.copy(report.parent / "a.pt", tmp_path)
     html_report.main([*arguments, "--prepared", str(tmp_path / "prepared"), "--checkpoints", str(tmp_path)])
     assert parsed((tmp_path / "a.html").read_text()).count["img"] == 1 + 4
+
+
+def test_a_checkpoint_that_can_not_be_drawn_is_missing_and_stops_nothing(report, tmp_path):
+    folder = shutil.copytree(report.parent, tmp_path / "copy")
+    (folder / "a.state").touch()  # it is being trained on
+    arguments = [str(folder / "results"), "--out", str(tmp_path / "a.html")]
+    html_report.main([*arguments, "--prepared", str(folder / "prepared"), "--checkpoints", str(folder)])
+    page = parsed((tmp_path / "a.html").read_text())
+    assert "its checkpoint, as it was scored, is needed" in " ".join(page.words)
+
+
+def test_outlines_are_drawn_as_they_were_scored(report, tmp_path, monkeypatch):
+    """Of a checkpoint that says nothing of itself, with the encoder and canvas of its evaluation."""
+    folder = shutil.copytree(report.parent, tmp_path / "copy")
+    save_checkpoint(folder / "a.pt", build_network(A1, "resnet18", 4), {})
+    for path in (folder / "results").rglob("*.json"):
+        run = json.loads(path.read_text())
+        if "checkpoint" in run:
+            run["checkpoint"]["sha256"] = sha256(folder / "a.pt")
+            run["settings"] |= {"canvas": [144, 160], "protocol": "corrected"}
+            write_json(path, run)
+    load, canvases = Predictor.load, []
+    monkeypatch.setattr(Predictor, "load", lambda *a, **k: canvases.append(k["canvas"]) or load(*a, **k))
+    arguments = [str(folder / "results"), "--out", str(tmp_path / "a.html")]
+    html_report.main([*arguments, "--prepared", str(folder / "prepared"), "--checkpoints", str(folder)])
+    assert canvases == [(144, 160)]
+    assert parsed((tmp_path / "a.html").read_text()).count["img"] == 4 + 1 + 2
 
 
 def test_what_was_scored_is_found_by_its_identity(phantom_ham, tmp_path):

@@ -42,6 +42,14 @@ def test_what_all_groups_share_is_not_in_their_names():
     }  # fmt: skip
 
 
+def test_epochs_that_follow_from_the_lesions_part_no_groups():
+    few, many = ({"outlines": count, "least_steps": 800, "epochs": 4 * count} for count in (4, 9))
+    groups = group_runs([result("A1+R", training=training) for training in (few, many)])
+    assert len(groups) == 2
+    assert [group.settings["epochs"] for group in groups] == ["epochs to reach 800 steps"] * 2
+    assert groups[0].kind == groups[1].kind
+
+
 def test_settings_as_text():
     assert runs.setting_text({"mask": 50.0, "cluster": 1}) == "50 mask + 1 cluster"
     assert [runs.setting_text(value) for value in ([384, 480], 1e-5, "none")] == ["384x480", "1e-05", "none"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import HAM_A1_train
 import HAM_A1class_train
 import HAM_A1recist_train
 import HAM_Acoseg_train
@@ -87,6 +88,12 @@ def test_flags_that_have_no_effect_together_are_refused(recipe, flags, sentence)
     with pytest.raises(UserError) as error:
         parse_train(recipe, None, flags.split())
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["lr0.001", "a.pth", "a"])
+def test_a_checkpoint_has_the_suffix_that_its_history_and_state_take_the_place_of(name):
+    with pytest.raises(UserError, match=f"--checkpoint runs/{name} must end in .pt"):
+        parse_train(HAM_A1_train.RECIPE, None, ["--checkpoint", f"runs/{name}"])
 
 
 def test_k_and_the_checkpoints_name_follow_the_prepared_arrays(tmp_path):

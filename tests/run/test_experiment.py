@@ -172,7 +172,7 @@ def test_what_is_done_is_not_done_again(done, capsys):
 
 def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
     out, flags = done
-    result = out / "results" / "A1class_ellipse_seed0.json"
+    result = out / "results" / "A1class_ellipse_seed0.limit8.json"
     text = result.read_text()
     try:
         result.write_text(text[:100])
@@ -192,21 +192,21 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
 )  # fmt: skip
 def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sentence, done):
     out, usual = done
-    precision = read_json(out / "results" / "A1class_ellipse_seed0.json")["training"]["precision"]
+    precision = read_json(out / "results" / "A1class_ellipse_seed0.limit8.json")["training"]["precision"]
     sentence = sentence.replace("fp32", precision)
     if sentence == "precision bf16, not bf16":
         flags, sentence = "--precision fp32", "precision bf16, not fp32"
-    with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.json was made with {sentence}"):
+    with pytest.raises(UserError, match=rf"A1class_ellipse_seed0\.limit8\.json was made with {sentence}"):
         experiment.main([*usual, "--train", f"{BRIEF} --epochs 4 {flags}"])
 
 
 def test_results_of_earlier_versions_are_of_plain_trainings(done, tmp_path, capsys):
     """They say nothing of prompts, outlines and the like, and are not taken for what was trained with them."""
     out, flags = done
-    result = read_json(out / "results" / "A1class_ellipse_seed0.json")
+    result = read_json(out / "results" / "A1class_ellipse_seed0.limit8.json")
     result["training"] = {name: value for name, value in result["training"].items() if name not in PLAIN}
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "A1class_ellipse_seed0.json").write_text(json.dumps(result))
+    (tmp_path / "results" / "A1class_ellipse_seed0.limit8.json").write_text(json.dumps(result))
     flags = [*flags, "--no-baselines", "--out", str(tmp_path)]
     assert all(line.endswith("# done") for line in plan(capsys, *flags)[1:])
     with pytest.raises(UserError, match="was made with prompt none, not recist"):
@@ -215,10 +215,10 @@ def test_results_of_earlier_versions_are_of_plain_trainings(done, tmp_path, caps
 
 def test_k_is_no_matter_without_a_cluster_head(done, tmp_path, capsys):
     out, flags = done
-    result = read_json(out / "results" / "A1class_ellipse_seed0.json")
+    result = read_json(out / "results" / "A1class_ellipse_seed0.limit8.json")
     result["training"] |= {"method": "A1", "clusters": 45, "loss_weights": {"mask": 100.0}}
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "A1_ellipse_seed0.json").write_text(json.dumps(result))
+    (tmp_path / "results" / "A1_ellipse_seed0.limit8.json").write_text(json.dumps(result))
     more = ["--methods", "A1", "--no-upper-bound", "--no-baselines", "--out", str(tmp_path)]
     assert all(line.endswith("# done") for line in plan(capsys, *flags, *more)[1:])
 
@@ -231,12 +231,12 @@ def test_redrawn_masks_are_prepared_and_scored_again_and_old_trainings_refused(d
     shutil.copytree(done[0], out)
     flags = [*flags, "--data", str(data), "--out", str(out)]
     experiment.main(flags)  # a copy of the data: the same arrays, and all is done
-    before = read_json(out / "results" / "baseline_ellipse.json")
+    before = read_json(out / "results" / "baseline_ellipse.limit8.json")
     for mask in data.rglob("*_segmentation.png"):
         cv2.imwrite(str(mask), cv2.erode(cv2.imread(str(mask), 0), np.ones((25, 25), np.uint8)))
-    with pytest.raises(UserError, match=r"A1class_ellipse_seed0\.json was made from other lesions or masks"):
+    with pytest.raises(UserError, match=r"A1class_ellipse_seed0\.limit8\.json was made from other lesions or masks"):
         experiment.main(flags)
     experiment.main([*flags, "--out", str(tmp_path / "new")])
-    after = read_json(tmp_path / "new" / "results" / "baseline_ellipse.json")
+    after = read_json(tmp_path / "new" / "results" / "baseline_ellipse.limit8.json")
     assert after["prepared"] != before["prepared"]
     assert after["dice"] != before["dice"]

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -286,3 +288,40 @@ def test_ones_own_patients_and_ones_own_lesions(mine):
     assert dataset.metadata["dropped"] == {"odd": IMAGES // 2}
     assert dataset.metadata["splits"] == {"train": 6, "val": 2, "test": 2}
     assert len({(lesion["group"], lesion["split"]) for lesion in dataset.lesions}) == 5
+
+
+def test_lesions_with_names_of_ones_own_belong_to_their_images_patients(mine):
+    data = mine.DATASET.folder / "data"
+    write_csv(
+        data / "patients.csv",
+        [{"image": f"lesion {number}", "patient": f"p{number // 4}"} for number in range(IMAGES)],
+        ["image", "patient"],
+    )
+
+    def renamed(path, ends, grabcut):
+        return [replace(lesion, name=path.stem.upper()) for lesion in make_lesion(path, ends, grabcut)]
+
+    def of_no_image(path, ends, grabcut):
+        return [replace(lesion, info={}) for lesion in renamed(path, ends, grabcut)]
+
+    flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
+    own_data_main(mine.DATASET, None, flags, make_lesion=renamed)
+    lesions = LesionDataset.open(data / "prepared").lesions
+    assert {lesion["lesion"] for lesion in lesions} >= {"LESION 0", "LESION 19"}
+    assert {lesion["group"] for lesion in lesions} == {f"p{number}" for number in range(5)}
+    with pytest.raises(UserError, match=r"the lesion LESION 0 does not say which image it is of; let make_lesion put"):
+        own_data_main(mine.DATASET, None, [*flags, "--force"], make_lesion=of_no_image)
+
+
+def test_another_way_to_read_or_split_lesions_makes_them_again(mine, capsys):
+    def first_is_test(rows):
+        return ["test", *split_by_group(rows)[1:]]
+
+    def first_is_val(rows, name="val"):
+        return [name, *split_by_group(rows)[1:]]
+
+    flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
+    for split in (split_by_group, first_is_test, first_is_val, partial(first_is_val, name="train")):
+        for told in ("again" if split is not split_by_group else "20 lesions", "is already prepared with these inputs"):
+            own_data_main(mine.DATASET, None, flags, split=split)
+            assert told in capsys.readouterr().out

@@ -147,7 +147,7 @@ def test_the_script_fetches_and_scores(drive, phantom_ham, tmp_path):
     serve(drive, (tmp_path / "made.pt").read_bytes())
     places = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / "a.pt"), "--results", str(tmp_path)]
     eval_main(RECIPE, None, [*places, "--download", "--encoder", "resnet18", "--canvas", "128x128", "--limit", "4"])
-    assert read_json(tmp_path / "a.json")["lesions"] == 4
+    assert read_json(tmp_path / "a.limit4.json")["lesions"] == 4
 
 
 def test_a_training_of_ones_own_is_kept(drive, tmp_path):

@@ -18,11 +18,12 @@ import fault_processes
 import HAM_A1class_train
 import HAM_Acoseg_train
 import HAM_data
-from common.recipe import Recipe, TrainConfig, finished_path, history_path, state_path
+from common.model import build_network
+from common.recipe import A1CLASS, Recipe, TrainConfig, finished_path, history_path, state_path
 from common.run.cli import parse_train
 from common.training import resume
 from common.training import train as module
-from common.training.checkpoint import load_checkpoint
+from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import SINGLE_PROCESS
 from common.training.resume import StateSaver
 from common.training.train import build_trainer, train
@@ -212,6 +213,30 @@ def test_resuming_what_is_complete_or_was_never_begun(phantom_ham, tmp_path, cap
     more = "--epochs 1 --limit 8 --patience 99 --resume".split()  # all its epochs are done: more patience gives no more
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *more))
     assert "is complete; there is nothing to resume" in capsys.readouterr().out
+    other = {"--seed 1": "seed 0, not 1", "--lr 0.5": r"lr 0\.001, not 0\.5", "--limit 7": "limit 8, not 7"}
+    for flags, name in other.items():
+        with pytest.raises(UserError, match=rf"a\.pt was saved with {name}; pass the same flags, or train anew"):
+            train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *more, *flags.split()))
+    save_checkpoint(path, build_network(A1CLASS, "resnet18", 4), {})
+    with pytest.raises(UserError, match=r"a\.pt doesn't say how it was trained"):
+        train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *more))
+
+
+def test_fewer_epochs_than_there_were_are_refused(phantom_ham, tmp_path, monkeypatch):
+    path, means = tmp_path / "a.pt", iter([3, 2, KeyboardInterrupt])
+
+    def validate(*_):
+        if (mean := next(means)) is KeyboardInterrupt:
+            raise mean
+        return {"mask": mean, "dice": 0.5}
+
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    monkeypatch.setattr(Trainer, "validate", validate)
+    flags = "--encoder mobilenet_v2 --limit 8".split()
+    with pytest.raises(KeyboardInterrupt):
+        train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--epochs", "5"))
+    with pytest.raises(UserError, match=r"a\.state is 2 epochs far; pass --epochs 2 or more"):
+        train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--epochs", "1", "--resume"))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Work over processes: in order, errors passed on, few jobs waiting."""
 
+import os
+
 import pytest
 
 from common.utils.errors import UserError
-from common.utils.parallel import parallel_map
+from common.utils.parallel import available_cores, parallel_map
 
 
 def square(number: int) -> int:
@@ -37,6 +39,15 @@ def test_jobs_are_taken_as_results_leave():
     assert next(results) == 0
     assert jobs.taken <= 10
     results.close()
+
+
+def test_cores_are_those_that_a_scheduler_leaves_and_no_more_than_windows_can_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for cores, expected in ((128, 61), (4, 4), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        assert available_cores() == expected
 
 
 def test_no_jobs():
