@@ -12,6 +12,7 @@ import numpy as np
 import DeepLesion_data  # also puts the project's root on the path
 from common.data.phantom import blob, phantom_script, smooth_noise, soften
 from common.io.images import write_image
+from common.recist import diameters
 from common.utils.files import write_csv
 from DeepLesion_slices import IMAGES, NEIGHBOUR
 
@@ -34,29 +35,6 @@ class Nodule(NamedTuple):
     mask: np.ndarray  # (512, 512) uint8 0/1 on the key slice
     reach: float  # mm along z over which it fades
     contrast: float  # HU
-
-
-def measure(mask: np.ndarray) -> np.ndarray:
-    """The longest distance of two outline pixels of a (rows, columns) 0/1 mask, and the longest chord across it.
-
-    The demo's table depends on these end points, which lie on pixels; `recist.diameters` puts them on the border.
-
-    Returns:
-        (4, 2) end points (x, y) in px, counted from 0: of the long diameter, then of the short one.
-    """
-    outline = max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len)[:, 0].astype(float)
-    distances = np.hypot(*(outline[:, None] - outline[None]).transpose(2, 0, 1))
-    start, end = outline[list(np.unravel_index(distances.argmax(), distances.shape))]
-    along = (end - start) / np.hypot(*(end - start))
-    across = np.array([-along[1], along[0]])
-    places, sides = np.rint((outline - start) @ along), (outline - start) @ across
-    chords = np.array([(p, sides[places == p].min(), sides[places == p].max()) for p in np.unique(places)])
-    lengths = chords[:, 2] - chords[:, 1]
-    # Of the chords that are longest within a pixel, the middle one.
-    longest = np.flatnonzero(lengths >= lengths.max() - 1)
-    place, first, last = chords[longest[len(longest) // 2]]
-    foot = start + place * along
-    return np.stack([start, end, foot + first * across, foot + last * across])
 
 
 def draw_series(rng: np.random.Generator, interval: float, lesions: int) -> tuple[dict[int, np.ndarray], list[Nodule]]:
@@ -124,7 +102,7 @@ def write_deeplesion(folder: Path, lesions: int = 120, seed: int = 0) -> None:
 
 
 def _row(series: str, nodule: Nodule) -> dict[str, object]:
-    ends = measure(nodule.mask) + 1  # DeepLesion counts px from 1
+    ends = diameters(nodule.mask).ends + 1  # DeepLesion counts px from 1
     box = np.concatenate([ends.min(axis=0) - _MARGIN, ends.max(axis=0) + _MARGIN])
     numbers = {
         "Measurement_coordinates": ends.ravel(),

@@ -10,7 +10,6 @@ A patch is 120 px of the slice scaled to 512 px; where a box or RECIST mark is l
 down until it fits, and where the mask of a point reaches the patch's border, to a half and then to a quarter.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import HELP, LesionPrompt, read_prompts
 from common.patches import PATCH, paste_patch
-from common.utils.arguments import number_list
+from common.utils.arguments import numbers
 from common.utils.errors import UserError, run_script
 from common.weak_masks import quarters_mask
 from DeepLesion_info import LEAST_INTERVAL
@@ -118,31 +117,17 @@ def read_slice(
     )
 
 
-def parse_window(text: str) -> tuple[float, float]:
-    """Parse "LOW,HIGH" in HU, e.g. "-175,275"."""
-    match number_list(text, 2):
-        case low, high if low < high:
-            return low, high
-    raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH in HU, such as -175,275")
-
-
-def parse_mm(text: str) -> float:
-    """Parse a distance in mm between a CT's pixels or slices."""
-    match number_list(text, 1):
-        case (value,) if LEAST_INTERVAL <= value < 1000:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of mm from {LEAST_INTERVAL} to 1000")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
     parser = predict_parser(__doc__, f"{HELP}DL_info.csv counts its pixels from 1: take 1 from each.\n")
     add = parser.add_argument
+    mm = numbers(f"a number of mm from {LEAST_INTERVAL} to 1000", lambda step: LEAST_INTERVAL <= step < 1000)
+    window = numbers("LOW,HIGH in HU, such as -175,275", lambda low, high: low < high, count=2)
     add("slice", type=Path, metavar="SLICE.png", help="16-bit grey, HU + 32768")
     note = f"default {WINDOW[0]:g},{WINDOW[1]:g}; write --dicom-window=LOW,HIGH for a LOW below 0"
-    add("--dicom-window", type=parse_window, default=WINDOW, metavar="LOW,HIGH", help=f"HU that are shown ({note})")
-    add("--spacing", type=parse_mm, metavar="MM", help="of a pixel; only for measurements in mm")
-    add("--interval", type=parse_mm, metavar="MM", help="between slices (default: three copies of the slice)")
+    add("--dicom-window", type=window, default=WINDOW, metavar="LOW,HIGH", help=f"HU that are shown ({note})")
+    add("--spacing", type=mm, metavar="MM", help="of a pixel; only for measurements in mm")
+    add("--interval", type=mm, metavar="MM", help="between slices (default: three copies of the slice)")
     args = parser.parse_args(arguments)
     prompts = read_prompts(args.lesions, DeepLesion_data.read_slice(args.slice).shape)
     image = read_slice(args.slice, prompts, window=args.dicom_window, interval=args.interval, spacing=args.spacing)

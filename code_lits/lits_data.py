@@ -5,7 +5,6 @@ python lits_data.py --window 50,400              # a liver window instead
 python lits_data.py --split-file my_split.csv    # columns volume, split
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from common.patches import PATCH, resize_image, resize_mask, resize_points, shri
 from common.recipe import DatasetInfo
 from common.recist import diameters, fit_ellipse
 from common.run.cli import prepare_parser
-from common.utils.arguments import number_list
+from common.utils.arguments import numbers
 from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
 from lits_files import Pair, check_pairs, find_pairs
@@ -75,6 +74,10 @@ def grey(hounsfield: np.ndarray, window: tuple[float, float] | None = None) -> n
         centre, width = window
         values = (hounsfield.astype(np.float64) - (centre - width / 2)) * (255 / width)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+# A smaller width would be spoilt by rounding.
+parse_window = numbers("CENTRE,WIDTH in HU, such as 50,400", lambda centre, width: width >= 1e-3, count=2)
 
 
 def make_patch(pixels: np.ndarray) -> np.ndarray:
@@ -181,18 +184,6 @@ def count_tumours(pair: Pair) -> int:
         return sum(len(find_tumours(segmentation.read_tumour(index))[1]) for index in range(segmentation.shape[2]))
     except (UserError, OSError):
         return sys.maxsize
-
-
-def parse_window(text: str) -> tuple[float, float]:
-    """Parse "CENTRE,WIDTH" in HU, e.g. "50,400".
-
-    Raises:
-        argparse.ArgumentTypeError: not two numbers, or a width that is not above 0.
-    """
-    match number_list(text, 2):
-        case centre, width if width >= 1e-3:  # a smaller one would be spoilt by rounding
-            return centre, width
-    raise argparse.ArgumentTypeError(f"{text!r} is not CENTRE,WIDTH in HU, such as 50,400")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ prediction) is NaN until the reduction.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,29 +145,15 @@ def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict
     return filled
 
 
-class Interval(NamedTuple):
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
-    """Percentile bootstrap of the mean over lesions.
-
-    Args:
-        values: (N,) one value per lesion.
-        seed: of the resampling.
-        resamples: how many.
-    """
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of (N,) values, one per lesion, and the low and high end of its 95 % interval: a percentile bootstrap."""
     from scipy.stats import bootstrap  # slow to import
 
     mean = float(np.mean(values))
     if len(values) < 2 or np.isnan(mean):
-        return Interval(mean, mean, mean)
-    rng = np.random.default_rng(seed)
-    result = bootstrap((values,), np.mean, n_resamples=resamples, batch=1, method="percentile", rng=rng)
+        return mean, mean, mean
+    rng = np.random.default_rng(0)
+    result = bootstrap((values,), np.mean, n_resamples=2000, batch=1, method="percentile", rng=rng)
     # SciPy's own interval takes percentile 2.5000000000000022.
     low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
-    return Interval(mean, float(low), float(high))
+    return mean, float(low), float(high)

@@ -197,24 +197,14 @@ class CanvasTransform(nn.Module):
     together were learnt faster than either alone (trials: code_ham/README.md).
     """
 
-    rows: Tensor
-    columns: Tensor
-    mean: Tensor
-    std: Tensor
-    pixels: Tensor
-
     def __init__(self, canvas: tuple[int, int]) -> None:
         super().__init__()
-        rows, columns = (torch.from_numpy(index) for index in canvas_index(canvas))
-        constants = {
-            "rows": rows,
-            "columns": columns,
-            "mean": torch.tensor(IMAGENET_MEAN),
-            "std": torch.tensor(IMAGENET_STD),
-            "pixels": torch.arange(float(PATCH)),
-        }
-        for name, value in constants.items():
-            self.register_buffer(name, value, persistent=False)
+        self.rows, self.columns = (
+            nn.Buffer(torch.from_numpy(index), persistent=False) for index in canvas_index(canvas)
+        )
+        self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN), persistent=False)
+        self.std = nn.Buffer(torch.tensor(IMAGENET_STD), persistent=False)
+        self.pixels = nn.Buffer(torch.arange(float(PATCH)), persistent=False)
 
     def forward(self, patches: Tensor, ends: Tensor | None = None) -> Tensor:
         """Map (B, 120, 120, 3) intensities 0..255 to (B, 3, H, W) float32 images, channels last in memory.

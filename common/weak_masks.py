@@ -80,13 +80,7 @@ def quarters_mask(ends: np.ndarray, shape: tuple[int, int], scale: float = QUART
     return mask
 
 
-def grabcut_mask(
-    image: np.ndarray,
-    ellipse: np.ndarray,
-    inset: int = 0,
-    least_pixels: int = 1,
-    iterations: int = 5,
-) -> np.ndarray:
+def grabcut_mask(image: np.ndarray, ellipse: np.ndarray, inset: int = 0, least_pixels: int = 1) -> np.ndarray:
     """GrabCut inside an ellipse (FACTS.md section 3, row GrabCut).
 
     Args:
@@ -94,7 +88,6 @@ def grabcut_mask(
         ellipse: (H, W) 0/1.
         inset: px by which the ellipse's box is moved in at the left and top; its right and bottom stay.
         least_pixels: a result of fewer pixels falls back to the ellipse.
-        iterations: GrabCut's.
 
     Returns:
         (H, W) uint8 0/1: the foreground, or the ellipse where GrabCut can't start or finds too little.
@@ -108,6 +101,6 @@ def grabcut_mask(
     mask = np.zeros(ellipse.shape, np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     blackened = image * ellipse[..., None]
-    cv2.grabCut(blackened, mask, box, *models, iterations, cv2.GC_INIT_WITH_RECT)
+    cv2.grabCut(blackened, mask, box, *models, 5, cv2.GC_INIT_WITH_RECT)
     foreground = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     return foreground if np.count_nonzero(foreground) >= least_pixels else ellipse.copy()

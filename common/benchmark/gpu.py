@@ -29,7 +29,7 @@ from common.recipe import A1CLASS, ENCODER
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, positive
-from common.utils.files import atomic_path, check_writable, write_json
+from common.utils.files import check_writable, write_json, write_text
 
 _QUERY = "name,driver_version,memory.total,clocks.max.sm,clocks.sm,power.limit"
 
@@ -38,15 +38,15 @@ def run_parts(planned: Iterator[Part], seconds: float) -> list[dict[str, Any]]:
     """Measure one part after the other until the time is over; a part that fails has an "error" in place of numbers."""
     rows: list[dict[str, Any]] = []
     until = time.monotonic() + seconds
-    for part in planned:
+    for label, measure in planned:
         if time.monotonic() > until:
-            rows.append({"part": part.label, "error": "no time was left"})
+            rows.append({"part": label, "error": "no time was left"})
             continue
         try:
-            run = run_in_subprocess(part.function, *part.arguments)
-            row = {"part": part.label, **run.measurement, "gpu_memory_MiB": run.gpu_memory / 2**20}
+            run = run_in_subprocess(measure)
+            row = {"part": label, **run.measurement, "gpu_memory_MiB": run.gpu_memory / 2**20}
         except Exception as error:  # whatever it is, the other parts are worth having
-            row = {"part": part.label, "error": f"{type(error).__name__}: {error}"}
+            row = {"part": label, "error": f"{type(error).__name__}: {error}"}
         print(describe(row), file=sys.stderr, flush=True)
         rows.append(row)
     return rows
@@ -124,7 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = [[row["part"], describe(row).removeprefix(f"{row['part']}: ")] for row in rows]
     text = markdown_table(["; ".join(about["gpus"]), "measured"], cells)
     print(text, end="")
-    with atomic_path(args.out / "gpu.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(args.out / "gpu.md", text)
     write_json(args.out / "gpu.json", {"machine": about, "parts": rows})
     print(f"{args.out / 'gpu.md'} and gpu.json written")

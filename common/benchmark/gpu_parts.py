@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice, product, repeat
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -21,12 +22,7 @@ Numbers = dict[str, float]
 Precision = Literal["bf16", "fp32"]
 
 
-class Part(NamedTuple):
-    """A measurement: what it is called, a picklable function, and its arguments."""
-
-    label: str
-    function: Callable[..., Numbers]
-    arguments: tuple[Any, ...]
+Part = tuple[str, Callable[[], Numbers]]  # a measurement: what it is called, and a picklable function
 
 
 def time_steps(config: BenchmarkConfig) -> Numbers:
@@ -136,16 +132,15 @@ def parts(config: BenchmarkConfig, large: BenchmarkConfig) -> Iterator[Part]:
         for precision, name, graph in product(full, (A1CLASS.name, ACOSEG.name), (False, True)):
             recipe = recipes[name]
             label = f"step, {recipe.method.label}, {size}, {precision}, {'graph' if graph else 'eager'}"
-            yield Part(label, time_steps, (replace(at_size, recipe=recipe, precision=precision, graph=graph),))
-        yield Part(f"published way, training, {size}", time_work, (published.train, at_size))
+            yield label, partial(time_steps, replace(at_size, recipe=recipe, precision=precision, graph=graph))
+        yield f"published way, training, {size}", partial(time_work, published.train, at_size)
         for batch_size in (32, 64):
             batched = replace(at_size, recipe=replace(config.recipe, batch_size=batch_size))
-            yield Part(f"step, A1+L, {size}, bf16, graph, batch {batch_size}", time_steps, (batched,))
-        yield Part(f"epoch of {EPOCH_LESIONS}, {size}", time_epoch, (replace(large, canvas=canvas),))
-        yield Part(f"evaluation of {_SCORED_LESIONS}, {size}", time_evaluation, (at_size,))
+            yield f"step, A1+L, {size}, bf16, graph, batch {batch_size}", partial(time_steps, batched)
+        yield f"epoch of {EPOCH_LESIONS}, {size}", partial(time_epoch, replace(large, canvas=canvas))
+        yield f"evaluation of {_SCORED_LESIONS}, {size}", partial(time_evaluation, at_size)
         compiled = replace(at_size, compile=True, graph=False)
-        yield Part(f"step, A1+L, {size}, bf16, compiled", time_steps, (compiled,))
+        yield f"step, A1+L, {size}, bf16, compiled", partial(time_steps, compiled)
     for precision in full:
-        yield Part(
-            f"matrix multiplication, {precision}", time_work, (ours.multiply, replace(config, precision=precision))
-        )
+        multiply = partial(time_work, ours.multiply, replace(config, precision=precision))
+        yield f"matrix multiplication, {precision}", multiply

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.benchmark.runner import BenchmarkConfig, Measurement, clock
 from common.data.dataset import LesionDataset
+from common.metrics import lesion_metrics
 from common.patches import SMALL_CANVAS
 
 if TYPE_CHECKING:  # preparing and scoring run without torch, whose memory would count as theirs
@@ -43,11 +44,8 @@ def prepare_without_grabcut(config: BenchmarkConfig) -> Measurement:
     return prepare(config, "--no-grabcut")
 
 
-def score(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndarray], object] | None = None) -> Measurement:
+def score(config: BenchmarkConfig, metrics: Callable[[np.ndarray, np.ndarray], object] = lesion_metrics) -> Measurement:
     """Compute all metrics of ellipses against the truth on one core, by the project's or another function of both."""
-    from common.metrics import lesion_metrics
-
-    metrics = metrics or lesion_metrics
     cv2.setNumThreads(1)
     dataset, rows = config.open_lesions()
     rows = rows[:_SCORED_LESIONS]

@@ -28,7 +28,7 @@ from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, device_name, positive
 from common.utils.errors import UserError
-from common.utils.files import atomic_path, check_writable, write_json
+from common.utils.files import check_writable, write_json, write_text
 
 
 class Metric(NamedTuple):
@@ -169,8 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     beside_hardware = table([line for line in lines if line[0].group == HARDWARE], "at most")
     text = "\n".join(filter(None, [beside_published, beside_hardware]))
     print(text, end="")
-    with atomic_path(args.out / "table.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(args.out / "table.md", text)
     content = {
         "command": f"python common benchmark {shlex.join(sys.argv[2:] if arguments is None else arguments)}",
         "settings": {name: str(value) for name, value in vars(args).items()},

@@ -82,7 +82,7 @@ def write_results(
     summary = {
         **about,
         **{name: float(np.mean(column)) for name, column in values.items()},
-        **{f"{name}_interval": list(bootstrap_interval(values[name]))[1:] for name in ("dice", "iou")},
+        **{f"{name}_interval": list(bootstrap_interval(values[name])[1:]) for name in ("dice", "iou")},
         "lesions": len(scores),
         # Which lesions were scored and, where they are not prepared arrays, against which masks.
         "scored": digest(text.encode() for text in (*names, about.get("truth_masks") or "")),

@@ -9,7 +9,8 @@ import numpy as np
 
 from common.inference.lesion_image import draw_overlay
 from common.inference.measurements import COLUMNS
-from common.utils.pages import data_uri, render, save_page
+from common.utils.files import write_text
+from common.utils.pages import data_uri, render
 
 PAGE = "index.html"
 TEMPLATE = Path(__file__).with_name("lesion_page.html.j2")
@@ -41,4 +42,4 @@ def write_page(
         name for name in COLUMNS if name not in _IN_WORDS and any(row.get(name) not in (None, "") for row in lesions)
     ]
     content = {"lesions": lesions, "columns": columns, "pictures": pictures, "unreadable": unreadable}
-    save_page(path, render(TEMPLATE, **content))
+    write_text(path, render(TEMPLATE, **content))

@@ -21,7 +21,8 @@ def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> 
         The measurements that the spacing allows, by column, and the end points of the diameters (see `Diameters`).
     """
     area, (long, short, ends) = int(np.count_nonzero(mask)), diameters(mask)
-    row: dict[str, Any] = {"area_px": area, "long_px": long, "short_px": short, "parts": count_parts(mask)}
+    parts = cv2.connectedComponents(mask, connectivity=8)[0] - 1
+    row: dict[str, Any] = {"area_px": area, "long_px": long, "short_px": short, "parts": parts}
     if spacing is not None:
         long, short, _ = diameters(mask, (spacing[0], spacing[1]))
         row |= {"area_mm2": area * spacing[0] * spacing[1], "long_mm": long, "short_mm": short}
@@ -52,8 +53,3 @@ def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             longest["volume_ml"] = sum(row["volume_ml"] for row in slices)
         table.append({name: round(cell, 3) if isinstance(cell, float) else cell for name, cell in longest.items()})
     return table
-
-
-def count_parts(mask: np.ndarray) -> int:
-    """Number of 8-connected parts of a (H, W) mask."""
-    return cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)[0] - 1

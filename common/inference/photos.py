@@ -67,10 +67,7 @@ def read_lesion_image(path: Path, name: str, *, rgb: bool, ends: np.ndarray | No
 
 
 def predict_photos(
-    dataset: DatasetInfo,
-    description: str | None,
-    arguments: Sequence[str] | None = None,
-    recipe: Recipe | None = None,
+    dataset: DatasetInfo, description: str | None, arguments: Sequence[str] | None = None, recipe: Recipe | None = None
 ) -> None:
     """Segment photos with a network trained on a dataset, as a command line says; see --help.
 

@@ -19,8 +19,8 @@ from common.report import tables
 from common.report.runs import RunGroup, comparable_groups, full_name, group_runs
 from common.utils.arguments import Parser
 from common.utils.errors import UserError
-from common.utils.files import ROOT, check_writable
-from common.utils.pages import render, save_page
+from common.utils.files import ROOT, check_writable, write_text
+from common.utils.pages import render
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 LESIONS = 3  # how many of the worst lesions, and of the best, are shown of each method
@@ -92,7 +92,7 @@ def write_page(results: Sequence[Path], prepared: Sequence[Path], checkpoints: S
     named = {dataset.identity: dataset for dataset in map(LesionDataset.open, prepared)}
     datasets = find_datasets(places, {run.get("prepared") for run in runs}) | named
     folders = [*checkpoints, *places, *(place / "checkpoints" for place in places)]
-    save_page(out, render_page(group_runs(runs), datasets, folders))
+    write_text(out, render_page(group_runs(runs), datasets, folders))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

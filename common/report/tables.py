@@ -20,7 +20,7 @@ from common.recipe import A1CLASS, A1RECIST
 from common.report.runs import RunGroup, a1_reference, common_settings, comparable_groups, full_name, group_runs
 from common.report.significance import compare_groups, interval_text, p_text
 from common.utils.arguments import Parser
-from common.utils.files import ROOT, atomic_path, check_writable, write_csv
+from common.utils.files import ROOT, check_writable, write_csv, write_text
 
 HEADINGS = dict(zip(METRICS, ("IoU", "Dice", "VS", "centre", "perimeter", "AVD"), strict=True))
 COLUMNS = ["data", "model", "runs", "lesions", *HEADINGS.values()]
@@ -185,8 +185,7 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
     latex = table.to_latex(index=False, column_format="llrr" + "r" * len(METRICS))
     latex += "".join(f"% {escape_latex(sentence)}\n" for sentence in notes)
     for name, text in (("table.md", markdown), ("table.tex", latex)):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_text(out / name, text)
     write_csv(out / "table.csv", (dict(zip(COLUMNS, row, strict=True)) for row in format_rows(rows)), COLUMNS)
     return markdown
 

@@ -20,16 +20,7 @@ from common.recipe import (
     TrainConfig,
     default_target,
 )
-from common.utils.arguments import (
-    TTA_HELP,
-    Parser,
-    device_name,
-    learning_rate,
-    number_below,
-    number_list,
-    positive,
-    seed_number,
-)
+from common.utils.arguments import TTA_HELP, Parser, device_name, number_below, numbers, positive, seed_number
 from common.utils.errors import UserError
 from common.weak_masks import QUARTERS_SCALE
 
@@ -60,25 +51,19 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
     add("--seed", type=seed_number, default=0, help="of k-means (default 0, as published)")
     add("--no-grabcut", dest="grabcut", action="store_false", help="skip the GrabCut masks: faster")
     note = f"default {QUARTERS_SCALE}; 1 draws them through the marks' end points"
+    scale = numbers("a number above 0, at most 1.5", lambda scale: 0 < scale <= 1.5)
     add(
         "--quarters-scale",
-        type=_quarters_scale,
+        type=scale,
         default=QUARTERS_SCALE,
         metavar="FACTOR",
-        help=f"of the radii of the quarters ({note})",
+        help=f"of the quarters' radii ({note})",
     )
     add("--force", action="store_true", help="make the arrays again even if they are there")
     add("--refresh", action="store_true", help="make arrays that are there again only if the input files have changed")
     add("--skip-bad", action="store_true", help="go on without unreadable files; dropped.csv lists them")
     add("--workers", type=positive, metavar="N", help="processes (default one a core)")
     return parser
-
-
-def _quarters_scale(text: str) -> float:
-    match number_list(text, 1):
-        case (value,) if 0 < value <= 1.5:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, at most 1.5")
 
 
 def _run_parser(recipe: Recipe, description: str | None, default: str) -> argparse.ArgumentParser:
@@ -124,7 +109,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help="warm the rate up, then a cosine to 0; keep the last epoch (default %(default)s)")  # fmt: skip
     of_few = f"; more for few lesions, to reach {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
     add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
-    add("--lr", type=learning_rate, default=recipe.lr, help=f"default {recipe.lr:g}")
+    rate = numbers("a number above 0, below a million", lambda rate: rate > 0)
+    add("--lr", type=rate, default=recipe.lr, help=f"default {recipe.lr:g}")
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})")  # fmt: skip
     add("--resume", action="store_true",

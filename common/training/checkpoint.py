@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from common.model import build_network
 from common.patches import CANVAS, check_canvas
@@ -50,13 +51,21 @@ def save_checkpoint(path: Path, network: nn.Module, settings: Mapping[str, Any])
         network: any of `build_network`'s; its tensors are written plain, on the CPU, in the default memory layout.
         settings: plain values only, so that the file loads without running code.
     """
-    plain: dict[int, Tensor] = {}  # a tensor registered under two names is stored once
-    state = {}
-    for name, value in network.state_dict().items():
-        if value.data_ptr() not in plain:
-            plain[value.data_ptr()] = value.detach().cpu().contiguous()
-        state[name] = plain[value.data_ptr()]
+    state = to_host(dict(network.state_dict()), torch.contiguous_format)
     save_tensors(path, {"model_dict": state, "recipe": dict(settings)})
+
+
+def to_host(content: Any, layout: torch.memory_format = torch.preserve_format) -> Any:
+    """Copy nested lists and dictionaries, with tensors on the CPU; one that is there twice is copied once."""
+    moved: dict[Any, Tensor] = {}
+
+    def move(tensor: Tensor) -> Tensor:
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if key not in moved:
+            moved[key] = tensor.detach().to("cpu", copy=True, memory_format=layout)
+        return moved[key]
+
+    return tree_map_only(Tensor, move, content)
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:

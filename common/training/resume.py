@@ -17,10 +17,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from common.recipe import Recipe, differing_setting, finished_path, history_path, state_path
-from common.training.checkpoint import load_checkpoint, save_tensors
+from common.training.checkpoint import load_checkpoint, save_tensors, to_host
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
@@ -81,7 +80,7 @@ class StateSaver:
                 "progress": vars(state),
                 "settings": self._settings,
             }
-            self._writing = self._thread.submit(self._write, _to_host(content))
+            self._writing = self._thread.submit(self._write, to_host(content))
         self._saved = time.monotonic()
 
     def _write(self, content: Mapping[str, Any]) -> None:
@@ -94,19 +93,6 @@ class StateSaver:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
-
-
-def _to_host(content: Any) -> Any:
-    """Copy nested lists and dictionaries, with tensors on the CPU; one that is there twice is copied once."""
-    moved: dict[Any, Tensor] = {}
-
-    def move(tensor: Tensor) -> Tensor:
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if key not in moved:
-            moved[key] = tensor.detach().to("cpu", copy=True)
-        return moved[key]
-
-    return tree_map_only(Tensor, move, content)
 
 
 def _check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Command-line parsing: types of arguments, and a parser whose errors are one sentence."""
 
 import argparse
-import math
 import os
 import re
 import shlex
@@ -13,53 +12,36 @@ from common.utils.errors import UserError
 TTA_HELP = "test-time augmentation: average over the mirrored and transposed patches, eight times slower"
 
 
-def positive(text: str) -> int:
-    """Parse a whole number above 0.
+def numbers(what: str, fits: Callable[..., bool], count: int = 1) -> Callable[[str], Any]:
+    """A parser of a number, or of ``count`` of them, that ``fits``; of others it says that they are not ``what``."""
 
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+    def parse(text: str) -> Any:
+        values = number_list(text, count)
+        if values is None or not fits(*values):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return values if count > 1 else values[0]
 
-
-def seed_number(text: str) -> int:
-    """Parse a seed: a whole number of 32 bits.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
-    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
+    return parse
 
 
-def learning_rate(text: str) -> float:
-    """Parse a number above 0.
+def whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
+    """A parser of a whole number from ``least`` to ``most``; of others it says that they are not ``what``."""
 
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return int(text)
+
+    return parse
 
 
 def number_below(limit: float) -> Callable[[str], float]:
     """A parser of numbers from 0 up to, and without, a limit."""
+    return numbers(f"a number from 0 to below {limit:g}", lambda number: 0 <= number < limit)
 
-    def parse(text: str) -> float:
-        match number_list(text, 1):
-            case (value,) if 0 <= value < limit:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below {limit:g}")
 
-    return parse
+positive = whole_number("a whole number above 0", 1, 2**31 - 1)
+seed_number = whole_number(f"a whole number from 0 to {2**32 - 1}", 0, 2**32 - 1)
 
 
 def device_name(text: str) -> str:

@@ -13,19 +13,6 @@ SCALE = 2
 """`outline` enlarges images by this factor, so that its thin line does not hide the border."""
 
 
-def display_image(image: np.ndarray, channels: str) -> np.ndarray:
-    """Convert a prepared image to (120, 120, 3) uint8 RGB.
-
-    Args:
-        image: (120, 120, 3), 0..255.
-        channels: "bgr", "rgb" or "slices"; of slices, the key slice in the middle is used.
-    """
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    if channels == "slices":
-        return np.repeat(image[..., 1:2], 3, axis=2)
-    return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" else image
-
-
 def outline(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
     """Draw the outline of an (H, W) mask on an (H, W, 3) RGB image, both enlarged by `SCALE`."""
     size = (image.shape[1] * SCALE, image.shape[0] * SCALE)

@@ -83,10 +83,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically as UTF-8; what is not UTF-8 in a file's name is written as \\udcNN."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as indented JSON, atomically; NaN is written as null."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_without_nan(content), indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_without_nan(content), indent=1) + "\n")
 
 
 def _without_nan(value: Any) -> Any:

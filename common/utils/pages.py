@@ -4,8 +4,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from common.utils.files import atomic_path
-
 
 def render(template: Path, **content: Any) -> str:
     """Render a Jinja template; what is missing in ``content`` stays empty."""
@@ -19,12 +17,6 @@ def render(template: Path, **content: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template.name).render(content)
-
-
-def save_page(path: Path, page: str) -> None:
-    """Write a page atomically; what is not UTF-8 in a file's name is written as \\udcNN."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def data_uri(content: bytes, kind: str) -> str:

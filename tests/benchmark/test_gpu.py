@@ -1,12 +1,13 @@
 """The run that measures a GPU, tried on the CPU: its checks and table, and that one failure leaves the rest."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
 from common.benchmark import gpu as module
-from common.benchmark.gpu import Part, main, run_checks, run_parts
+from common.benchmark.gpu import main, run_checks, run_parts
 from common.benchmark.runner import TimedRun, make_config
 
 
@@ -25,7 +26,7 @@ def in_process(monkeypatch):
 
 
 def test_one_failure_leaves_the_rest(in_process, capsys):
-    planned = iter([Part("one", works, (1.5,)), Part("two", fails, ()), Part("three", works, (2.0,))])
+    planned = iter([("one", partial(works, 1.5)), ("two", fails), ("three", partial(works, 2.0))])
     one, two, three = run_parts(planned, 100)
     assert one == {"part": "one", "step_ms": 1.5, "gpu_memory_MiB": 0}
     assert two == {"part": "two", "error": "RuntimeError: no kernel image"}
@@ -34,7 +35,7 @@ def test_one_failure_leaves_the_rest(in_process, capsys):
         "one: step ms 1.5, gpu memory MiB 0",
         "two: RuntimeError: no kernel image",
     ]
-    assert run_parts(iter([Part("late", works, (1.0,))]), -1) == [{"part": "late", "error": "no time was left"}]
+    assert run_parts(iter([("late", partial(works, 1.0))]), -1) == [{"part": "late", "error": "no time was left"}]
 
 
 def test_checks_are_told_one_by_one(tmp_path):
@@ -61,7 +62,7 @@ def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypat
     )
     monkeypatch.setattr(module, "EPOCH_LESIONS", 50)
     monkeypatch.setattr(module, "facts", lambda: {"gpus": ["A card"]})
-    monkeypatch.setattr(module, "parts", lambda *_: iter([Part("a step", works, (3.0,)), Part("b", fails, ())]))
+    monkeypatch.setattr(module, "parts", lambda *_: iter([("a step", partial(works, 3.0)), ("b", fails)]))
     main(["ham", "--data", str(phantom_ham), "--encoder", "resnet18", "--out", str(tmp_path)])
     assert (tmp_path / "gpu.md").read_text().splitlines() == [
         "| A card | measured |",

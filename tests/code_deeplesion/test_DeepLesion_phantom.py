@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 from common.patches import PATCH
-from common.recist import ellipse_from_diameters
 from common.utils.files import read_csv, write_csv
-from common.weak_masks import ellipse_mask
 from DeepLesion_data import make_lesions, place_patch
 from DeepLesion_info import EXCLUDED, FULL_TABLE, INFO, read_marks
-from DeepLesion_phantom import COLUMNS, INTERVALS, measure, write_deeplesion
+from DeepLesion_phantom import COLUMNS, INTERVALS, write_deeplesion
 from DeepLesion_slices import IMAGES, find_tasks
 
 LESIONS = 35
@@ -51,16 +49,6 @@ def test_the_same_seed_gives_the_same_pixels(phantom, tmp_path):
     assert (tmp_path / INFO).read_text() in (phantom / INFO).read_text()
     for path in (tmp_path / IMAGES).rglob("*.png"):
         assert path.read_bytes() == (phantom / path.relative_to(tmp_path)).read_bytes()
-
-
-def test_end_points_measure_the_mask():
-    mask = np.zeros((100, 100), np.uint8)
-    cv2.ellipse(mask, (50, 40), (30, 15), 30, 0, 360, 1, -1)
-    ellipse = ellipse_from_diameters(measure(mask))
-    assert ellipse[:2] == pytest.approx((50, 40), abs=1.5)
-    assert (ellipse.width, ellipse.height) == (pytest.approx(30, abs=2), pytest.approx(60, abs=2))
-    drawn = ellipse_mask(ellipse, mask.shape)
-    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.9
 
 
 def repeat_rows(folder: Path, lesions: int, seed: int = 0) -> None:

@@ -21,7 +21,7 @@ from fault_worlds import (
 from faults import FULL, Case, Harness, Outcome
 
 REPORT, PAGE, BASELINES, FIGURES = "common report", "common html", "common baselines", "common figures"
-EXPERIMENT, DONE = "common experiment", "out/results/A1_ellipse_seed0"
+EXPERIMENT, DONE = "common experiment", "out/results/A1_ellipse_seed0.limit2"
 HAM, LITS, DEEP = "code_ham/HAM_predict", "code_lits/lits_predict", "code_deeplesion/deeplesion_predict"
 JSON, CSV = "results/HAM_A1_eval.json", "results/HAM_A1_eval.csv"
 JPG = "data/HAM10000_images_part_1/ISIC_0000000.jpg"
@@ -131,7 +131,7 @@ EXPERIMENTS = [
     Case(EXPERIMENT, "other settings than what is there", sentence="was made with .*, not", flags="--train ''"),
     Case(EXPERIMENT, "truncated checkpoint that was not scored",
          several(cut("out/checkpoints/A1_ellipse_seed0.pt"), gone(f"{DONE}.json")), r"seed0\.pt is truncated"),
-    Case(EXPERIMENT, "truncated CSV of results", cut(f"{DONE}.csv"), r"seed0\.csv is damaged"),
+    Case(EXPERIMENT, "truncated CSV of results", cut(f"{DONE}.csv"), r"seed0\.limit2\.csv is damaged"),
     Case(EXPERIMENT, "file in place of the results' folder", put("file", "x"), "file", "--out file"),
     Case(EXPERIMENT, "read-only folder of results", read_only("out"), r"written to .*; pass another --out"),
     Case(EXPERIMENT, "folder in place of the page", folder("out/report.html"), r"out/report\.html"),

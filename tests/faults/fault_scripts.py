@@ -12,7 +12,7 @@ USUAL = {
     # The encoder with the smallest checkpoints: writing them is what takes time here.
     "train": "--data data --checkpoint a.pt --clusters 2 --precision fp32 --encoder mobilenet_v2 "
     "--encoder-weights none --canvas 128x128 --epochs 1",
-    "eval": "--data data --checkpoint a.pt --results results --split all --limit 4 --precision fp32",
+    "eval": "--data data --checkpoint a.pt --results results --split all --precision fp32",
     "HAM_predict": f"{PREDICT} {JPEGS}",
     "lits_predict": f"{PREDICT} data/volume/volume-0.nii --lesions boxes.csv",
     "deeplesion_predict": f"{PREDICT} data/Images_png/000001_01_01/010.png --lesions boxes.csv",
@@ -36,8 +36,8 @@ PLACES = {
     "common experiment": {
         "a.pt": "out/checkpoints/A1_ellipse_seed0.pt",
         "a.history.csv": "out/checkpoints/A1_ellipse_seed0.history.csv",
-        "results/HAM_A1_eval.json": "out/results/A1_ellipse_seed0.json",
-        "results/HAM_A1_eval.csv": "out/results/A1_ellipse_seed0.csv",
+        "results/HAM_A1_eval.json": "out/results/A1_ellipse_seed0.limit2.json",
+        "results/HAM_A1_eval.csv": "out/results/A1_ellipse_seed0.limit2.csv",
     },
 }
 """Where a script looks for what others have made, if not where they put it: an experiment finds its work done."""

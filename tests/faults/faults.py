@@ -136,8 +136,8 @@ class Harness:
                 (base / "boxes.csv").write_text("lesion,x,y,slice\nfirst,26,30,1\n")
             for script, root in made:
                 keep = {name: name for name in ("data/prepared", "a.pt", "a.history.csv")}
-                for suffix in (".json", ".csv"):
-                    keep[f"results/a.all{suffix}"] = f"results/{script.partition('/')[2]}{suffix}"
+                for path in root.glob("results/a.all*"):
+                    keep[f"results/{path.name}"] = f"results/{script.partition('/')[2]}{path.suffix}"
                 for old, new in keep.items():
                     if (root / old).exists() and not (base / new).exists():
                         (base / new).parent.mkdir(parents=True, exist_ok=True)

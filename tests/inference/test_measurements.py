@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.inference.measurements import count_parts, measure_lesion, merge_slices
+from common.inference.measurements import measure_lesion, merge_slices
 
 
 def mask_of(*rows):
@@ -11,9 +11,9 @@ def mask_of(*rows):
 
 
 def test_parts_are_8_connected():
-    assert count_parts(mask_of("#.#", ".#.", "...")) == 1
-    assert count_parts(mask_of("#.#", "...", "..#")) == 3
-    assert count_parts(np.zeros((4, 4), np.uint8)) == 0
+    assert measure_lesion(mask_of("#.#", ".#.", "..."))[0]["parts"] == 1
+    assert measure_lesion(mask_of("#.#", "...", "..#"))[0]["parts"] == 3
+    assert measure_lesion(np.zeros((4, 4), np.uint8))[0]["parts"] == 0
 
 
 def bar(rows, columns):

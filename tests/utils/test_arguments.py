@@ -4,14 +4,14 @@ import argparse
 
 import pytest
 
-from common.utils.arguments import Parser, device_name, learning_rate, number_list, positive, seed_number, split_flags
+from common.utils.arguments import Parser, device_name, number_list, numbers, positive, seed_number, split_flags
 from common.utils.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [(positive, "1", 1), (positive, "2147483647", 2**31 - 1), (seed_number, "0", 0),
-     (seed_number, "4294967295", 2**32 - 1), (learning_rate, "1e-3", 0.001),
+     (seed_number, "4294967295", 2**32 - 1), (numbers("a number above 0", lambda rate: rate > 0), "1e-3", 0.001),
      *((device_name, name, name) for name in ("auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"))],
 )  # fmt: skip
 def test_a_value_within_its_range_is_accepted(parse, text, value):
@@ -21,7 +21,7 @@ def test_a_value_within_its_range_is_accepted(parse, text, value):
 @pytest.mark.parametrize(
     ("parse", "texts"),
     [(positive, ["0", "-1", "1.5", "", "\u0663", "2147483648"]), (seed_number, ["-1", "4294967296", "x", "\u00b2"]),
-     (learning_rate, ["0", "-1", "nan", "inf", "x", ""])],
+     (numbers("a number above 0", lambda rate: rate > 0), ["0", "-1", "nan", "inf", "x", ""])],
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_text(parse, texts):
     for text in texts:

@@ -2,15 +2,7 @@
 
 import numpy as np
 
-from common.utils.drawing import BLUE, display_image, outline
-
-
-def test_images_are_shown_as_they_look():
-    image = np.zeros((120, 120, 3), np.uint8)
-    image[..., 0] = 200
-    assert display_image(image, "bgr")[0, 0].tolist() == [0, 0, 200]
-    assert display_image(image, "rgb")[0, 0].tolist() == [200, 0, 0]
-    assert display_image(image.astype(np.float32), "slices")[0, 0].tolist() == [0, 0, 0]
+from common.utils.drawing import BLUE, outline
 
 
 def test_an_outline_surrounds_its_mask_and_leaves_its_inside():

@@ -20,6 +20,7 @@ from common.utils.files import (
     read_json,
     write_csv,
     write_json,
+    write_text,
 )
 
 
@@ -59,6 +60,11 @@ def test_a_full_disk_is_reported_with_the_file_name(tmp_path):
     with pytest.raises(OSError, match=r"b\.npy") as full, atomic_path(tmp_path / "b.npy"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert full.value.errno == errno.ENOSPC
+
+
+def test_text_is_written_whatever_the_names_of_files_in_it_hold(tmp_path):
+    write_text(tmp_path / "a.html", "Läsion \udcff")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == r"Läsion \udcff"
 
 
 def test_json_writes_nan_as_null(tmp_path):

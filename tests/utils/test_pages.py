@@ -2,18 +2,13 @@
 
 import base64
 
-from common.utils.pages import data_uri, render, save_page
+from common.utils.pages import data_uri, render
 
 
 def test_content_is_escaped_and_what_is_missing_stays_empty(tmp_path):
     template = tmp_path / "a.html.j2"
     template.write_text("{% if name %}\n<b>{{ name }}</b>{{ missing.deeper }}\n{% endif %}\n")
     assert render(template, name="<i>&") == "<b>&lt;i&gt;&amp;</b>\n"
-
-
-def test_a_page_is_written_whatever_its_names_hold(tmp_path):
-    save_page(tmp_path / "a.html", "Läsion \udcff")
-    assert (tmp_path / "a.html").read_text(encoding="utf-8") == r"Läsion \udcff"
 
 
 def test_a_picture_is_its_own_address():

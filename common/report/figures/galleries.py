@@ -14,7 +14,7 @@ from common.metrics import dice
 from common.recipe import default_target
 from common.report.figures import page
 from common.report.runs import variations
-from common.utils.drawing import BLUE, GREEN, ORANGE, Colour, display_image
+from common.utils.drawing import BLUE, GREEN, ORANGE, Colour
 
 GAP = 0.05  # inches between columns of patches
 TARGET = "approximate\ntarget"
@@ -91,8 +91,12 @@ def largest_clusters(dataset: LesionDataset, count: int) -> list[tuple[int, np.n
 
 
 def lesion_image(dataset: LesionDataset, row: int) -> np.ndarray:
-    """A lesion's patch as (120, 120, 3) uint8 RGB."""
-    return display_image(dataset.array("images")[row], dataset.metadata["preprocessing"]["channels"])
+    """A lesion's patch as (120, 120, 3) uint8 RGB; of slices, the key slice in the middle."""
+    image, channels = dataset.array("images")[row], dataset.metadata["preprocessing"]["channels"]
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    if channels == "slices":
+        return np.repeat(image[..., 1:2], 3, axis=2)
+    return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" else image
 
 
 def draw_cluster(axis: Axes, recist: np.ndarray, colour: Colour) -> None:

@@ -1,5 +1,7 @@
 """Galleries show the lesions they should, each with its own outline, whatever the datasets have and lack."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from common.report.figures.galleries import (
     evenly_spaced,
     fitting_size,
     largest_clusters,
+    lesion_image,
     rows_by_size,
 )
 from common.report.figures.page import DPI, WIDTH
@@ -94,3 +97,11 @@ def test_an_ellipse_stands_in_where_there_is_nothing_else(folder):
 def test_words_shrink_until_they_fit():
     assert fitting_size("A1", 1.4) == 9
     assert fitting_size("A1\n" + "x" * 20, 1) == pytest.approx(72 / (0.62 * 20))
+
+
+@pytest.mark.parametrize(("channels", "shown"), [("bgr", [0, 0, 200]), ("rgb", [200, 0, 0]), ("slices", [0, 0, 0])])
+def test_images_are_shown_as_they_look(channels, shown):
+    images = np.zeros((1, 120, 120, 3), np.float32)
+    images[..., 0] = 200
+    dataset = SimpleNamespace(array=lambda _: images, metadata={"preprocessing": {"channels": channels}})
+    assert lesion_image(dataset, 0)[0, 0].tolist() == shown
