@@ -2,8 +2,10 @@
 
 import math
 import sys
+from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from common.io.masks import EMPTY, mask_fault, read_mask
@@ -18,13 +20,15 @@ def frame_scale(shape: tuple[int, ...]) -> float:
     return FRAME / max(shape[:2])
 
 
-def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.ndarray]:
+def human_truth(folder: Path, lesions: list[dict[str, str]], ellipses: np.ndarray) -> dict[int, np.ndarray]:
     """Cut human masks as the images were cut; doubts about them are reported on stderr.
 
     Args:
         folder: PNG masks of whole slices, 0 outside the lesion, named by `File_name`; where a slice shows several
-            lesions, each may have its own, named as in the column `lesion`.
+            lesions, each may have its own, named as in the column `lesion`. Of a slice's mask a lesion gets the parts
+            that touch its ellipse.
         lesions: rows of `lesions.csv`.
+        ellipses: (N, 120, 120) 0/1, those of all ``lesions``.
 
     Returns:
         (120, 120) uint8 0/1 by place in ``lesions``, for those that have a mask in ``folder``.
@@ -35,6 +39,7 @@ def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.nda
     """
     truth: dict[int, np.ndarray] = {}
     doubts: dict[str, list[str]] = {}
+    on_slice = Counter(lesion["source"] for lesion in lesions)
     for place, lesion in enumerate(lesions):
         paths = (folder / f"{lesion['lesion']}.png", folder / lesion["source"])
         if (path := next((path for path in paths if path.is_file()), None)) is None:
@@ -46,7 +51,11 @@ def human_truth(folder: Path, lesions: list[dict[str, str]]) -> dict[int, np.nda
         if not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
             size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
             raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
-        truth[place] = (cut_patch(mask.astype(np.float32), crop) >= 0.5).astype(np.uint8)
+        patch = (cut_patch(mask.astype(np.float32), crop) >= 0.5).astype(np.uint8)
+        if path.name == lesion["source"] and on_slice[lesion["source"]] > 1:
+            labels = cv2.connectedComponents(patch, connectivity=8)[1]
+            patch = (np.isin(labels, labels[ellipses[place] > 0]) & (patch > 0)).astype(np.uint8)
+        truth[place] = patch
         for note in notes if truth[place].any() else [*notes, "its mask shows nothing in the lesion's patch"]:
             doubts.setdefault(note, []).append(path.name)
     if not truth:

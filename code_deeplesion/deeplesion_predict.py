@@ -99,7 +99,7 @@ def read_slice(
             ends = (prompt.ends + 0.5) * scale - 0.5 - (crop.left, crop.top)
             quarters = partial(quarters_mask, prompt.ends, shape)
         paste = partial(paste_patch, crop=crop, shape=shape)
-        return LesionPatch(prompt.lesion, image, paste, larger, ends, quarters)
+        return LesionPatch(prompt.lesion, image, paste, larger, ends, quarters, partial(prompt.place, shape))
 
     def first_scale(prompt: LesionPrompt) -> float:
         side = max(prompt.right - prompt.left, prompt.bottom - prompt.top) + 1

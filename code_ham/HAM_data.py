@@ -35,6 +35,7 @@ DATASET = DatasetInfo(
     prepare_script="HAM_data.py",
     clusters=45,
     truth="truth",
+    splits=(7008, 2002, 1002),
 )
 MASK_SUFFIX = "_segmentation.png"
 METADATA = ("ham10000_metadata.csv", "ham10000_metadata.tab", "ham10000_metadata")  # in upper or lower case

@@ -37,6 +37,7 @@ DATASET = DatasetInfo(
     prepare_script="lits_data.py",
     clusters=40,
     truth="truth",
+    splits=(11_522, 3310, 1630),
 )
 GROWTHS = (10, 8)  # px, one after the other
 LEAST_IOU = 0.4

@@ -55,7 +55,15 @@ def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int =
     marks, corner = prompt.ends, (place[1].start, place[0].start)
     ends = None if marks is None else resize_points(marks - corner, patch.shape)
     quarters = None if marks is None else lambda: scan.upright(quarters_mask(marks, pixels.shape))
-    return LesionPatch(prompt.lesion, lits_data.make_patch(patch), paste, look, ends, quarters)
+    return LesionPatch(
+        prompt.lesion,
+        lits_data.make_patch(patch),
+        paste,
+        look,
+        ends,
+        quarters,
+        lambda: scan.upright(prompt.place(pixels.shape)),
+    )
 
 
 def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: Window) -> Iterator[LesionImage]:

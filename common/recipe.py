@@ -34,9 +34,10 @@ class DatasetInfo:
     prepare_script: str  # file name of the script that makes ``prepared/``, named in messages
     clusters: int  # K, the number of shape clusters of the A1+L method
     truth: str  # the prepared array that predictions are scored against: "truth", or what stands in for it
-    read_truth: Callable[[Path, list[dict[str, str]]], dict[int, np.ndarray]] | None = None
-    """Reads human masks from a folder for rows of `lesions.csv`, as (120, 120) 0/1 by row; None where masks are part
-    of the dataset."""
+    read_truth: Callable[[Path, list[dict[str, str]], np.ndarray], dict[int, np.ndarray]] | None = None
+    """Reads human masks from a folder, for rows of `lesions.csv` and their (N, 120, 120) ellipses, as (120, 120) 0/1 by
+    row; None where masks are part of the dataset."""
+    splits: tuple[int, int, int] | None = None  # published numbers of lesions, where other splits can be made
     channels: str = "bgr"  # of the released patches: "bgr" (RGB under `corrected`), or "slices" (previous, key, next)
 
     @property
@@ -190,7 +191,7 @@ class TrainConfig(RunConfig):
         }
 
 
-_ANY_FILE = "file"  # what checkpoints of earlier versions say of encoder weights, whichever file they were
+_ANY_FILE = "file"  # encoder weights in checkpoints of earlier versions, or from a file that is gone
 
 
 @cache
@@ -207,7 +208,8 @@ def differing_setting(recorded: Mapping[str, Any], settings: Mapping[str, Any]) 
     What the record does not say counts as the same.
     """
     known = {**PLAIN, **recorded}
-    if known.get("encoder_weights") == _ANY_FILE and str(settings.get("encoder_weights")).startswith(_ANY_FILE):
+    weights = [str(values.get("encoder_weights")) for values in (known, settings)]
+    if _ANY_FILE in weights and all(text.startswith(_ANY_FILE) for text in weights):
         del known["encoder_weights"]
     return next(((name, known[name]) for name, value in settings.items() if known.get(name, value) != value), None)
 

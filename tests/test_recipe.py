@@ -117,6 +117,7 @@ def test_encoder_weights_are_known_by_their_content(tmp_path):
     assert differing_setting(a, b) is None
     assert differing_setting(a, c) == ("encoder_weights", "file 6b86b273")
     assert differing_setting({"encoder_weights": "file"}, c) is None  # of an earlier version
+    assert differing_setting(c, {"encoder_weights": "file"}) is None  # the file is gone
     assert differing_setting({"encoder_weights": "file"}, {"encoder_weights": "none"}) == ("encoder_weights", "file")
     assert differing_setting({}, {"flips": True}) == ("flips", False)
 

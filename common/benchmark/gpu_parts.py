@@ -1,4 +1,4 @@
-"""What `make gpu` measures: training steps, an epoch and an evaluation, the published way, products of matrices."""
+"""What `make gpu` measures: training steps, an epoch and an evaluation, the published way, matrix multiplication."""
 
 import time
 from collections.abc import Callable, Iterator

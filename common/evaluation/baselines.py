@@ -10,6 +10,7 @@ scored, drawn anew from the very marks that the network sees.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,11 @@ BASELINES = {"ellipse": "ellipse itself", "quarters": "quarters itself", "grabcu
 """Weak masks, and how tables call them."""
 
 
+def baseline_stem(name: str, truth: str, split: str = "test", **settings: Any) -> str:
+    """The stem of a baseline's files: see `result_stem`."""
+    return result_stem(f"baseline_{name}", split, truth=None if truth == "truth" else truth, **settings)
+
+
 def score_baseline(
     dataset: LesionDataset,
     name: str,
@@ -40,7 +46,7 @@ def score_baseline(
     """Score the first ``limit`` weak masks of a split; print the metrics, write `baseline_<name>.json` and `.csv`.
 
     With ``noise`` the masks are the quarters of marks moved by it (see `noisy_ends`). For the files' names see
-    `result_stem`.
+    `baseline_stem`.
 
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
@@ -68,8 +74,7 @@ def score_baseline(
         "prepared": dataset.identity,
         "settings": {"protocol": protocol, "limit": limit, "window": window, **noise_settings(noise, seed)},
     }
-    against = truth if truth != "truth" and "truth" in dataset.metadata["arrays"] else None
-    stem = result_stem(f"baseline_{name}", split, limit=limit, truth=against, noise=noise, seed=seed)
+    stem = baseline_stem(name, truth, split, limit=limit, noise=noise, seed=seed)
     lesions = [dataset.lesions[row] for row in rows]
     print_metrics(write_results(results, stem, lesions, scores, protocol, about), truth)
 

@@ -1,5 +1,6 @@
 """Score a checkpoint on lesions of a prepared folder."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,6 +60,12 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     print_left_out(len(rows), len(outlined), "truth.npy" if config.truth == "truth" else config.truth)
     rows = outlined
     seen = seen_in_training(dataset, config, model.settings, rows)
+    if seen is None and info.splits not in (None, tuple(dataset.metadata["splits"].values())):
+        print(
+            f"warning: {config.checkpoint} doesn't say which lesions it was trained on, and the splits of "
+            f"{config.prepared} are not the published ones: it may have seen some of these",
+            file=sys.stderr,
+        )
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision, config.tta)
     start = time.monotonic()
@@ -72,7 +79,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     seconds = time.monotonic() - start
     about = describe_evaluation(config, predictor, dataset) | {
         "seen_in_training": seen,
-        "truth_masks": digest(truth[row].tobytes() for row in rows) if isinstance(truth, dict) else None,
+        "truth_masks": digest(truth[row].tobytes() for row in sorted(truth)) if isinstance(truth, dict) else None,
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
@@ -80,7 +87,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         config.checkpoint.name.removesuffix(".pt"),
         config.split,
         limit=config.limit,
-        truth=None if config.truth == info.truth else Path(config.truth).resolve().name,
+        truth=_truth_name(config),
         noise=config.prompt_noise,
         seed=config.seed,
         tta=config.tta,
@@ -89,6 +96,13 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
     print(f"{config.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
+
+
+def _truth_name(config: EvalConfig) -> str | None:
+    """What names of results say of another truth than the dataset's: an array, or the end of a folder's path."""
+    if config.truth in TARGETS:
+        return None if config.truth == config.recipe.dataset.truth else config.truth
+    return "_".join(Path(config.truth).resolve().parts[-2:])
 
 
 def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol) -> np.ndarray:
@@ -119,9 +133,11 @@ def check_preprocessing(dataset: LesionDataset, checkpoint: Path, settings: Mapp
     Raises:
         UserError: names the setting that differs.
     """
-    for name, value in settings.get("preprocessing", {}).items():
-        prepared = dataset.metadata["preprocessing"].get(name)
-        if prepared != value:
+    own = dataset.metadata["preprocessing"]
+    # A checkpoint without settings is a released one, or another trainer's whose protocol a flag tells.
+    expected = settings.get("preprocessing", {"channels": own["channels"]})
+    for name in {**expected, **own}:
+        if (prepared := own.get(name)) != (value := expected.get(name)):
             raise UserError(
                 f"{checkpoint} was trained with {name} {value}, but {dataset.folder} was made with {prepared}; "
                 "prepare the data as for the training, into another --prepared"
@@ -160,7 +176,8 @@ def read_truth(dataset: LesionDataset, config: EvalConfig, rows: np.ndarray) -> 
     read = config.recipe.dataset.read_truth
     if read is None or not Path(config.truth).is_dir():
         raise UserError(f"--truth {config.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
-    masks = {row: mask for row, mask in read(Path(config.truth), dataset.lesions).items() if mask.any()}
+    truth = read(Path(config.truth), dataset.lesions, dataset.array("ellipse"))
+    masks = {row: mask for row, mask in truth.items() if mask.any()}
     if not any(row in masks for row in rows):
         raise UserError(f"--truth {config.truth} has a mask for none of the lesions of the split {config.split}")
     return masks

@@ -32,11 +32,10 @@ def result_stem(
     seed: int = 0,
     tta: bool = False,
 ) -> str:
-    """The stem of a result's files: ``name``, and what sets it apart from the result that the paper's table needs.
+    """The stem of a result's files: ``name``, and whatever differs from the default evaluation.
 
-    That is one of the whole test split with exact marks, without test-time augmentation, against the dataset's own
-    truth, for which ``truth`` is None. `NAME.val.limit20.against_masks.noise10s1.tta` has it all: the noise's ``seed``
-    is left out where it is 0.
+    The default is all of the test split, exact marks, no test-time augmentation, and the dataset's own truth, for which
+    ``truth`` is None. `NAME.val.limit20.against_masks.noise10s1.tta` has it all; a noise's ``seed`` of 0 is left out.
     """
     moved = f"noise{noise:g}" + (f"s{seed}" if seed else "")
     parts = {
@@ -163,6 +162,7 @@ def _damaged_part(content: Mapping[str, Any]) -> str | None:
         "prompt_noise": _is_number(settings.get("prompt_noise", 0)),
         "noise_seed": isinstance(settings.get("noise_seed", 0), int),
         "prepared": isinstance(content.get("prepared"), str | None),
+        "truth_masks": isinstance(content.get("truth_masks"), str | None),
         "scored": isinstance(content.get("scored"), str | None),
         "target": isinstance(settings.get("target"), str | None),
         "checkpoint": all(isinstance(text, str) for text in content.get("checkpoint", {}).values()),

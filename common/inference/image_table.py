@@ -1,6 +1,7 @@
 """Tables with a row an image, which shows one lesion: RECIST end points, and whatever else is known by image."""
 
 import os
+import posixpath
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -62,8 +63,8 @@ def read_table(
 
 def _lies_in(image: Path, folders: Sequence[str]) -> bool:
     """Whether an image's path has these as its last folders."""
-    wanted = [folder for folder in folders if folder not in ("", ".", "..")]
-    own = [_plain(part).strip("\\/") for part in Path(os.path.normpath(image.absolute())).parts[:-1]]
+    own = _plain(os.path.normpath(image.absolute().parent)).replace("\\", "/").strip("/").split("/")
+    wanted = [folder for folder in posixpath.normpath("/".join(folders)).split("/") if folder not in ("", ".", "..")]
     return not wanted or own[-len(wanted) :] == wanted
 
 

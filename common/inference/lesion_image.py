@@ -26,6 +26,21 @@ class LesionPatch:
     ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px of the patch, if they are known
     quarters: Callable[[], np.ndarray] | None = None
     """Draws the `quarters_mask` of the end points on the image, (H, W) uint8 0/1, if they are known."""
+    place: Callable[[], np.ndarray] | None = None
+    """Draws on the image, (H, W) uint8 0/1, where the prompt says that the lesion is; None where it may be anywhere."""
+
+    def own_parts(self, mask: np.ndarray) -> np.ndarray:
+        """The parts of a (H, W) uint8 0/1 mask that touch the lesion's place, or else the nearest: not its neighbours.
+
+        A patch may show several lesions, and a network that sees no mark segments all of them.
+        """
+        count, labels = cv2.connectedComponents(mask, connectivity=8)
+        if self.place is None or count <= 2:  # the background, and one part
+            return mask
+        distances = cv2.distanceTransform(1 - self.place(), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        nearest = [distances[labels == part].min() for part in range(1, count)]
+        own = 1 + np.flatnonzero(np.array(nearest) <= min(nearest))
+        return np.isin(labels, own).astype(np.uint8)
 
     def cuts(self, mask: np.ndarray) -> bool:
         """Whether a (H, W) 0/1 mask reaches the patch's border where the image goes on, and so may the lesion."""

@@ -21,7 +21,7 @@ def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> 
         The measurements that the spacing allows, by column, and the end points of the diameters (see `Diameters`).
     """
     area, (long, short, ends) = int(np.count_nonzero(mask)), diameters(mask)
-    parts = cv2.connectedComponents(mask, connectivity=8)[0] - 1
+    parts = cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)[0] - 1
     row: dict[str, Any] = {"area_px": area, "long_px": long, "short_px": short, "parts": parts}
     if spacing is not None:
         long, short, _ = diameters(mask, (spacing[0], spacing[1]))

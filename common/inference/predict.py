@@ -22,7 +22,7 @@ from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
 from common.utils.arguments import TTA_HELP, Parser, device_name
 from common.utils.errors import UserError, join_names
-from common.utils.files import check_writable, write_csv
+from common.utils.files import check_writable, read_csv, write_csv
 from common.weak_masks import QUARTERS_SCALE
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ MEASUREMENTS = "measurements.csv"
 _RESULTS_HELP = f"""
 --out gets the masks, an overlay of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
-known, mm; mL for a lesion on consecutive slices. An empty mask has area and diameters 0. Where a mask has several parts
-(the column parts), the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border
-of its patch and the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
+known, mm; mL for a lesion on consecutive slices. In CT, only the parts that touch a lesion's box, point or mark are the
+lesion, or else the nearest. An empty mask has area and diameters 0. Where a mask has several parts (the column parts),
+the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border of its patch and
+the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
 """
 _IMAGES_IN_MEMORY = 8
 
@@ -83,6 +84,7 @@ def load_predictor(
     for path in inputs:
         if out.is_dir() and path.parent.samefile(out):
             raise UserError(f"--out {out} holds the input {path.name}; choose a folder of its own for the results")
+    _check_results(out, {str(path) for path in inputs})
     check_writable(out, "pass another --out")
     network = {name: getattr(args, name) for name in ("encoder", "canvas", "protocol")}
     if args.target:
@@ -102,6 +104,13 @@ def load_predictor(
     if predictor.model.prompted:
         _check_marks(args, prompts)
     return predictor
+
+
+def _check_results(out: Path, inputs: set[str]) -> None:
+    """Refuse a folder with the results of other inputs, which would be lost or lose their table."""
+    rows = read_csv(out / MEASUREMENTS) if (out / MEASUREMENTS).is_file() else []
+    if others := sorted({row.get("input", "") for row in rows} - inputs):
+        raise UserError(f"--out {out} holds the results of {join_names(others)}; choose another folder, or delete it")
 
 
 def _check_marks(args: argparse.Namespace, prompts: Iterable[LesionPrompt]) -> None:
@@ -153,6 +162,8 @@ def predict(
             else:
                 yield image
 
+    for name in (MEASUREMENTS, PAGE):  # of a run before, which they would describe beside the masks of this one
+        (out / name).unlink(missing_ok=True)
     for image, masks in _predict_masks(predictor, readable()):
         union = np.bitwise_or.reduce([mask for mask, _ in masks])
         image_rows, diameter_ends = _measure(image, masks)
@@ -225,7 +236,7 @@ def _probabilities(predictor: "Predictor", patches: Sequence[LesionPatch]) -> np
 
 def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
     """The mask of a patch, or, where it is cut off and a larger patch shows anything, of that one."""
-    mask = (patch.paste(probability) > 0.5).astype(np.uint8)
+    mask = patch.own_parts((patch.paste(probability) > 0.5).astype(np.uint8))
     cut = patch.cuts(mask)
     if cut and patch.larger:
         larger = patch.larger()

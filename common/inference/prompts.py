@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.recist import ellipse_from_diameters, long_first
+from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -15,6 +15,7 @@ BOX = ("left", "top", "right", "bottom")
 POINT = ("x", "y")
 VOXEL = ("i", "j", "k")
 ENDS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
+ENDS_ORDER = "x1,y1 and x2,y2 must be the ends of one, x3,y3 and x4,y4 those of the other"
 POINT_SIDE = 28  # px of the box that stands for a point: the size of the median tumour in five LiTS volumes
 
 HELP = f"""\
@@ -49,6 +50,16 @@ class LesionPrompt(NamedTuple):
     is_point: bool = False  # the box says nothing of the lesion's size
     ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px, the long diameter's first, if given
 
+    def place(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draw where the lesion is on an image of ``shape``, uint8 0/1: in its box, or at the point that this is of."""
+        left, top, right, bottom = self.left, self.top, self.right, self.bottom
+        if self.is_point:
+            left = right = (left + right) / 2
+            top = bottom = (top + bottom) / 2
+        image = np.zeros(shape, np.uint8)
+        image[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = 1
+        return image
+
 
 def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
     """Read a lesions CSV (see `HELP`), in the order of its rows.
@@ -72,7 +83,7 @@ def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 
         raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
     kind, more = ("image", "slice") if len(shape) == 2 else ("volume", "volume")
     for column in ("image", "file_name", more):
-        if len({row.get(column) for row in rows}) > 1:
+        if len({row[column] for row in rows if row.get(column)}) > 1:
             raise UserError(
                 f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
             )
@@ -128,8 +139,10 @@ def check_mark(ends: np.ndarray | None, where: str) -> None:
     """Check that a lesion has a RECIST mark of which a mask or a prompt can be made.
 
     Raises:
-        UserError: there are no ``ends``, or they are not those of two diameters; it begins with ``where``.
+        UserError: there are no ``ends``, or they are not those of two diameters that cross; it begins with ``where``.
     """
+    if ends is not None and ellipse_from_diameters(ends) and not diameters_cross(ends):
+        raise UserError(f"{where} has diameters that don't cross; {ENDS_ORDER}")
     if ends is None or ellipse_from_diameters(ends) is None:
         why = "gives no RECIST end points" if ends is None else "has diameters that are parallel or without length"
         raise UserError(

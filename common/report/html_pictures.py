@@ -79,6 +79,7 @@ def lesion_strips(
     strips = []
     for place, lesion, mask in zip(places, lesions.itertuples(), predictions, strict=True):
         kind, nothing = "best" if place < 0 else "worst", "" if mask.any() else " (nothing found)"
+        nothing += "" if run["truth"] in dataset.metadata["arrays"] else " (its truth is not at hand)"
         caption = f"{kind}: {lesion.Index}, {lesion.diameter:.0f} px across, Dice {lesion.dice:.3f}{nothing}"
         strips.append((caption, _strip(dataset, run["truth"], target, lesion.row, mask)))
     return strips

@@ -61,11 +61,14 @@ def _strip_section(group: RunGroup, name: str, datasets: Datasets, checkpoints: 
     run = min(group.runs, key=lambda run: str(run["settings"].get("seed")))
     dataset, checkpoint = datasets.get(run.get("prepared", "")), find_checkpoint(run, checkpoints)
     section = {"heading": f"{group.dataset}, {name}, seed {run['settings'].get('seed')}"}
-    missing = "its checkpoint, as it was scored," if dataset else "the prepared folder that was scored"
-    with suppress(UserError):  # a checkpoint that is being trained on, say
-        if dataset and checkpoint:
+    if dataset and checkpoint:
+        try:
             return section | {"lesions": lesion_strips(run, checkpoint, dataset, LESIONS)}
-    return section | {"missing": missing}
+        except UserError as error:  # it is being trained on, say
+            return section | {"problem": str(error)}
+    return section | {
+        "missing": "its checkpoint, as it was scored," if dataset else "the prepared folder that was scored"
+    }
 
 
 def find_datasets(places: Iterable[Path], identities: set[Any]) -> dict[str, LesionDataset]:

@@ -28,6 +28,7 @@ SHARED_SETTINGS = {
     "limit": "limit {}",
     "window": "window {}",
     "truth": "against {}",
+    "truth_masks": "masks {:.8}",
     "split": "{} split",
     "prompt_noise": "marks moved by {} %",
     "noise_seed": "noise seed {}",
@@ -35,7 +36,7 @@ SHARED_SETTINGS = {
     "prepared": "data {:.8}",
     "trained": "trained with {}",
 }  # that comparable groups have in common, and how they are written
-SCORING_SETTINGS = ("protocol", "limit", "truth", "split", "prepared", "prompt_noise", "noise_seed")
+SCORING_SETTINGS = ("protocol", "limit", "truth", "truth_masks", "split", "prepared", "prompt_noise", "noise_seed")
 """In which a baseline must agree with networks."""
 METHOD_SETTINGS = {
     "lr": "lr {}",
@@ -53,6 +54,7 @@ VARIATIONS = {
     "average": "average {}",
     "falling": "falling rate",
 }  # `recipe.PLAIN`, written where a training differs from its method's own
+_OF_EVALUATION = ("truth", "truth_masks", "split", "prepared")  # settings that stand beside the others
 _METHODS = {method.label: method for method in METHODS.values()}
 
 
@@ -145,14 +147,14 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
     Where the training's settings are not the scoring's, they are one more setting, "trained".
     """
     training = evaluation.get("training", {})
-    scoring = evaluation["settings"] | {name: evaluation.get(name) for name in ("truth", "split", "prepared")}
+    scoring = evaluation["settings"] | {name: evaluation.get(name) for name in _OF_EVALUATION}
     trained = {name: value for name, value in training.items() if name in SHARED_SETTINGS and name in scoring}
     texts = [_text(name, value) for name, value in trained.items() if value != scoring[name]]
     settings = training | scoring | {"trained": ", ".join(texts) or None}
     if evaluation["split"] == "test":  # of the others that goes without saying
         settings["seen_in_training"] = evaluation.get("seen_in_training") or None
     if training.get("least_steps"):  # the number of epochs follows from that of lesions
-        settings["epochs"] = f"to reach {training['least_steps']} steps"
+        settings["epochs"] = f"of the recipe, at least {training['least_steps']} steps"
     if settings.get("seed") is None:  # a checkpoint that says nothing of its training may differ in more than the seed
         settings["checkpoint"] = evaluation.get("checkpoint", {}).get("sha256")
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:

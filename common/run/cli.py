@@ -125,8 +125,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         raise UserError(f"--jitter {args.jitter:g} moves a prompt's end points; pass --prompt recist, or --jitter 0")
     if args.outlines and args.target == "truth":
         raise UserError("--target truth trains on every outline; leave --outlines out, or pass another --target")
-    if args.checkpoint and args.checkpoint.suffix != ".pt":  # in whose place other files of the training have others
-        raise UserError(f"--checkpoint {args.checkpoint} must end in .pt")
+    if args.checkpoint and args.checkpoint.suffix != ".pt":
+        raise UserError(f"--checkpoint {args.checkpoint} must end in .pt, which .history.csv and .state will replace")
     args.target = args.target or default_target(args.protocol, recipe.method)
     args.canvas = args.canvas or (CANVAS if args.protocol == "released" else SMALL_CANVAS)
     args.clusters = args.clusters or prepared_clusters(args.prepared, recipe.dataset)

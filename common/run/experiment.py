@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from common.data.dataset import read_metadata
-from common.evaluation.baselines import BASELINES
+from common.evaluation.baselines import BASELINES, baseline_stem
 from common.evaluation.baselines import main as baselines_main
 from common.evaluation.results import read_evaluation, result_stem
 from common.recipe import A1, A1RECIST, TrainConfig, differing_setting, history_path, state_path
@@ -133,7 +133,7 @@ def _baseline_task(results: Path, config: TrainConfig) -> Task:
     """Score the weak masks themselves; again where they, the truth or what is scored have changed."""
     truth, metadata = config.recipe.dataset.truth, read_metadata(config.prepared) or {}
     names = [name for name in BASELINES if name != truth and name in metadata.get("arrays", BASELINES)]
-    made = [_read_result(results / f"{result_stem(f'baseline_{name}', limit=config.limit)}.json") for name in names]
+    made = [_read_result(results / f"{baseline_stem(name, truth, limit=config.limit)}.json") for name in names]
     expected = (truth, config.limit, metadata.get("identity"))
     done = all(
         result and (result["truth"], result["settings"].get("limit"), result.get("prepared")) == expected
@@ -189,7 +189,7 @@ def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig
     settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
     if not config.recipe.method.cluster_head:
         del settings["clusters"]  # K makes no difference
-    if config.epochs is None and config.recipe.method.least_steps:
+    if "least_steps" in settings.keys() & recorded.keys():
         del settings["epochs"]  # as many as the lesions need, which are the same
     if difference := differing_setting(recorded, settings):
         name, value = difference

@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.data.splits import split_groups
 from common.inference.image_table import check_ends
 from common.inference.photos import predict_photos
+from common.inference.prompts import ENDS_ORDER
 from common.io.images import list_images, read_photo
 from common.io.masks import mask_fault
 from common.patches import PATCH, resize_mask, resize_points
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
-from common.recist import diameters, ellipse_from_diameters, fit_ellipse, long_first
+from common.recist import diameters, diameters_cross, ellipse_from_diameters, fit_ellipse, long_first
 from common.run.cli import prepare_parser
 from common.run.own_files import read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
@@ -85,6 +87,8 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
     if points is not None:
         notes += check_ends(path, points, photo)
         ellipse = ellipse_from_diameters(points)
+        if ellipse and not diameters_cross(points):
+            return [Dropped(path.name, f"its diameters don't cross; {ENDS_ORDER}")]
     else:
         notes += ["recist.csv has no row for it; its diameters come from its outline"] if ends else []
         points = None if outline is None else diameters(outline).ends
@@ -120,16 +124,14 @@ def split_by_group(rows: list[dict[str, str]]) -> list[str]:
     return split_groups([row["group"] for row in rows], seed=1)
 
 
-def _describe_own(**functions: Callable[..., Any]) -> dict[str, str]:
-    """What tells own functions from those of this module, and from what they were before: digests of their source."""
-    own = {name: function for name, function in functions.items() if function.__module__ != __name__}
-    return {name: digest([_source(function).encode()]) for name, function in own.items()}
-
-
-def _source(function: Callable[..., Any]) -> str:
-    if isinstance(function, partial):
-        return f"{_source(function.func)}{function.args}{function.keywords}"
-    return inspect.getsource(function if inspect.isfunction(function) else type(function))
+def _source(function: Any) -> str:
+    """The source of a function, or of what a partial or a bound method calls; its name where there is none."""
+    while inner := getattr(function, "func", None) or getattr(function, "__func__", None):
+        function = inner
+    try:
+        return inspect.getsource(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return str(getattr(function, "__qualname__", type(function)))
 
 
 def own_data(
@@ -167,7 +169,8 @@ def own_data_main(
         description: what --help prints first.
         arguments: None means those that the script was started with.
         make_lesion: takes the place of `make_lesion`; a function of your script, so that processes can share it.
-        split: takes the place of `split_by_group`, where each image is a group of its own.
+        split: takes the place of `split_by_group`, where each image is a group of its own. Where the source of one of
+            the two has changed, lesions are prepared again; changes of what they call are seen with --force only.
 
     Raises:
         UserError: an unknown verb or method; or as the verb's work.
@@ -185,14 +188,14 @@ def own_data_main(
             if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
                 raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
             inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
-            config = PreprocessConfig.from_args(
-                dataset, args, inputs, {"channels": "rgb"}, **_describe_own(make_lesion=make_lesion, split=split)
-            )
+            config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
+            sources = [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]
+            config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
             ends, patients = read_ends(args.data, images), read_patients(args.data, images)
 
             def split_patients(rows: list[dict[str, str]]) -> list[str]:
                 for row in rows if patients else ():
-                    patient = patients.get(row["lesion"]) or patients.get(row.get("source", ""))
+                    patient = patients.get(row.get("source", "")) or patients.get(row["lesion"])
                     if patient is None:
                         raise UserError(
                             f"patients.csv can't be used: the lesion {row['lesion']} does not say which image it is "

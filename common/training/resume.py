@@ -128,9 +128,11 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
     _check_settings(checkpoint, settings, {name: value for name, value in wanted.items() if name not in _OF_A_RUN})
     epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
     done = len(read_csv(history)) if history.is_file() else epochs
-    if recipe.epochs <= epochs and (recipe.patience <= patience or done >= epochs):
+    falling = settings.get("falling", False)
+    no_more = recipe.epochs == epochs if falling else recipe.epochs <= epochs
+    if no_more and (recipe.patience <= patience or done >= epochs):
         return False
-    if settings.get("falling"):
+    if falling:
         why = f"its learning rate fell to 0 over {epochs} epochs"
     elif done < epochs:
         why = f"it ran out of patience ({patience} epochs) after epoch {done}"

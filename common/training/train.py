@@ -152,13 +152,14 @@ def _fit(
     """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
     recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
     settings = describe_training(config, trainer, train_loader, val_loader)
-    wanted = {name: value for name, value in settings.items() if name != "precision" or config.precision != "auto"}
+    no_matter = {"precision": config.precision == "auto", "clusters": not recipe.method.cluster_head}
+    wanted = {name: value for name, value in settings.items() if not no_matter.get(name)}
     if config.resume and not can_resume(checkpoint, recipe, wanted):
         print(f"{checkpoint} is complete; there is nothing to resume")
         return
     state = load_state(checkpoint, trainer, settings) if config.resume else TrainState()
     if (done := len(state.history)) > recipe.epochs:
-        raise UserError(f"{state_path(checkpoint)} is {done} epochs far; pass --epochs {done} or more")
+        raise UserError(f"{state_path(checkpoint)} has {done} epochs behind it; pass --epochs {done} or more")
     with StateSaver(checkpoint, trainer, settings) as saver:
 
         def interrupt(where: str) -> NoReturn:

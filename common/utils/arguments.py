@@ -13,7 +13,7 @@ TTA_HELP = "test-time augmentation: average over the mirrored and transposed pat
 
 
 def numbers(what: str, fits: Callable[..., bool], count: int = 1) -> Callable[[str], Any]:
-    """A parser of a number, or of ``count`` of them, that ``fits``; of others it says that they are not ``what``."""
+    """A parser of a number, or of ``count`` of them, that ``fits``; anything else is refused as not being ``what``."""
 
     def parse(text: str) -> Any:
         values = number_list(text, count)
@@ -25,7 +25,7 @@ def numbers(what: str, fits: Callable[..., bool], count: int = 1) -> Callable[[s
 
 
 def whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
-    """A parser of a whole number from ``least`` to ``most``; of others it says that they are not ``what``."""
+    """A parser of a whole number from ``least`` to ``most``; anything else is refused as not being ``what``."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):

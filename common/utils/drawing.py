@@ -14,9 +14,9 @@ SCALE = 2
 
 
 def outline(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
-    """Draw the outline of an (H, W) mask on an (H, W, 3) RGB image, both enlarged by `SCALE`."""
+    """Draw the outline of an (H, W) mask, and of its holes, on an (H, W, 3) RGB image, both enlarged by `SCALE`."""
     size = (image.shape[1] * SCALE, image.shape[0] * SCALE)
     enlarged = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     enlarged_mask = cv2.resize(np.ascontiguousarray(mask), size, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(enlarged_mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(enlarged_mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(enlarged, contours, -1, colour, SCALE)

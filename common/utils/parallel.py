@@ -21,7 +21,7 @@ def available_cores() -> int:
     """How many cores this process may use, which a job scheduler may have limited."""
     if allowed := getattr(os, "sched_getaffinity", None):  # elsewhere than on Windows and macOS
         return len(allowed(0))
-    return min(os.cpu_count() or 1, _MOST_ON_WINDOWS)
+    return os.cpu_count() or 1
 
 
 def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int | None = None) -> Iterator[Result]:
@@ -33,6 +33,8 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
         workers: processes; None means `available_cores`. No more are started than there are jobs, if that is known.
     """
     workers = workers or available_cores()
+    if os.name == "nt":
+        workers = min(workers, _MOST_ON_WINDOWS)
     if isinstance(jobs, Sized):
         workers = min(workers, max(len(jobs), 1))
     if workers == 1:

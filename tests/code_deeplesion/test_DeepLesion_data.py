@@ -513,22 +513,45 @@ def test_human_masks_are_cut_as_the_image_is(tmp_path):
         {"lesion": "b_001", "source": "b_001.png", **place},
         {"lesion": "a_001-2", "source": "a_001.png", **place},
     ]
-    truth = deep.human_truth(tmp_path, lesions)
+    ellipses = np.zeros((3, 120, 120), np.uint8)
+    ellipses[:, 60, 60] = 1
+    truth = deep.human_truth(tmp_path, lesions, ellipses)
     assert truth.keys() == {0, 2}
     expected = np.zeros((120, 120), np.uint8)
     expected[55:65, 55:70] = 1
     assert truth[0].dtype == np.uint8 and np.array_equal(truth[0], expected)
     cv2.imwrite(str(tmp_path / "a_001-2.png"), np.zeros_like(mask))
-    assert not deep.human_truth(tmp_path, lesions)[2].any()
+    assert not deep.human_truth(tmp_path, lesions, ellipses)[2].any()
+
+
+def test_a_slices_mask_is_shared_among_its_lesions(tmp_path, capsys):
+    mask = np.zeros((512, 512), np.uint8)
+    mask[20:30, 20:30] = mask[20:25, 60:70] = 255
+    cv2.imwrite(str(tmp_path / "a_001.png"), mask)
+    place = {"source": "a_001.png", "scale": "1.0", "left": "0", "top": "0"}
+    lesions = [{"lesion": name, **place} for name in ("a_001", "a_001-2", "a_001-3")]
+    ellipses = np.zeros((3, 120, 120), np.uint8)
+    ellipses[0, 28:32, 28:32] = ellipses[1, 22, 50:65] = ellipses[2, 90:95, 90:95] = 1
+    truth = deep.human_truth(tmp_path, lesions, ellipses)
+    first, second = np.zeros((2, 120, 120), np.uint8)
+    first[20:30, 20:30] = second[20:25, 60:70] = 1
+    for place, expected in enumerate((first, second, np.zeros_like(first))):
+        np.testing.assert_array_equal(truth[place], expected)
+    assert ": 1 lesions (such as a_001.png): its mask shows nothing in the lesion's patch" in capsys.readouterr().err
+    (whole,) = deep.human_truth(tmp_path, lesions[:1], ellipses[:1]).values()  # of the only lesion: all of it
+    np.testing.assert_array_equal(whole, first | second)
+
+
+ELLIPSES = np.ones((1, 120, 120), np.uint8)
 
 
 def test_human_masks_that_do_not_fit(tmp_path):
     lesion = {"lesion": "a_001", "source": "a_001.png", "scale": "1.0", "left": "0", "top": "0"}
     with pytest.raises(UserError, match=r"holds no mask for any of these 1 lesions; name them by File_name"):
-        deep.human_truth(tmp_path, [lesion])
+        deep.human_truth(tmp_path, [lesion], ELLIPSES)
     cv2.imwrite(str(tmp_path / "a_001.png"), np.zeros((120, 120), np.uint8))
     with pytest.raises(UserError, match=r"a_001.png is 120x120 px but its slice is 512 px wide"):
-        deep.human_truth(tmp_path, [lesion])
+        deep.human_truth(tmp_path, [lesion], ELLIPSES)
 
 
 def square(dtype=np.uint8, level=255, shape=(512, 512)) -> np.ndarray:
@@ -546,7 +569,7 @@ SOFT = cv2.GaussianBlur(square(), None, 1)
 def truth_of(folder: Path, mask: np.ndarray) -> np.ndarray:
     cv2.imwrite(str(folder / "a_001.png"), mask)
     lesion = {"lesion": "a_001", "source": "a_001.png", "scale": "1.0", "left": "0", "top": "0"}
-    return deep.human_truth(folder, [lesion])[0]
+    return deep.human_truth(folder, [lesion], ELLIPSES)[0]
 
 
 @pytest.mark.parametrize(

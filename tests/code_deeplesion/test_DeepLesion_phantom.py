@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+import DeepLesion_phantom
 from common.patches import PATCH
 from common.utils.files import read_csv, write_csv
+from common.weak_masks import quarters_mask
 from DeepLesion_data import make_lesions, place_patch
 from DeepLesion_info import EXCLUDED, FULL_TABLE, INFO, read_marks
 from DeepLesion_phantom import COLUMNS, INTERVALS, write_deeplesion
@@ -34,6 +36,15 @@ def test_every_lesion_can_be_prepared(phantom):
         inside = lesion.ellipse.astype(bool)
         around = cv2.dilate(lesion.ellipse, np.ones((15, 15))).astype(bool) & ~inside
         assert abs(lesion.image[inside, 1].mean() - lesion.image[around, 1].mean()) > 10
+
+
+def test_marks_measure_their_nodule():
+    nodules = DeepLesion_phantom.draw_series(np.random.default_rng(0), 1.0, 3)[1]
+    for nodule in nodules:
+        row = DeepLesion_phantom._row("a", nodule)
+        ends = np.array(row["Measurement_coordinates"].split(", "), float).reshape(4, 2) - 1
+        drawn = quarters_mask(ends, nodule.mask.shape, 1)
+        assert 2 * (drawn & nodule.mask).sum() / (drawn.sum() + nodule.mask.sum()) > 0.9
 
 
 def test_layout(phantom):

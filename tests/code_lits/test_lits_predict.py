@@ -139,7 +139,7 @@ def test_intensities_that_are_not_hu_are_refused(volume, tmp_path, monkeypatch, 
     path, _ = volume
     hounsfield = np.asarray(nib.load(path).dataobj).astype(np.float32)
     nib.save(nib.Nifti1Image(change(hounsfield), AFFINE), path)
-    with pytest.raises(UserError, match=f"Leber.nii.gz: the patches of its lesions are all {look}, so that its inte"):
+    with pytest.raises(UserError, match=f"Leber.nii.gz: the patches of its lesions are all {look}, so its intensities"):
         run(path, tmp_path / "out", TABLE)
     assert not list((tmp_path / "out").iterdir())
 
@@ -155,6 +155,32 @@ def test_a_point_on_a_large_lesion_gets_a_larger_patch(tmp_path, monkeypatch, ca
     assert float(row["long_px"]) == pytest.approx(91, abs=2)  # the patch about 28 px is 64 px wide, the third 148
     assert row["cut"] == "0"
     assert "cut off" not in capsys.readouterr().err
+
+
+TWO = """lesion,slice,left,top,right,bottom,x,y
+small,1,,,,,40,40
+large,1,54,31,72,49,,
+"""
+
+
+@pytest.mark.parametrize("codes", ["LAS", "SAL"])
+def test_a_lesion_is_not_measured_with_its_neighbours(tmp_path, monkeypatch, codes):
+    """A network that sees no marks segments all that lies in a patch."""
+    stub.use(monkeypatch)
+    voxels = np.full((90, 120, 3), -50, np.int16)
+    rows, columns = np.mgrid[:90, :120]
+    areas = {}
+    for name, centre, radius in (("small", 40, 5), ("large", 63, 9), ("unnamed", 85, 6)):
+        disc = (rows - 40) ** 2 + (columns - centre) ** 2 <= radius**2
+        voxels[disc, 1], areas[name] = 255, disc.sum()
+    store(tmp_path / "a.nii", voxels, codes)
+    run(tmp_path / "a.nii", tmp_path / "out", TWO)
+    measured = {row["lesion"]: row for row in read_csv(tmp_path / "out" / "measurements.csv")}
+    for name, row in measured.items():
+        assert row["parts"] == "1"
+        assert float(row["area_px"]) == pytest.approx(areas[name], rel=0.05)
+    mask = np.asarray(nib.load(tmp_path / "out" / "a_mask.nii.gz").dataobj)
+    assert mask.sum() == pytest.approx(areas["small"] + areas["large"], rel=0.05)
 
 
 # --- orientation and units ---------------------------------------------------------------------------------------

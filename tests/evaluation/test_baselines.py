@@ -65,9 +65,10 @@ def test_without_human_masks_there_is_no_baseline(phantom_deeplesion, tmp_path):
 def test_the_published_truth_of_deeplesion_is_the_ellipse(phantom_deeplesion, tmp_path):
     """GrabCut sees 0s and 1s and gives back the ellipse (FACTS.md 4.3): the baseline shows it."""
     baselines.main([str(phantom_deeplesion / "prepared"), "--results", str(tmp_path), "--truth", "grabcut"])
-    summary = read_json(tmp_path / "baseline_ellipse.json")
+    summary = read_json(tmp_path / "baseline_ellipse.against_grabcut.json")
     assert (summary["truth"], summary["dice"]) == ("grabcut", 1)
-    assert not (tmp_path / "baseline_grabcut.json").exists()
+    names = {path.name for path in tmp_path.glob("*.json")}
+    assert names == {f"baseline_{name}.against_grabcut.json" for name in ("ellipse", "quarters")}
 
 
 def test_moved_marks_cost_the_quarters_and_nothing_else_is_scored(phantom_ham, tmp_path):

@@ -20,6 +20,7 @@ from common.data.loader import LesionLoader
 from common.evaluation import baselines
 from common.evaluation import evaluate as module
 from common.evaluation.evaluate import (
+    check_preprocessing,
     describe_evaluation,
     evaluate,
     read_truth,
@@ -146,7 +147,7 @@ def test_a_truth_that_is_none_is_refused(checkpoints, phantom_ham, tmp_path):
 def test_a_folder_of_masks_is_read_for_the_lesions_it_has(dataset, phantom_ham, tmp_path):
     rows, mask = dataset.rows("test"), np.ones((120, 120), np.uint8)
     masks = {int(rows[1]): mask}
-    with_masks = replace(RECIPE, dataset=replace(RECIPE.dataset, read_truth=lambda folder, lesions: masks))
+    with_masks = replace(RECIPE, dataset=replace(RECIPE.dataset, read_truth=lambda *_: masks))
     config = make_config(with_masks, tmp_path / "a.pt", phantom_ham, tmp_path, "--truth", str(tmp_path))
     assert read_truth(dataset, config, rows) == masks
     masks[int(rows[2])] = np.zeros_like(mask)  # no outline: Dice would be undefined wherever nothing is predicted
@@ -221,6 +222,11 @@ def test_lesions_seen_in_training_are_no_test_data(checkpoints, phantom_ham, dat
     assert "groups" not in summary["training"]  # thousands of names belong into the checkpoint only
     evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path))
     assert read_json(tmp_path / "A1.json")["seen_in_training"] is None  # the checkpoint does not say
+    told = "A1.pt doesn't say which lesions it was trained on, and the splits of"
+    assert told in capsys.readouterr().err
+    published = replace(RECIPE, dataset=replace(RECIPE.dataset, splits=(28, 8, 4)))
+    evaluate(make_config(published, checkpoints / "A1.pt", phantom_ham, tmp_path))
+    assert told not in capsys.readouterr().err
 
 
 def test_data_that_grew_after_training_are_told(tmp_path):
@@ -272,6 +278,16 @@ def test_results_that_cannot_be_written_are_told_before_the_work(checkpoints, ph
     monkeypatch.setattr(module, "Predictor", None)
     with pytest.raises(UserError, match=r"file can't be written to .*; pass another --results"):
         evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path / "file"))
+
+
+def test_a_released_network_saw_whole_windows(dataset, tmp_path):
+    windowed = replace(
+        dataset, metadata={**dataset.metadata, "preprocessing": {"channels": "bgr", "window": [50, 400]}}
+    )
+    with pytest.raises(UserError, match=r"a\.pt was trained with window None, but .* was made with \[50, 400\]"):
+        check_preprocessing(windowed, tmp_path / "a.pt", {})
+    check_preprocessing(dataset, tmp_path / "a.pt", {})
+    check_preprocessing(windowed, tmp_path / "a.pt", {"preprocessing": {"channels": "bgr", "window": [50, 400]}})
 
 
 def test_other_preprocessing_is_refused(checkpoints, phantom_ham, tmp_path):

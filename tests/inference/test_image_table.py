@@ -55,7 +55,13 @@ def test_a_row_of_another_folder_is_of_another_image(tmp_path):
 def test_paths_from_anywhere_name_their_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table, image = tmp_path / "t.csv", Path("x/../imgs/a.jpg")
-    for path in (tmp_path / "imgs" / "a.jpg", "imgs//a.jpg", f"../{tmp_path.name}/imgs/A", "imgs\\a.jpg"):
+    for path in (
+        tmp_path / "imgs" / "a.jpg",
+        "imgs//a.jpg",
+        f"../{tmp_path.name}/imgs/A",
+        "imgs\\a.jpg",
+        "y/../imgs/a",
+    ):
         table.write_text(f"{HEADER}{path},1,2,3,4,5,6,7,8\n")
         assert list(read_ends(table, [image], others=True)) == [image]
 

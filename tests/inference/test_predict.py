@@ -14,7 +14,7 @@ from common.inference.predict import load_predictor, output_names, predict, pred
 from common.inference.prompts import LesionPrompt
 from common.recipe import DatasetInfo
 from common.utils.errors import UserError
-from common.utils.files import read_csv
+from common.utils.files import read_csv, write_csv
 from common.weak_masks import quarters_mask
 
 
@@ -245,6 +245,28 @@ def test_a_mask_cut_off_by_its_patch_is_told_and_looked_at_again(left, right, la
     assert float(row["long_px"]) == pytest.approx(np.hypot(length, 9), abs=3 if larger else 0.1)
     warned = "warning: cut off by the patch (see the column cut): a;" in capsys.readouterr().err
     assert warned == bool(cut)
+
+
+def test_the_results_of_other_inputs_are_not_overwritten(dataset, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    write_csv(tmp_path / "out" / "measurements.csv", [{"input": "a.png"}, {"input": "b.png"}], ["input"])
+    with pytest.raises(UserError, match=r"out holds the results of a\.png; choose another folder, or delete it"):
+        load_predictor(arguments("--out", tmp_path / "out"), dataset, [Path("b.png"), Path("c.png")])
+    inputs = [Path("b.png"), Path("a.png"), Path("c.png")]
+    assert load_predictor(arguments("--out", tmp_path / "out"), dataset, inputs)
+
+
+def test_what_is_interrupted_leaves_no_table_of_a_run_before(tmp_path):
+    for name in ("measurements.csv", "index.html"):
+        (tmp_path / name).touch()
+
+    def images():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(stub.BrightIsLesion(), images(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

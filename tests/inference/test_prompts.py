@@ -139,6 +139,22 @@ def test_a_table_without_rows(table):
         read_prompts(table("x,y"), (100, 200))
 
 
+def test_a_prompt_draws_its_place(table):
+    box, point = read_prompts(table("left,top,right,bottom,x,y", "3,1,5.5,2,,", ",,,,40,30"), (60, 70))
+    assert np.argwhere(box.place((60, 70))).tolist() == [[y, x] for y in (1, 2) for x in (3, 4, 5)]
+    assert np.argwhere(point.place((60, 70))).tolist() == [[30, 40]]
+
+
+def test_diameters_that_do_not_cross_are_one_sentence():
+    around = np.array([[10, 50], [60, 10], [90, 50], [50, 80]], float)  # left, top, right, bottom
+    with pytest.raises(
+        UserError, match="row 3 has diameters that don't cross; x1,y1 and x2,y2 must be the ends of one"
+    ):
+        check_mark(around, "row 3")
+    check_mark(around[[0, 2, 1, 3]], "row 3")
+    check_mark(np.array([[10, 50], [90, 50], [12, 54], [12, 90]], float), "row 3")  # nearly
+
+
 def test_end_points_are_kept_with_the_long_diameter_first(table):
     path = table("slice," + ",".join(ENDS), "2,5,3,5,9,1,6,31,6")  # 6 px, then 30 px
     (prompt,) = read_prompts(path, (100, 200, 5))

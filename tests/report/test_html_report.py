@@ -191,13 +191,13 @@ def test_from_results_alone_then_with_what_is_named(report, tmp_path):
     assert parsed((tmp_path / "a.html").read_text()).count["img"] == 1 + 4
 
 
-def test_a_checkpoint_that_can_not_be_drawn_is_missing_and_stops_nothing(report, tmp_path):
+def test_a_checkpoint_that_cannot_be_drawn_stops_nothing(report, tmp_path):
     folder = shutil.copytree(report.parent, tmp_path / "copy")
     (folder / "a.state").touch()  # it is being trained on
     arguments = [str(folder / "results"), "--out", str(tmp_path / "a.html")]
     html_report.main([*arguments, "--prepared", str(folder / "prepared"), "--checkpoints", str(folder)])
     page = parsed((tmp_path / "a.html").read_text())
-    assert "its checkpoint, as it was scored, is needed" in " ".join(page.words)
+    assert "They can't be drawn: " in " ".join(page.words) and "a.pt" in " ".join(page.words)
 
 
 def test_outlines_are_drawn_as_they_were_scored(report, tmp_path, monkeypatch):

@@ -18,7 +18,8 @@ from example_results import baseline, result
      {"settings": {"target": "truth"}}, {"dataset": "LiTS"}, {"training": {"lr": 1e-4}}, {"training": {"epochs": 5}},
      {"training": {"encoder_weights": "none"}}, {"training": {"batch_size": 4}},
      {"training": {"loss_weights": {"mask": 1.0}}}, {"settings": {"window": [50, 400]}}, {"prepared": "ab"},
-     {"scored": "ab"}, {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}},
+     {"scored": "ab"}, {"truth_masks": "ab"},
+     {"seen_in_training": 3}, {"training": {"limit": 5}}, {"training": {"precision": "bf16"}},
      {"settings": {"prompt_noise": 10.0}}, {"settings": {"tta": True}},
      {"training": {"prompt": "recist"}}, {"training": {"outlines": 15}}, {"training": {"flips": True}},
      {"training": {"jitter": 5.0}}, {"training": {"average": 0.9}}, {"training": {"falling": True}}],
@@ -46,7 +47,7 @@ def test_epochs_that_follow_from_the_lesions_part_no_groups():
     few, many = ({"outlines": count, "least_steps": 800, "epochs": 4 * count} for count in (4, 9))
     groups = group_runs([result("A1+R", training=training) for training in (few, many)])
     assert len(groups) == 2
-    assert [group.settings["epochs"] for group in groups] == ["epochs to reach 800 steps"] * 2
+    assert [group.settings["epochs"] for group in groups] == ["epochs of the recipe, at least 800 steps"] * 2
     assert groups[0].kind == groups[1].kind
 
 

@@ -91,7 +91,7 @@ def test_flags_that_have_no_effect_together_are_refused(recipe, flags, sentence)
 
 
 @pytest.mark.parametrize("name", ["lr0.001", "a.pth", "a"])
-def test_a_checkpoint_has_the_suffix_that_its_history_and_state_take_the_place_of(name):
+def test_a_checkpoint_must_end_in_pt(name):
     with pytest.raises(UserError, match=f"--checkpoint runs/{name} must end in .pt"):
         parse_train(HAM_A1_train.RECIPE, None, ["--checkpoint", f"runs/{name}"])
 

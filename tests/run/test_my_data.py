@@ -321,7 +321,7 @@ def test_another_way_to_read_or_split_lesions_makes_them_again(mine, capsys):
         return [name, *split_by_group(rows)[1:]]
 
     flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
-    for split in (split_by_group, first_is_test, first_is_val, partial(first_is_val, name="train")):
+    for split in (split_by_group, first_is_test, partial(first_is_val, name="val")):
         for told in ("again" if split is not split_by_group else "20 lesions", "is already prepared with these inputs"):
             own_data_main(mine.DATASET, None, flags, split=split)
             assert told in capsys.readouterr().out

@@ -235,7 +235,7 @@ def test_fewer_epochs_than_there_were_are_refused(phantom_ham, tmp_path, monkeyp
     flags = "--encoder mobilenet_v2 --limit 8".split()
     with pytest.raises(KeyboardInterrupt):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--epochs", "5"))
-    with pytest.raises(UserError, match=r"a\.state is 2 epochs far; pass --epochs 2 or more"):
+    with pytest.raises(UserError, match=r"a\.state has 2 epochs behind it; pass --epochs 2 or more"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--epochs", "1", "--resume"))
 
 

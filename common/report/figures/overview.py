@@ -70,6 +70,7 @@ class Example(NamedTuple):
     mask: np.ndarray  # (120, 120) uint8 0/1
     probabilities: np.ndarray  # (K,) of the shape clusters
     weights: dict[str, float]  # of the losses "mask" and "cluster"
+    target: str = "ellipse"  # the array that the network was trained on
 
 
 def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None) -> Example:
@@ -100,7 +101,8 @@ def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None
     logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]), ends)
     mask, probabilities = (logits["mask"][0] > 0).numpy().astype(np.uint8), logits["cluster"][0].softmax(0).numpy()
     weights = model.settings.get("loss_weights", {"mask": 50.0, "cluster": 1.0})  # else FACTS.md section 1
-    return Example(dataset, row, int(dataset.clusters()[row]), mask, probabilities, weights)
+    target = model.settings.get("target", "ellipse")
+    return Example(dataset, row, int(dataset.clusters()[row]), mask, probabilities, weights, target)
 
 
 @rc_context(page.STYLE)
@@ -144,8 +146,8 @@ def _draw_lesion(axes: Mapping[str, Axes], example: Example) -> None:
     page.draw_image(axes["canvas"], image[np.ix_(*canvas_index(CANVAS))])
     top, left = patch_offset(CANVAS)
     axes["canvas"].add_patch(Rectangle((left, top), PATCH, PATCH, fill=False, edgecolor="white", linewidth=1.4))
-    target = example.dataset.array("ellipse")[example.row]
-    for name, mask, colour in (("ellipse", target, ORANGE), ("target", target, ORANGE), ("mask", example.mask, BLUE)):
+    ellipse, target = (example.dataset.array(name)[example.row] for name in ("ellipse", example.target))
+    for name, mask, colour in (("ellipse", ellipse, ORANGE), ("target", target, ORANGE), ("mask", example.mask, BLUE)):
         page.draw_image(axes[name], np.where(mask[..., None] > 0, colour, DARK).astype(np.uint8))
 
 
