@@ -5,8 +5,9 @@
 
 Facts of the machine; the checks, which pytest runs; memory; speed of the training step by method, canvas, precision and
 batch, one kernel after the other, as a CUDA graph, and compiled; speed beside the published way and plain matrix
-multiplication; an epoch and an evaluation, split into their parts. Each measurement has a process of its own; what fails is
-told, and the rest goes on. Prints a table, and writes gpu.md and gpu.json to --out. Without a GPU it says so, and ends.
+multiplication; an epoch and an evaluation, split into their parts. Each measurement has a process of its own; what
+fails is told, and the rest goes on. Prints a table, and writes gpu.md and gpu.json to --out. Without a GPU it says so,
+and ends.
 """
 
 import argparse
