@@ -4,7 +4,7 @@ Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. What is und
 prediction) is NaN until the reduction.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -145,15 +145,27 @@ def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict
     return filled
 
 
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of (N,) values, one per lesion, and the low and high end of its 95 % interval: a percentile bootstrap."""
+def bootstrap_interval(values: np.ndarray, groups: Sequence[str] | None = None) -> tuple[float, float, float]:
+    """Mean of (N,) values, one per lesion, and the low and high end of its 95 % interval: a percentile bootstrap.
+
+    Lesions of one group, such as the slices of a patient, are drawn together, as they resemble each other. One group
+    says nothing of others: then there is no interval, which is NaN.
+    """
     from scipy.stats import bootstrap  # slow to import
 
     mean = float(np.mean(values))
     if len(values) < 2 or np.isnan(mean):
         return mean, mean, mean
-    rng = np.random.default_rng(0)
-    result = bootstrap((values,), np.mean, n_resamples=2000, batch=1, method="percentile", rng=rng)
+    members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    sums, sizes = np.bincount(members, values), np.bincount(members)
+    if len(sums) < 2:
+        return mean, np.nan, np.nan
+
+    def statistic(sums: np.ndarray, sizes: np.ndarray, axis: int) -> np.ndarray:
+        return sums.sum(axis) / sizes.sum(axis)
+
+    options: dict[str, Any] = {"paired": True, "batch": 1, "method": "percentile", "rng": np.random.default_rng(0)}
+    result = bootstrap((sums, sizes), statistic, n_resamples=2000, **options)
     # SciPy's own interval takes percentile 2.5000000000000022.
     low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
     return mean, float(low), float(high)

@@ -139,6 +139,19 @@ def test_bootstrap_interval_is_that_of_a_plain_loop_to_every_digit(lesions):
     assert bootstrap_interval(values) == (values.mean(), low, high)
 
 
+def test_lesions_of_a_group_are_drawn_together():
+    rng = np.random.default_rng(0)
+    levels = rng.normal(0.8, 0.1, 40)
+    groups, values = np.repeat(np.arange(40), 25).astype(str), np.repeat(levels, 25)
+    mean, low, high = bootstrap_interval(values, groups)
+    assert high - low == pytest.approx(2 * 1.96 * levels.std() / np.sqrt(40), rel=0.1)  # as of 40 lesions, not 1,000
+    assert bootstrap_interval(levels)[1:] == pytest.approx((low, high), rel=0.01)
+    # 2 lesions of the one, 1 of the other patient: the draws are 0.2, 0.8, and 0.4 twice as often
+    assert bootstrap_interval(np.array([0.1, 0.3, 0.8]), ["a", "a", "b"]) == pytest.approx((0.4, 0.2, 0.8))
+    mean, low, high = bootstrap_interval(values, ["a"] * len(values))
+    assert mean == values.mean() and np.isnan([low, high]).all()
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_undefined_value_makes_the_interval_undefined():
     assert np.isnan(bootstrap_interval(np.array([0.5, np.nan, 0.7]))).all()

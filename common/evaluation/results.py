@@ -78,23 +78,29 @@ def write_results(
     """
     values = fill_undefined({name: np.array([row[name] for row in scores]) for name in _COLUMNS}, protocol)
     names = [lesion["lesion"] for lesion in lesions]
+    groups = [_group(lesion) for lesion in lesions]
     summary = {
         **about,
         **{name: float(np.mean(column)) for name, column in values.items()},
-        **{f"{name}_interval": list(bootstrap_interval(values[name])[1:]) for name in ("dice", "iou")},
+        **{f"{name}_interval": list(bootstrap_interval(values[name], groups)[1:]) for name in ("dice", "iou")},
         "lesions": len(scores),
         # Which lesions were scored and, where they are not prepared arrays, against which masks.
         "scored": digest(text.encode() for text in (*names, about.get("truth_masks") or "")),
         "versions": package_versions("torch", "segmentation-models-pytorch", "numpy", "opencv-python"),
     }
     rows = [
-        {"lesion": lesion["lesion"], "split": lesion["split"]}
+        {"lesion": lesion["lesion"], "split": lesion["split"], "group": _group(lesion)}
         | {name: repr(value) for name, value in metrics.items() if not np.isnan(value)}
         for lesion, metrics in zip(lesions, scores, strict=True)
     ]
-    write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", *_COLUMNS])
+    write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", "group", *_COLUMNS])
     write_json(folder / f"{stem}.json", summary)
     return summary
+
+
+def _group(lesion: Mapping[str, str]) -> str:
+    """What a lesion shares with others, such as its patient; itself where nothing is known of that."""
+    return lesion.get("group") or lesion["lesion"]
 
 
 def print_left_out(count: int, scored: int, truth: str) -> None:
@@ -118,8 +124,8 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
         print(f"  {summary['seen_in_training']} of these lesions were seen in training: not a held-out score")
     for name in METRICS:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
-        interval = summary.get(f"{name}_interval")
-        spread = f"   (95 % of resamples: {interval[0] * 100:.2f} to {interval[1] * 100:.2f})" if interval else ""
+        low, high = summary.get(f"{name}_interval", (np.nan, np.nan))
+        spread = "" if np.isnan(low) else f"   (95 % of resamples: {low * 100:.2f} to {high * 100:.2f})"
         published = f"paper {summary['published'][name][0]:.2f}" if summary.get("published") else ""
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())
     if any(np.isnan(summary[name]) for name in METRICS):
@@ -190,6 +196,12 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
     if not evaluations:
         raise UserError("no evaluation results found; run an eval script first, or name its results folder")
     return evaluations
+
+
+def read_groups(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """The group of each lesion, from the CSV beside an evaluation's JSON, if there is one; see `write_results`."""
+    path = evaluation["path"].with_suffix(".csv")
+    return {row["lesion"]: _group(row) for row in read_csv(path)} if path.is_file() else {}
 
 
 def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Series":

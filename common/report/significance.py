@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from common.evaluation.results import read_lesion_metrics
+from common.evaluation.results import read_groups, read_lesion_metrics
 from common.metrics import bootstrap_interval
 from common.report.runs import RunGroup
 
@@ -33,7 +33,8 @@ class Comparison(NamedTuple):
 
 def interval_text(difference: Difference | None) -> str:
     """The interval of a fraction's difference in percentage points; empty where there is none."""
-    return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference else ""
+    known = difference and not np.isnan(difference.low)
+    return f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}" if difference and known else ""
 
 
 def p_text(difference: Difference) -> str:
@@ -43,15 +44,23 @@ def p_text(difference: Difference) -> str:
     return f"{difference.p:.2g}"
 
 
-def paired_difference(ours: "pd.Series", theirs: "pd.Series") -> Difference | None:
-    """Ours minus theirs, values by lesion, over the lesions that both have; None with fewer than two of them."""
+def paired_difference(
+    ours: "pd.Series", theirs: "pd.Series", groups: Mapping[str, str] | None = None
+) -> Difference | None:
+    """Ours minus theirs, values by lesion, over the lesions that both have; None with fewer than two of them.
+
+    Lesions of one of the ``groups``, by lesion, are not independent: their mean is what Wilcoxon's test sees, and for
+    the interval they are drawn together.
+    """
     from scipy.stats import wilcoxon  # slow to import
 
-    differences = (ours - theirs).dropna().sort_index().to_numpy(float)
+    differences = (ours - theirs).dropna().sort_index()
     if len(differences) < 2:
         return None
-    p = float(wilcoxon(differences).pvalue) if differences.any() else np.nan
-    return Difference(*bootstrap_interval(differences), p, len(differences))
+    names = [(groups or {}).get(lesion, lesion) for lesion in differences.index]
+    means = differences.groupby(names).mean().to_numpy(float)
+    p = float(wilcoxon(means).pvalue) if means.any() and len(means) > 1 else np.nan
+    return Difference(*bootstrap_interval(differences.to_numpy(float), names), p, len(differences))
 
 
 def seed_difference(by_seed: Sequence[Difference]) -> Difference | None:
@@ -92,7 +101,8 @@ def compare_groups(ours: RunGroup, theirs: RunGroup, metric: str) -> Comparison:
         their_runs = dict.fromkeys(our_runs, theirs.runs[0])
     seeds = sorted(our_runs.keys() & their_runs.keys())
     first, second = (lesion_table({seed: runs[seed] for seed in seeds}, metric) for runs in (our_runs, their_runs))
-    pairs = [(seed, paired_difference(first[seed], second[seed])) for seed in seeds]
+    groups = read_groups(our_runs[seeds[0]]) if seeds else {}
+    pairs = [(seed, paired_difference(first[seed], second[seed], groups)) for seed in seeds]
     by_seed = {seed: difference for seed, difference in pairs if difference}
-    lesions = paired_difference(mean_by_lesion(first), mean_by_lesion(second))
+    lesions = paired_difference(mean_by_lesion(first), mean_by_lesion(second), groups)
     return Comparison(by_seed, lesions, seed_difference(list(by_seed.values())))

@@ -33,8 +33,8 @@ TABLE_NOTE = (
 DIFFERENCE_NOTE = (
     "Differences are in percentage points. Over lesions, which are paired: bootstrap interval and Wilcoxon's p, for "
     "the chance of drawing these lesions. Over seeds: t interval and t-test p of the seeds' mean differences, for the "
-    "chance of training. Methods differ where neither chance explains the difference. Lesions of one patient, such as "
-    "the slices of a tumour, count as independent, which they are not: intervals over such lesions are too narrow."
+    "chance of training. Methods differ where neither chance explains the difference. Lesions of one patient are not "
+    "independent: they are drawn together, and their mean is tested; of a single patient there is no interval."
 )
 
 

@@ -40,6 +40,19 @@ def test_a_real_difference_is_found_and_chance_is_not():
     assert difference.p > 0.05
 
 
+def test_lesions_of_a_patient_are_one_piece_of_evidence():
+    ours = pd.Series({"a": 0.9, "b": 0.7, "c": 0.5, "d": 0.6})
+    theirs = pd.Series({"a": 0.8, "b": 0.5, "c": 0.6, "d": 0.6})
+    difference = paired_difference(ours, theirs, {"a": "p", "b": "p", "c": "p"})
+    assert difference.mean == pytest.approx(0.05) and difference.lesions == 4
+    # p: +0.2 / 3 on average; d: 0. Draws are p twice, p and d, and d twice.
+    assert (difference.low, difference.high) == pytest.approx((0, 0.2 / 3))
+    assert difference.p == 1  # of a single mean that is not 0
+    of_one = paired_difference(ours, theirs, dict.fromkeys("abcd", "p"))
+    assert of_one.mean == pytest.approx(0.05) and math.isnan(of_one.p)
+    assert interval_text(of_one) == p_text(of_one) == ""
+
+
 def test_nothing_to_compare():
     assert paired_difference(pd.Series({"a": 1.0}), pd.Series({"a": 1.0})) is None
     same = pd.Series({"a": 1.0, "b": 1.0})
