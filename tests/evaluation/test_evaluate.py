@@ -73,7 +73,7 @@ def test_what_is_written(checkpoints, phantom_ham, tmp_path, capsys):
     names = {*METRICS, *EXTRA_METRICS, "lesions", "dice_interval", "iou_interval", "settings", "versions"}
     assert names <= summary.keys()
     assert summary["lesions"] == len(rows) == 4
-    assert list(rows[0]) == ["lesion", "split", *METRICS, *EXTRA_METRICS]
+    assert list(rows[0]) == ["lesion", "split", "group", *METRICS, *EXTRA_METRICS]
     assert summary["dice"] == pytest.approx(np.mean([float(row["dice"]) for row in rows]))
     assert 0 <= summary["dice_interval"][0] <= summary["dice"] <= summary["dice_interval"][1] <= 1
     assert summary["checkpoint"]["sha256"] == sha256(checkpoints / "A1.pt")
