@@ -146,8 +146,8 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
 def diameters_cross(ends: np.ndarray) -> bool:
     """Whether two diameters that are not parallel meet, or would if each was a quarter longer at either end.
 
-    Where they don't, the end points are likely in another order. Of 65 marks of radiologists none misses by more than a
-    few hundredths of a diameter.
+    Where they don't, the end points are likely in another order. All of the 32 marks of radiologists at hand cross, and
+    none nearer to an end than a fifth of a diameter.
 
     Args:
         ends: (4, 2) points as `ellipse_from_diameters` takes them.
