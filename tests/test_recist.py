@@ -8,6 +8,7 @@ import torch
 from common.recist import (
     Ellipse,
     diameters,
+    diameters_cross,
     ellipse_from_diameters,
     fit_ellipse,
     long_first,
@@ -214,3 +215,19 @@ def test_the_short_diameter_is_the_longest_of_all_chords():
             edges = np.flatnonzero(np.diff(inside.astype(int)))
             best = max([best, *((edges[1::2] - edges[::2]) * 0.05)])
         assert measured.short == pytest.approx(best, abs=1.1)  # px squares reach up to half a px further at each end
+
+
+@pytest.mark.parametrize(
+    ("short", "cross"),
+    [
+        ((5, -3, 5, 3), True),
+        ((0, -3, 0, 3), True),  # at the end of the long one
+        ((-2, -3, -2, 3), True),  # a fifth beyond it
+        ((-3, -3, -3, 3), False),
+        ((5, 1, 5, 6), True),  # a fifth beyond its own
+        ((5, 2, 5, 6), False),
+    ],
+)
+def test_diameters_cross_or_nearly(short, cross):
+    ends = np.array([0, 0, 10, 0, *short], float).reshape(4, 2)
+    assert diameters_cross(ends) == diameters_cross(ends[[2, 3, 0, 1]]) == cross

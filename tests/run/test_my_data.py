@@ -195,6 +195,15 @@ def test_an_outline_that_is_none_is_dropped_with_its_reason(mine, draw, reason):
     assert read_csv(data / "prepared" / "dropped.csv") == [{"lesion": "lesion 5.png", "reason": reason}]
 
 
+def test_end_points_in_another_order_are_dropped_with_their_reason(mine):
+    data = mine.DATASET.folder / "data"
+    (data / "recist.csv").write_text(f"image,{','.join(ENDS)}\nlesion 5,40,50,60,40,80,50,60,58\n")  # round the lesion
+    run(mine, "prepare --workers 1")
+    (dropped,) = read_csv(data / "prepared" / "dropped.csv")
+    assert dropped["lesion"] == "lesion 5.png"
+    assert dropped["reason"].startswith("its diameters don't cross; x1,y1 and x2,y2 must be the ends of one")
+
+
 def test_images_of_a_patient_stay_together(mine):
     data = mine.DATASET.folder / "data"
     rows = [{"image": f"lesion {number}", "patient": f"p{number // 4}"} for number in range(IMAGES)]
