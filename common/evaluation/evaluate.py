@@ -60,7 +60,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     print_left_out(len(rows), len(outlined), "truth.npy" if config.truth == "truth" else config.truth)
     rows = outlined
     seen = seen_in_training(dataset, config, model.settings, rows)
-    if seen is None and info.splits not in (None, tuple(dataset.metadata["splits"].values())):
+    if world.is_main and seen is None and info.splits not in (None, tuple(dataset.metadata["splits"].values())):
         print(
             f"warning: {config.checkpoint} doesn't say which lesions it was trained on, and the splits of "
             f"{config.prepared} are not the published ones: it may have seen some of these",

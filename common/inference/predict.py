@@ -69,14 +69,14 @@ def predict_parser(
 
 
 def load_predictor(
-    args: argparse.Namespace, dataset: DatasetInfo, inputs: Iterable[Path], prompts: Sequence[LesionPrompt] = ()
+    args: argparse.Namespace, dataset: DatasetInfo, inputs: Sequence[Path], prompts: Sequence[LesionPrompt] = ()
 ) -> "Predictor | None":
     """Load the network that the flags name, once ``--out`` is there and can be written to; None with ``--target``.
 
     Raises:
-        UserError: ``--out`` is no folder or holds one of the inputs; a flag contradicts what the checkpoint was trained
-            with, or is a network's where there is none; marks are needed, and one of the ``prompts``, which are rows of
-            ``--lesions``, gives none; or as `Predictor.load`.
+        UserError: ``--out`` is no folder, holds one of the inputs or the results of others; a flag contradicts what the
+            checkpoint was trained with, or is a network's where there is none; marks are needed, and one of the
+            ``prompts``, which are rows of ``--lesions``, gives none; or as `Predictor.load`.
     """
     out: Path = args.out
     if out.exists() and not out.is_dir():

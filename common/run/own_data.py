@@ -189,8 +189,8 @@ def own_data_main(
                 raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
             inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
             config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
-            sources = [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]
-            config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
+            if sources := [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]:
+                config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
             ends, patients = read_ends(args.data, images), read_patients(args.data, images)
 
             def split_patients(rows: list[dict[str, str]]) -> list[str]:
