@@ -1,4 +1,7 @@
-"""Results of an evaluation, written and read: `<stem>.json` holds the means, `<stem>.csv` a row per lesion."""
+"""Results of an evaluation, written and read: `<stem>.json` holds the means, `<stem>.csv` a row per lesion.
+
+Where `<stem>.csv` is compressed by gzip, it is read as `<stem>.csv.gz`.
+"""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +66,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the metrics of each lesion to `<stem>.csv`, and their means with 95 % intervals to `<stem>.json`.
 
-    An undefined metric is an empty cell in the CSV; the means count it as the protocol says (FACTS.md 4.8).
+    An undefined metric is an empty cell in the CSV; the means count it as the protocol says (FACTS.md 4.8). The CSV has
+    six significant digits, finer than a pixel of a patch can change a metric.
 
     Args:
         folder: where the two files go.
@@ -90,7 +94,7 @@ def write_results(
     }
     rows = [
         {"lesion": lesion["lesion"], "split": lesion["split"], "group": _group(lesion)}
-        | {name: repr(value) for name, value in metrics.items() if not np.isnan(value)}
+        | {name: f"{value:.6g}" for name, value in metrics.items() if not np.isnan(value)}
         for lesion, metrics in zip(lesions, scores, strict=True)
     ]
     write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", "group", *_COLUMNS])
@@ -200,8 +204,14 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
 
 def read_groups(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """The group of each lesion, from the CSV beside an evaluation's JSON, if there is one; see `write_results`."""
-    path = evaluation["path"].with_suffix(".csv")
-    return {row["lesion"]: _group(row) for row in read_csv(path)} if path.is_file() else {}
+    path = _lesion_table(evaluation)
+    return {row["lesion"]: _group(row) for row in read_csv(path)} if path else {}
+
+
+def _lesion_table(evaluation: Mapping[str, Any]) -> Path | None:
+    """The CSV beside an evaluation's JSON, plain or compressed by gzip, if there is one."""
+    plain = evaluation["path"].with_suffix(".csv")
+    return next((path for path in (plain, plain.with_suffix(".csv.gz")) if path.is_file()), None)
 
 
 def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Series":
@@ -212,8 +222,8 @@ def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Serie
     """
     import pandas as pd  # slow to import
 
-    path, remedy = evaluation["path"].with_suffix(".csv"), "delete it and run the eval script again"
-    if not path.is_file():
+    path, remedy = _lesion_table(evaluation), "delete it and run the eval script again"
+    if path is None:
         return pd.Series(dtype=float, name=metric)
     rows = read_csv(path)
     try:

@@ -2,11 +2,13 @@
 
 import csv
 import glob
+import gzip
 import json
 import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,13 +145,17 @@ def _without_formula(cell: Any) -> Any:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """All rows, as text cells, of a table whose header has commas, semicolons or tabs between its names."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    """All rows, as text cells, of a table whose header has commas, semicolons or tabs between its names.
+
+    A path that ends in .gz is that of a table compressed by gzip.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
             lines = list(file)
             delimiter = next((sign for sign in ",;\t" if sign in "".join(lines[:1])), ",")
             rows = list(csv.DictReader(lines, delimiter=delimiter))
-        except (UnicodeDecodeError, csv.Error) as error:
+        except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path} is not a readable CSV file ({error})") from error
     for row in rows:
         for name, cell in row.items():

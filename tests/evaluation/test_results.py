@@ -1,5 +1,6 @@
 """What an evaluation leaves on disk and on screen, and how it is read again."""
 
+import gzip
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from common.evaluation.results import (
     UNDEFINED_NOTE,
     print_metrics,
     read_evaluation,
+    read_groups,
     read_lesion_metrics,
     read_results,
     result_stem,
@@ -34,7 +36,7 @@ def test_what_is_undefined_is_filled_in_the_mean_and_stays_empty_in_the_csv(prot
     assert summary["dice_interval"] == [0, 0.5]  # resamples of two lesions reach both ends
     rows = read_csv(tmp_path / "a.csv")
     assert [row["lesion"] for row in rows] == ["a", "=b"]
-    assert [(row["dice"], row["avd"]) for row in rows] == [("0.5", "0.5"), ("0.0", "")]
+    assert [(row["dice"], row["avd"]) for row in rows] == [("0.5", "0.5"), ("0", "")]
     written = read_json(tmp_path / "a.json")
     assert written.items() >= ABOUT.items()
     assert {name: written[name] for name in METRICS} == {name: summary[name] for name in METRICS}
@@ -49,11 +51,23 @@ def test_what_sets_a_result_apart_is_in_its_files_names():
 
 
 def test_what_was_written_is_read_again(tmp_path):
-    write_results(tmp_path, "a", LESIONS, [FULL | {"dice": 0.1 + 0.2}, EMPTY], "released", ABOUT)
+    write_results(tmp_path, "a", LESIONS, [FULL | {"dice": 2 / 3}, EMPTY], "released", ABOUT)
     (evaluation,) = read_results([tmp_path])
     assert evaluation["versions"].keys() >= {"python", "torch", "numpy"}
-    assert read_lesion_metrics(evaluation, "dice").to_dict() == {"a": 0.1 + 0.2, "=b": 0.0}
+    assert read_lesion_metrics(evaluation, "dice").to_dict() == {"a": 0.666667, "=b": 0.0}
     assert read_lesion_metrics(evaluation, "avd").to_dict() == {"a": 0.5}
+
+
+def test_the_rows_may_be_compressed(tmp_path):
+    lesions = [row | {"group": "patient"} for row in LESIONS]
+    write_results(tmp_path, "a.noise5", lesions, [FULL, EMPTY], "released", ABOUT)
+    (evaluation,) = read_results([tmp_path])
+    table = tmp_path / "a.noise5.csv"
+    compressed = gzip.compress(table.read_bytes())
+    table.unlink()
+    (tmp_path / "a.noise5.csv.gz").write_bytes(compressed)
+    assert read_lesion_metrics(evaluation, "dice").to_dict() == {"a": 0.5, "=b": 0.0}
+    assert read_groups(evaluation) == {"a": "patient", "=b": "patient"}
 
 
 def test_which_lesions_were_scored_travels_with_the_result(tmp_path):

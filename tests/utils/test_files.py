@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import errno
+import gzip
 import math
 import os
 import subprocess
@@ -95,6 +96,17 @@ def test_csv_round_trip(tmp_path):
 def test_the_header_tells_what_stands_between_cells(tmp_path, header, rows):
     (tmp_path / "a.csv").write_text(f"\ufeff{header}\r\n{rows}\r\n", encoding="utf-8")
     assert read_csv(tmp_path / "a.csv") == [{"a": "1;2", "b": "3,5"}]
+
+
+def test_a_table_may_be_compressed_and_a_damaged_one_is_named(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"a": "1,5", "b": "é"}], ["a", "b"])
+    path, content = tmp_path / "a.csv.gz", gzip.compress((tmp_path / "a.csv").read_bytes(), mtime=0)
+    path.write_bytes(content)
+    assert read_csv(path) == [{"a": "1,5", "b": "é"}]
+    for damaged in (b"a,b\n1,2\n", content[:-9], content[:12] + b"\xff" + content[13:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"a\.csv\.gz is not a readable CSV file"):
+            read_csv(path)
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "@a", "+a", "-a", "'=b", "''-c"])
