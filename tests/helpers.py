@@ -16,8 +16,9 @@ from common.utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 """The project's folder."""
-FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 1 --limit 8 --clusters 4 --batch-size 8"
-SMALL = FLAGS.split()
+NETWORK = "--encoder tu-tf_mobilenetv3_small_minimal_100 --encoder-weights none --canvas 128x128 --clusters 4"
+"""A step takes a third of ResNet-18's time."""
+SMALL = f"{NETWORK} --epochs 1 --limit 8 --batch-size 8".split()
 """A training of seconds."""
 
 

@@ -21,6 +21,7 @@ from common.run.cli import parse_train
 from common.training.distributed import World, process_group
 from common.training.train import build_trainer
 from common.training.trainer import step_groups
+from helpers import NETWORK
 
 RECIPES = {
     script.RECIPE.method.name: script.RECIPE for script in (HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train)
@@ -28,7 +29,6 @@ RECIPES = {
 # Adam's first step moves a weight by lr whatever its gradient, so that rounding decides about those of no gradient:
 # at the published rates even one process run twice with other threads differs by 1e-3 in the second loss.
 RATES = {"float32": 1e-5, "float64": 1e-3}
-FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 8"
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 STEPS = {"float32": 5, "float64": 3}
 CPU = torch.device("cpu")
@@ -36,7 +36,8 @@ CPU = torch.device("cpu")
 
 def make_config(recipe: Recipe, data: Path) -> TrainConfig:
     """A training in float32 on the CPU."""
-    return parse_train(recipe, None, [*FLAGS.split(), "--precision", "fp32", "--device", "cpu", "--data", str(data)])
+    flags = f"{NETWORK} --batch-size 8 --precision fp32 --device cpu"
+    return parse_train(recipe, None, [*flags.split(), "--data", str(data)])
 
 
 def first_losses(config: TrainConfig, world: World, dtype: str) -> list[dict[str, float]]:

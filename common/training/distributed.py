@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,13 +62,23 @@ class World:
         return [value for part in parts or [] for value in part]
 
     def distribute(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Wrap a network so that all processes train it together; parameters and tensor names stay what they were."""
+        """Wrap a network so that all processes train it together; parameters and tensor names stay what they were.
+
+        Raises:
+            UserError: a layer of the encoder would normalise each process's images by themselves.
+        """
         if self.size == 1:
             return network
         for module in network.modules():
-            if type(module) is nn.BatchNorm2d:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                kind = type(module)
+                if kind not in _SYNCHRONISED:
+                    raise UserError(
+                        f"several processes can't share the encoder's layers of {kind.__module__}.{kind.__name__}; "
+                        "start the script without torchrun, or pass another --encoder"
+                    )
                 # Replaced in place, because ACoseg's network holds the same modules under two names.
-                module.__class__ = SyncBatchNorm
+                module.__class__ = _SYNCHRONISED[kind]
         # PyTorch warns once about depthwise weights, for which two sets of strides describe the same layout.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         device_ids = [device] if device.type == "cuda" else None
@@ -118,6 +129,19 @@ class SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) features to normalised ones; the statistics are those of all processes' images."""
         return _Normalise.apply(features, self.weight, self.bias, self) if self.training else super().forward(features)
+
+
+class SyncBatchNormAct(BatchNormAct2d):
+    """The same with an activation behind it, as many of timm's encoders have it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) features to normalised and activated ones; see `SyncBatchNorm`."""
+        if not self.training:
+            return super().forward(features)
+        return self.act(self.drop(_Normalise.apply(features, self.weight, self.bias, self)))
+
+
+_SYNCHRONISED: dict[type, type] = {nn.BatchNorm2d: SyncBatchNorm, BatchNormAct2d: SyncBatchNormAct}
 
 
 class _Normalise(torch.autograd.Function):

@@ -39,15 +39,22 @@ def export(recipe: Recipe, checkpoint: Path, data: Path) -> onnxruntime.Inferenc
 
 
 @pytest.mark.parametrize(
-    "recipe", [HAM_A1_train.RECIPE, HAM_Acoseg_train.RECIPE], ids=lambda recipe: recipe.method.name
+    ("recipe", "settings", "channels"),
+    [
+        (HAM_Acoseg_train.RECIPE, {}, "red,green,blue"),
+        (HAM_A1_train.RECIPE, {"protocol": "corrected"}, "red,green,blue"),
+        (deeplesion_A1_train.RECIPE, {}, "previous,key,next slice"),
+    ],
+    ids=["ACoseg of bgr", "A1 of rgb", "A1 of slices"],
 )
-def test_onnxruntime_computes_what_torch_computes(recipe, phantom_ham, tmp_path):
-    checkpoint = write_checkpoint(recipe, tmp_path)
+def test_onnxruntime_computes_what_torch_computes(recipe, settings, channels, phantom_ham, tmp_path):
+    """Channels are swapped for a network that was trained on BGR, and for no other."""
+    checkpoint = write_checkpoint(recipe, tmp_path, **settings)
     session = export(recipe, checkpoint, tmp_path / "nowhere")  # no data is needed
-    check_outputs(session, checkpoint, phantom_ham)
+    check_outputs(session, checkpoint, phantom_ham, bgr=recipe is HAM_Acoseg_train.RECIPE)
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["method"] == recipe.method.name
-    assert metadata["channels"] == "red,green,blue"
+    assert metadata["channels"] == channels
 
 
 def test_a_network_that_sees_marks_takes_their_end_points(phantom_ham, tmp_path):
@@ -63,11 +70,6 @@ def test_a_network_that_sees_marks_takes_their_end_points(phantom_ham, tmp_path)
     ends = np.load(phantom_ham / "prepared" / "ends.npy")[:2]
     first, second = (session.run(None, {"patches": patches, "ends": ends[[row]]})[0] for row in (0, 1))
     assert np.abs(first - second).max() > 1e-3  # the marks make a difference
-
-
-def test_onnxruntime_computes_what_torch_computes_on_real_patches(ham_prepared, tmp_path):
-    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path)
-    check_outputs(export(HAM_A1class_train.RECIPE, checkpoint, tmp_path), checkpoint, ham_prepared.folder.parent)
 
 
 def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data: Path, *, bgr: bool = True) -> None:
@@ -92,12 +94,25 @@ def check_outputs(session: onnxruntime.InferenceSession, checkpoint: Path, data:
             np.testing.assert_allclose(values, expected[name][:count], atol=1e-4, err_msg=name)
 
 
-def test_inputs_outputs_and_metadata(phantom_ham, tmp_path):
+@pytest.fixture(scope="module")
+def a1class(tmp_path_factory) -> Path:
+    """The checkpoint of an A1+L with a window, exported."""
+    folder = tmp_path_factory.mktemp("a1class")
     settings = {"preprocessing": {"channels": "bgr", "window": [50, 400]}}
-    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, tmp_path, **settings)
-    session = export(HAM_A1class_train.RECIPE, checkpoint, phantom_ham)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.pt"]
-    check_outputs(session, checkpoint, phantom_ham)
+    checkpoint = write_checkpoint(HAM_A1class_train.RECIPE, folder, **settings)
+    export(HAM_A1class_train.RECIPE, checkpoint, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.onnx", "a.pt"]
+    return checkpoint
+
+
+def test_onnxruntime_computes_what_torch_computes_on_real_patches(a1class, ham_prepared):
+    session = onnxruntime.InferenceSession(a1class.with_suffix(".onnx"))
+    check_outputs(session, a1class, ham_prepared.folder.parent)
+
+
+def test_inputs_outputs_and_metadata(a1class, phantom_ham):
+    session = onnxruntime.InferenceSession(a1class.with_suffix(".onnx"))
+    check_outputs(session, a1class, phantom_ham)
     [patches] = session.get_inputs()
     assert (patches.name, patches.shape, patches.type) == ("patches", ["lesions", 120, 120, 3], "tensor(float)")
     assert {output.name: output.shape for output in session.get_outputs()} == {
@@ -110,29 +125,12 @@ def test_inputs_outputs_and_metadata(phantom_ham, tmp_path):
         "encoder": "resnet18",
         "canvas": "128x144",
         "protocol": "released",
-        "checkpoint_sha256": sha256(checkpoint),
+        "checkpoint_sha256": sha256(a1class),
         "layout": "lesions,120 rows,120 columns,channels",
         "range": "0..255",
         "channels": "red,green,blue",
         "window": "[50, 400]",
     }
-
-
-@pytest.mark.parametrize(
-    ("recipe", "settings", "channels"),
-    [
-        (HAM_A1_train.RECIPE, {"protocol": "corrected"}, "red,green,blue"),
-        (deeplesion_A1_train.RECIPE, {}, "previous,key,next slice"),
-    ],
-    ids=["rgb", "slices"],
-)
-def test_channels_are_not_swapped_for_a_network_that_was_not_trained_on_bgr(
-    recipe, settings, channels, phantom_ham, tmp_path
-):
-    checkpoint = write_checkpoint(recipe, tmp_path, **settings)
-    session = export(recipe, checkpoint, tmp_path)
-    check_outputs(session, checkpoint, phantom_ham, bgr=False)
-    assert session.get_modelmeta().custom_metadata_map["channels"] == channels
 
 
 @pytest.mark.parametrize(

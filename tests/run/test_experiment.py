@@ -19,9 +19,9 @@ from common.run import experiment
 from common.run.cli import parse_train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
-from helpers import ROOT
+from helpers import NETWORK, ROOT
 
-BRIEF = "--encoder resnet18 --encoder-weights none --canvas 128x128 --limit 8 --clusters 4 --batch-size 8"
+BRIEF = f"{NETWORK} --limit 8 --batch-size 8"
 
 
 def plan(capsys, *arguments: str) -> list[str]:
@@ -188,7 +188,7 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
-    [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder resnet18, not resnet34"),
+    [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder tu-tf_mobilenet.*, not resnet34"),
      ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
      ("--canvas 144x128", "canvas .128, 128., not .144, 128."), ("--prompt recist", "prompt none, not recist"),
      ("--outlines 3", "outlines None, not 3"), ("--flips", "flips False, not True")],

@@ -11,8 +11,9 @@ import lits_data
 from common.run.scripts import eval_main, train_main
 from common.training.checkpoint import load_checkpoint
 from fault_run import differences, results
+from helpers import NETWORK
 
-SMALL = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --epochs 2 --limit 8 --batch-size 8"
+SMALL = f"{NETWORK} --epochs 2 --limit 8 --batch-size 8"
 
 
 @pytest.mark.parametrize("dataset", ["ham", "lits", "deeplesion"])

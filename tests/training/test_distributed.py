@@ -20,10 +20,10 @@ from common.training.distributed import SINGLE_PROCESS, SyncBatchNorm, World
 from common.training.train import train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
-from helpers import ROOT
+from helpers import NETWORK, ROOT
 
 SCRIPT = str(ROOT / "code_ham" / "HAM_A1class_train.py")
-SMALL = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 8 --precision fp32"
+SMALL = f"{NETWORK} --batch-size 8 --precision fp32"
 SECONDS = 300
 """After which a run counts as hung, on a busy machine too."""
 
@@ -72,6 +72,11 @@ def test_a_batch_is_normalised_as_one_however_it_is_divided(dtype, two):
 
 def test_a_layer_that_takes_no_part_stops_nothing(two):
     assert read_json(two)["spared"] == [0.5] * 3  # the mean of 0 and 1
+
+
+def test_a_layer_that_several_processes_cannot_share_is_named():
+    with pytest.raises(UserError, match=r"torch\.nn\.modules\.batchnorm\.BatchNorm1d; start the .* without torchrun"):
+        World(0, 2).distribute(torch.nn.BatchNorm1d(1), together.CPU)
 
 
 @pytest.fixture(scope="module")

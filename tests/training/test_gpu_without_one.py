@@ -34,7 +34,7 @@ from common.training.checkpoint import TrainedModel
 from common.training.distributed import SINGLE_PROCESS
 from common.training.train import build_trainer
 from common.training.trainer import Trainer, TrainState, step_groups
-from helpers import ROOT
+from helpers import NETWORK, ROOT
 
 METHODS = {
     script.RECIPE.method.name: script.RECIPE
@@ -140,7 +140,7 @@ class Setup:
     """A training on the fake GPU, on a small synthetic HAM10000."""
 
     def __init__(self, method: str, precision: str, data: Path) -> None:
-        flags = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 8 --batch-size 4"
+        flags = f"{NETWORK} --clusters 8 --batch-size 4"
         arguments = [*flags.split(), "--data", str(data), "--precision", precision, "--device", "cuda", "--no-graph"]
         self.config: TrainConfig = parse_train(METHODS[method], None, arguments)
         self.trainer: Trainer = build_trainer(self.config, GPU, SINGLE_PROCESS)

@@ -17,6 +17,7 @@ from common.training.distributed import SINGLE_PROCESS
 from common.training.graph import GraphedStep
 from common.training.train import build_trainer, falling_rate
 from common.training.trainer import TrainState
+from helpers import NETWORK
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,7 @@ def recorded(monkeypatch) -> list[str]:
 
 def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict[str, float], torch.nn.Module]:
     """The losses of an epoch of five batches of 4 lesions, then one of 2; of four batches where they are halved."""
-    known = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 4 --device cpu"
+    known = f"{NETWORK} --batch-size 4 --device cpu"
     config = parse_train(recipe, None, [*known.split(), *flags.split(), "--data", str(data), "--precision", "fp32"])
     trainer = build_trainer(config, CPU, SINGLE_PROCESS)
     if graphed:

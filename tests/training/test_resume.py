@@ -31,11 +31,10 @@ from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import read_csv
-from helpers import ROOT
+from helpers import NETWORK, ROOT
 
 CPU = torch.device("cpu")
-FLAGS = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --batch-size 8 --lr 1e-3".split()
-FLAGS += "--precision fp32 --device cpu --limit 24 --epochs 2".split()
+FLAGS = f"{NETWORK} --batch-size 8 --lr 1e-3 --precision fp32 --device cpu --limit 24 --epochs 2".split()
 
 
 def _config(recipe: Recipe, data: Path, checkpoint: Path, *flags: str) -> TrainConfig:
@@ -47,7 +46,7 @@ def _same(first: Path, second: Path) -> bool:
     return one.settings == two.settings and all(torch.equal(one.state[key], two.state[key]) for key in two.state)
 
 
-FEW = "--encoder mobilenet_v2 --limit 12 --batch-size 4"  # three batches in each of two epochs
+FEW = "--limit 12 --batch-size 4"  # three batches in each of two epochs
 A1_R = f"{FEW} --prompt recist --target quarters --flips --jitter 5 --falling"
 
 
@@ -112,7 +111,7 @@ def saver(phantom_ham, tmp_path) -> Iterator[StateSaver]:
 
 
 def test_a_state_is_that_of_the_moment_and_written_at_most_once_a_minute(saver, tmp_path, monkeypatch):
-    weight, started = saver._trainer.network.encoder.conv1.weight, threading.Event()
+    weight, started = saver._trainer.network.encoder.model.conv_stem.weight, threading.Event()
     before, write = weight.detach().clone(), StateSaver._write
 
     def wait_and_write(self, content):
@@ -129,13 +128,13 @@ def test_a_state_is_that_of_the_moment_and_written_at_most_once_a_minute(saver, 
     saver.save_between_epochs(state)  # too early
     saver._wait()
     content = load_tensors(state_path(tmp_path / "a.pt"))
-    assert torch.equal(content["network"]["encoder.conv1.weight"], before)
+    assert torch.equal(content["network"]["encoder.model.conv_stem.weight"], before)
     assert content["progress"]["epoch"] == 2
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     saver.save_between_epochs(state)
     saver._wait()
     content = load_tensors(state_path(tmp_path / "a.pt"))
-    assert not content["network"]["encoder.conv1.weight"].any()
+    assert not content["network"]["encoder.model.conv_stem.weight"].any()
     assert content["progress"]["epoch"] == 3
 
 
@@ -164,14 +163,14 @@ def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch
     def begin(name: str) -> fault_processes.Running:
         flags = ["--data", str(phantom_ham), "--checkpoint", f"{name}.pt", *FLAGS, "--resume"]
         # A step an epoch, quickly saved, and more epochs than the kills let be done.
-        flags += "--encoder mobilenet_v2 --limit 8 --epochs 16 --patience 16".split()
+        flags += "--limit 8 --epochs 12 --patience 12".split()
         return fault_processes.start("code_ham/HAM_A1class_train", flags, tmp_path / f"{name}.log")
 
     running = begin("uninterrupted")
     assert running.wait() == 0, running.told
-    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 16
+    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 12
     rng, seen = random.Random(4), set()
-    for _ in range(6):
+    for _ in range(4):
         running = begin("killed")
         epochs, until = rng.randrange(3), time.monotonic() + 60
         while running.told.count("epoch ") < epochs and time.monotonic() < until:
@@ -232,7 +231,7 @@ def test_fewer_epochs_than_there_were_are_refused(phantom_ham, tmp_path, monkeyp
 
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     monkeypatch.setattr(Trainer, "validate", validate)
-    flags = "--encoder mobilenet_v2 --limit 8".split()
+    flags = "--limit 8".split()
     with pytest.raises(KeyboardInterrupt):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--epochs", "5"))
     with pytest.raises(UserError, match=r"a\.state has 2 epochs behind it; pass --epochs 2 or more"):
@@ -271,7 +270,7 @@ def test_more_epochs_for_a_finished_training(recipe, losses, phantom_ham, tmp_pa
 
 def test_no_more_epochs_where_the_rate_has_fallen(phantom_ham, tmp_path):
     """It falls over all epochs: more of them would have been other epochs from the first step on."""
-    flags = "--encoder mobilenet_v2 --limit 8 --epochs 1 --falling".split()
+    flags = "--limit 8 --epochs 1 --falling".split()
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags))
     assert not finished_path(tmp_path / "a.pt").exists() and not state_path(tmp_path / "a.pt").exists()
     with pytest.raises(UserError, match="can't go on: its learning rate fell to 0 over 1 epochs; train anew, without"):
@@ -281,7 +280,7 @@ def test_no_more_epochs_where_the_rate_has_fallen(phantom_ham, tmp_path):
 def test_no_more_epochs_where_patience_ended(phantom_ham, tmp_path, monkeypatch, capsys):
     path, means = tmp_path / "a.pt", iter([1, 2])
     monkeypatch.setattr(Trainer, "validate", lambda *_: {"mask": next(means), "dice": 0.5})
-    flags = "--encoder mobilenet_v2 --limit 8 --epochs 9 --patience 1".split()
+    flags = "--limit 8 --epochs 9 --patience 1".split()
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags))
     assert not finished_path(path).exists()
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *flags, "--resume"))

@@ -23,10 +23,11 @@ from common.training.train import build_trainer, falling_rate, train
 from common.training.trainer import Trainer, TrainState
 from common.utils.errors import UserError
 from common.utils.files import read_csv
+from helpers import NETWORK
 
 A1, A1CLASS, ACOSEG = HAM_A1_train.RECIPE, HAM_A1class_train.RECIPE, HAM_Acoseg_train.RECIPE
 A1RECIST = HAM_A1recist_train.RECIPE
-SMALL = "--encoder resnet18 --encoder-weights none --canvas 128x128 --clusters 4 --epochs 1 --batch-size 8 --lr 1e-3"
+SMALL = f"{NETWORK} --epochs 1 --batch-size 8 --lr 1e-3"
 
 
 def _train(
@@ -132,8 +133,9 @@ def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch
     state, (trainer,) = load_checkpoint(tmp_path / "a.pt").state, trainers
     for name, value in trainer.average.network.state_dict().items():
         assert torch.equal(state[name], value)
-    assert not torch.equal(state["encoder.conv1.weight"], trainer.network.encoder.conv1.weight)
-    assert not torch.equal(state["encoder.bn1.running_mean"], trainer.network.encoder.bn1.running_mean)
+    last = trainer.network.state_dict()
+    for name in ("conv_stem.weight", "bn1.running_mean"):
+        assert not torch.equal(state[f"encoder.model.{name}"], last[f"encoder.model.{name}"])
 
 
 def test_few_lesions_are_seen_in_more_epochs_unless_the_flag_says_how_many(phantom_ham, tmp_path):
@@ -154,7 +156,7 @@ def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham,
         r"A1\+R: 28 training and 8 validation lesions, .*, released, [5-9] outlines\n", capsys.readouterr().out
     )
     checkpoint = load_checkpoint(tmp_path / "r.pt")
-    assert checkpoint.state["encoder.conv1.weight"].shape == (64, 4, 7, 7)
+    assert checkpoint.state["encoder.model.conv_stem.weight"].shape == (16, 4, 3, 3)
     own = {"method": "A1recist", "target": "quarters", "prompt": "recist", "outlines": 9, "flips": True}
     own |= {"jitter": 10.0, "average": 0.99, "falling": True}
     assert own.items() <= checkpoint.settings.items()
