@@ -20,7 +20,7 @@ from common.data.loader import LesionLoader
 from common.inference.patch_net import PatchNet
 from common.patches import SMALL_CANVAS
 from common.recipe import DatasetInfo, Protocol
-from common.training.checkpoint import TrainedModel, load_model
+from common.training.checkpoint import TrainedModel, check_dataset, load_model
 from common.training.device import (
     autocast,
     copy_to_host,
@@ -29,7 +29,6 @@ from common.training.device import (
     pick_precision,
     set_math_flags,
 )
-from common.utils.errors import UserError
 
 BATCH_SIZE = 8  # default number of patches in a batch
 
@@ -113,11 +112,8 @@ class Predictor:
         """
         where = pick_device(device)
         model = load_model(checkpoint, encoder, canvas, protocol)
-        trained_on = model.settings.get("dataset")
-        if dataset is not None and trained_on not in (None, dataset.name):
-            raise UserError(
-                f"{checkpoint} was trained on {trained_on}, not on {dataset.name}; use the script for {trained_on}"
-            )
+        if dataset is not None:
+            check_dataset(checkpoint, model.settings, dataset)
         return cls(model, where, precision, tta)
 
     @torch.inference_mode()

@@ -28,6 +28,7 @@ from common.recipe import (
     METHODS,
     PROMPTS,
     PROTOCOLS,
+    DatasetInfo,
     EvalConfig,
     Method,
     Protocol,
@@ -202,11 +203,22 @@ def load_model(
     return TrainedModel(network, method, encoder, canvas, checkpoint.clusters, protocol, own)
 
 
+def check_dataset(path: Path, settings: Mapping[str, Any], dataset: DatasetInfo) -> None:
+    """Refuse a checkpoint whose settings say that it was trained on another dataset.
+
+    Raises:
+        UserError: it was.
+    """
+    trained_on = settings.get("dataset")
+    if trained_on not in (None, dataset.name):
+        raise UserError(f"{path} was trained on {trained_on}, not on {dataset.name}; use the script for {trained_on}")
+
+
 def load_model_for(config: EvalConfig) -> TrainedModel:
     """The network that an evaluation scores.
 
     Raises:
-        UserError: as `load_model`; or the checkpoint is of another method or K.
+        UserError: as `load_model`; or the checkpoint is of another dataset, method or K.
     """
     path, method, released = config.checkpoint, config.recipe.method, config.recipe.released
     if released and not path.is_file():
@@ -215,6 +227,7 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
             f"{released} there), or pass --checkpoint PATH"
         )
     checkpoint = load_checkpoint(path)
+    check_dataset(path, checkpoint.settings, config.recipe.dataset)
     if checkpoint.method != method.name:
         raise UserError(
             f"{path} holds the network of {METHODS[checkpoint.method].label}, not of {method.label}; "
