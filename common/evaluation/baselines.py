@@ -24,7 +24,7 @@ from common.utils.files import check_writable
 from common.utils.progress import progress
 from common.weak_masks import QUARTERS_SCALE, quarters_mask
 
-BASELINES = {"ellipse": "ellipse itself", "quarters": "quarters itself", "grabcut": "GrabCut itself"}
+BASELINES = {"ellipse": "ellipse itself", "quarters": "quarters themselves", "grabcut": "GrabCut itself"}
 """Weak masks, and how tables call them."""
 
 

@@ -27,7 +27,7 @@ def test_the_baselines_of_real_lesions_are_the_published_codes(shared, ham_prepa
     grabcut = read_json(tmp_path / "baseline_grabcut.all.json")
     assert (grabcut["label"], grabcut["lesions"], grabcut["truth"]) == ("GrabCut itself", 400, "truth")
     quarters, ellipse = (read_json(tmp_path / f"baseline_{name}.all.json") for name in ("quarters", "ellipse"))
-    assert quarters["label"] == "quarters itself"
+    assert quarters["label"] == "quarters themselves"
     # Four points of each lesion give what the ellipse fitted to all of its outline gives.
     assert quarters["dice"] == pytest.approx(ellipse["dice"], abs=0.002)
 

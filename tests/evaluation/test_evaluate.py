@@ -377,7 +377,7 @@ def test_network_and_quarters_see_the_same_moved_marks(prompted, phantom_ham, da
     scored = [float(row["dice"]) for row in read_csv(tmp_path / "baseline_quarters.noise20s7.csv")]
     np.testing.assert_allclose(scored, expected, rtol=1e-5)  # six digits are kept
     (block,) = comparable_groups(group_runs(read_results([tmp_path])))
-    assert [group.label for group in block] == ["A1", "quarters itself"]
+    assert [group.label for group in block] == ["A1", "quarters themselves"]
 
 
 def test_marks_that_a_network_does_not_see_cannot_be_moved(checkpoints, phantom_ham, tmp_path):

@@ -154,10 +154,10 @@ def test_which_a1_is_the_reference():
 def test_a_protocol_has_a_target_of_its_own():
     corrected = {"protocol": "corrected"}
     quarters, ellipse = ({"settings": corrected | {"target": target}} for target in ("quarters", "ellipse"))
-    itself = baseline("quarters itself", settings=corrected)
+    itself = baseline("quarters themselves", settings=corrected)
     evaluations = [result(**quarters), result(**ellipse), result("A1+L", **quarters), result("A1+L", **ellipse), itself]
     (block,) = runs.comparable_groups(group_runs(evaluations))
-    names = ["A1", "A1+L", "A1 trained on ellipse", "A1+L trained on ellipse", "quarters itself"]
+    names = ["A1", "A1+L", "A1 trained on ellipse", "A1+L trained on ellipse", "quarters themselves"]
     assert [group.name for group in block] == names
     a1, _, old_a1, *_ = block
     assert [runs.a1_reference(group, block) for group in block] == [None, a1, a1, old_a1, a1]
@@ -250,14 +250,14 @@ def test_moved_marks_are_compared_with_the_same_moved_marks_only():
         result(settings=noise),
         result(settings=noise | {"noise_seed": 1}),
         baseline(settings={"protocol": "released"}),
-        baseline("quarters itself", settings={"protocol": "released"} | noise),
+        baseline("quarters themselves", settings={"protocol": "released"} | noise),
     ]
     blocks = runs.comparable_groups(group_runs(evaluations))
     names = [[runs.full_name(group, group_runs(evaluations)) for group in block] for block in blocks]
     moved = "marks moved by 10 %, noise seed"
     assert sorted(names) == [
         ["A1", "ellipse itself"],
-        [f"A1, {moved} 0", f"quarters itself, {moved} 0"],
+        [f"A1, {moved} 0", f"quarters themselves, {moved} 0"],
         [f"A1, {moved} 1"],
         ["A1, test-time augmentation", "ellipse itself"],
     ]

@@ -249,14 +249,14 @@ def test_the_marked_network_is_compared_with_what_its_marks_give_alone(tmp_path)
         [
             scored(tmp_path, "marked", (0.7, 0.8, 0.9), result("A1+R", settings=target, training=A1RECIST.flags)),
             scored(tmp_path, "ours", (0.5, 0.6, 0.7), result("A1+L")),
-            scored(tmp_path, "quarters", (0.6, 0.7, 0.8), baseline("quarters itself")),
+            scored(tmp_path, "quarters", (0.6, 0.7, 0.8), baseline("quarters themselves")),
         ]
     )
     rows = tables.difference_table(groups)
     assert {(names, float(points)) for _, names, metric, _, _, points, *_ in rows if metric == "Dice"} == {
-        ("A1+L minus quarters itself", -10),
+        ("A1+L minus quarters themselves", -10),
         ("A1+L minus A1+R", -20),
-        ("A1+R minus quarters itself", 10),
+        ("A1+R minus quarters themselves", 10),
     }
 
 

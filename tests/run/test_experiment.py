@@ -155,7 +155,7 @@ def test_an_interrupted_experiment_goes_on_and_ends_with_table_and_page(done):
     assert log.count("epoch 1: loss") == 1
     assert log.count("epoch 4: loss") == 1
     assert [row["model"] for row in read_csv(out / "table.csv")] == [
-        "A1+L", "A1+L (paper)", "ellipse itself", "GrabCut itself", "quarters itself",
+        "A1+L", "A1+L (paper)", "ellipse itself", "GrabCut itself", "quarters themselves",
     ]  # fmt: skip
     page = (out / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 4  # two worst and two best of four lesions

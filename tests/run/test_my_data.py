@@ -279,7 +279,7 @@ def test_the_experiment_finds_the_file(mine, tmp_path):
     train = f"{BRIEF} --encoder-weights none --epochs 1 --limit 8"
     experiment.main([str(mine.DATASET.folder), *flags, "--train", train])
     table = read_csv(tmp_path / "out" / "table.csv")
-    assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself", "quarters itself"]
+    assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself", "quarters themselves"]
     assert (tmp_path / "out" / "report.html").is_file()
 
 

@@ -18,7 +18,7 @@ def results(tmp_path) -> Path:
     """Two seeds of none and of 15 outlines on marks as they are and moved by 10 %, and the quarters of both."""
     for noise, start in ((0.0, 0.9), (10.0, 0.8)):
         moved = {"prompt_noise": noise, "noise_seed": 0} if noise else {}
-        quarters = baseline("quarters itself", start, settings={"protocol": "released", **moved})
+        quarters = baseline("quarters themselves", start, settings={"protocol": "released", **moved})
         _write(tmp_path, f"baseline_quarters.{noise}", start, quarters)
         for outlines, gain in ((None, 0.01), (15, 0.03)):
             for seed in (0, 1):
@@ -71,7 +71,7 @@ def test_what_can_not_be_compared(results, tmp_path):
 def test_quarters_of_other_marks_are_no_quarters(results):
     """Both were moved by 10 %, but by other noise."""
     for name, evaluation in (
-        ("baseline_quarters.s1", baseline("quarters itself", 0.8)),
+        ("baseline_quarters.s1", baseline("quarters themselves", 0.8)),
         ("run.s1", _marked()),
     ):
         evaluation["settings"] |= {"prompt_noise": 10.0, "noise_seed": 1}
