@@ -102,7 +102,8 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
 
     Args:
         pair: the files.
-        corrected: RGB patches, and images of one lesion belong together; False is as published (FACTS.md 4.1, 4.7).
+        corrected: RGB patches with masks in place, and images of one lesion belong together; False is as published
+            (FACTS.md 4.1, 4.7, 4.10).
         grabcut: make the GrabCut mask too.
 
     Raises:
@@ -122,11 +123,11 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
         name=pair.name,
         group=(pair.lesion_id if corrected else "") or pair.name,
         image=photo.patch(rgb=corrected),
-        ellipse=resize_mask(ellipse_mask(ellipse, mask.shape)),
+        ellipse=resize_mask(ellipse_mask(ellipse, mask.shape), centred=corrected),
         recist=recist,
         ends=resize_points(diameters(mask).ends, mask.shape),
         grabcut=None if inside is None else grabcut_mask(resize_image(photo.pixels), inside),
-        truth=resize_mask(mask),
+        truth=resize_mask(mask, centred=corrected),
         info={"source": pair.image.name, "lesion_id": pair.lesion_id},
         notes=(*photo.notes, *notes),
     )

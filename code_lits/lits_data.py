@@ -105,17 +105,25 @@ def check_patches(path: Path, patches: Iterable[np.ndarray]) -> None:
 
 
 def make_lesion(
-    name: str, group: str, pixels: np.ndarray, component: np.ndarray, info: Mapping[str, Any], *, grabcut: bool
+    name: str,
+    group: str,
+    pixels: np.ndarray,
+    component: np.ndarray,
+    info: Mapping[str, Any],
+    *,
+    grabcut: bool,
+    corrected: bool = False,
 ) -> Outcome:
     """Make a lesion from a component's patch, or say why it is dropped (FACTS.md section 3, rows ellipse to GrabCut).
 
     ``pixels``, (H, W) uint8, are the patch at its own resolution, ``component`` its (H, W) booleans, without the
-    patch's other tumours; ``info`` are more cells of `lesions.csv`.
+    patch's other tumours; ``info`` are more cells of `lesions.csv`; ``corrected`` puts masks in place (FACTS.md 4.10).
     """
     ellipse = fit_ellipse(component)
     if ellipse is None:
         return Dropped(name, "the hull has under 5 points")
-    truth, target = resize_mask(component), resize_mask(ellipse_mask(ellipse, component.shape))
+    truth = resize_mask(component, centred=corrected)
+    target = resize_mask(ellipse_mask(ellipse, component.shape), centred=corrected)
     if not (truth.any() and target.any()):
         return Dropped(name, "the mask is empty at 120x120")
     # Both the choice of lesions and the vector for k-means rest on the pixels that the ellipse covers wholly.
@@ -134,7 +142,9 @@ def make_lesion(
     return Lesion(name, group, image, target, recist, ends, weak, truth, info)
 
 
-def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: bool) -> list[Outcome]:
+def make_lesions(
+    pair: Pair, *, window: tuple[float, float] | None, grabcut: bool, corrected: bool = False
+) -> list[Outcome]:
     """Make the lesions of a volume, in the order of their names; a fault anywhere in it loses it as a whole.
 
     Only slices that hold tumour are read from the volume, one at a time.
@@ -143,6 +153,7 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: boo
         pair: the files.
         window: see `grey`.
         grabcut: make the GrabCut masks too.
+        corrected: see `make_lesion`.
 
     Raises:
         UserError: as `Scan`, its methods and `check_patches`.
@@ -166,7 +177,8 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, grabcut: boo
                 "spacing_mm": spacing,
                 "patch_px": f"{pixels.shape[0]}x{pixels.shape[1]}",
             }
-            outcomes[name] = make_lesion(name, pair.name, pixels, labels[patch] == number, info, grabcut=grabcut)
+            component = labels[patch] == number
+            outcomes[name] = make_lesion(name, pair.name, pixels, component, info, grabcut=grabcut, corrected=corrected)
     check_patches(pair.volume, (lesion.image for lesion in outcomes.values() if isinstance(lesion, Lesion)))
     volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
@@ -205,7 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing, split=chosen),
         args.prepared,
         pairs,
-        partial(or_unreadable, make=partial(make_lesions, window=args.window, grabcut=args.grabcut)),
+        partial(
+            or_unreadable,
+            make=partial(
+                make_lesions, window=args.window, grabcut=args.grabcut, corrected=args.protocol == "corrected"
+            ),
+        ),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
         expected=({"group": pair.name} for pair in pairs for _ in range(count_tumours(pair))),

@@ -88,4 +88,14 @@ def test_shrink_mask_keeps_only_pixels_that_are_wholly_inside():
 def test_resize_mask_takes_the_nearest_pixel_and_any_value_above_0():
     mask = np.zeros((240, 240), np.uint8)
     mask[2, 2] = 255
-    assert np.argwhere(resize_mask(mask)).tolist() == [[1, 1]]
+    assert np.argwhere(resize_mask(mask, centred=False)).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("shape", [(450, 600), (1200, 1600), (57, 57), (120, 120)])
+def test_a_centred_mask_lies_where_the_image_does(shape):
+    """A disc about the centre of an image; as published it lies to the lower right of that of the patch, at 59.5."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    mask = np.hypot((y + 0.5) / shape[0] - 0.5, (x + 0.5) / shape[1] - 0.5) < 0.3
+    published, centred = (np.argwhere(resize_mask(mask, centred=flag)).mean(axis=0) for flag in (False, True))
+    np.testing.assert_allclose(centred, 59.5, atol=0.05)
+    assert ((published > 59.8) == (shape != (120, 120))).all()

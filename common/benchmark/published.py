@@ -115,7 +115,7 @@ def read_sample(
     top, left = patch_offset(canvas)
     margins = top, canvas[0] - PATCH - top, left, canvas[1] - PATCH - left
     image = resize_image(read_image(image_path)).astype(np.float32)
-    mask = resize_mask((read_image(mask_path, cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
+    mask = resize_mask((read_image(mask_path, cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8), centred=False)
     if image.max() > 1:
         image /= 255
     padded, target = (cv2.copyMakeBorder(patch, *margins, cv2.BORDER_REFLECT_101) for patch in (image, mask))

@@ -94,12 +94,12 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
         points = None if outline is None else diameters(outline).ends
         ellipse = None if outline is None else fit_ellipse(outline)
     shape = photo.pixels.shape[:2]
-    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, shape))
+    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, shape), centred=True)
     recist = None if mask is None else fit_ellipse(mask)
     if points is None or mask is None or recist is None:
         return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
     patch = photo.patch(rgb=True)
-    truth = None if outline is None else resize_mask(outline)
+    truth = None if outline is None else resize_mask(outline, centred=True)
     if truth is None and path.parent.with_name("masks").is_dir():
         truth = np.zeros((PATCH, PATCH), np.uint8)  # that of others is known
     if truth is not None and truth.any() and not (mask & truth).any():

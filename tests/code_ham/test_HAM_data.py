@@ -42,6 +42,12 @@ def test_corrected_is_rgb_and_keeps_a_lesions_images_together(shared, ham_prepar
     assert all(len(names) == 1 for names in splits.values())
     assert len(splits) < len(corrected.lesions)
     assert "grabcut" not in corrected.metadata["arrays"]
+    for name in ("truth", "ellipse"):
+        centres = [
+            np.mean([np.argwhere(mask).mean(axis=0) for mask in prepared.array(name)[:20]], axis=0)
+            for prepared in (ham_prepared, corrected)
+        ]
+        np.testing.assert_allclose(centres[0] - centres[1], 0.4, atol=0.1)  # px; FACTS.md 4.10
 
 
 def test_the_full_split_has_the_published_sizes():
