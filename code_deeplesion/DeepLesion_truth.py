@@ -26,7 +26,7 @@ def human_truth(folder: Path, lesions: list[dict[str, str]], ellipses: np.ndarra
     Args:
         folder: PNG masks of whole slices, 0 outside the lesion, named by `File_name`; where a slice shows several
             lesions, each may have its own, named as in the column `lesion`. Of a slice's mask a lesion gets the parts
-            that touch its ellipse.
+            that touch its ellipse; where none does, a slice's only lesion gets all of it, which is told.
         lesions: rows of `lesions.csv`.
         ellipses: (N, 120, 120) 0/1, those of all ``lesions``.
 
@@ -52,11 +52,18 @@ def human_truth(folder: Path, lesions: list[dict[str, str]], ellipses: np.ndarra
             size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
             raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
         patch = (cut_patch(mask.astype(np.float32), crop) >= 0.5).astype(np.uint8)
-        if path.name == lesion["source"] and on_slice[lesion["source"]] > 1:
+        notes = [*notes]
+        if path.name == lesion["source"]:
             labels = cv2.connectedComponents(patch, connectivity=8)[1]
-            patch = (np.isin(labels, labels[ellipses[place] > 0]) & (patch > 0)).astype(np.uint8)
+            own = (np.isin(labels, labels[ellipses[place] > 0]) & (patch > 0)).astype(np.uint8)
+            if own.any() or on_slice[lesion["source"]] > 1:
+                patch = own
+            elif patch.any():
+                notes.append("no part of its mask touches the lesion's ellipse; all of it is taken")
+        if not patch.any():
+            notes.append("its mask shows nothing in the lesion's patch")
         truth[place] = patch
-        for note in notes if truth[place].any() else [*notes, "its mask shows nothing in the lesion's patch"]:
+        for note in notes:
             doubts.setdefault(note, []).append(path.name)
     if not truth:
         raise UserError(f"{folder} holds no mask for any of these {len(lesions)} lesions; name them by File_name")

@@ -155,7 +155,9 @@ def seen_in_training(
     if "groups" not in settings:
         return None
     known = {group for groups in settings["groups"].values() for group in groups}
-    seen = [row for row in rows if dataset.lesions[row]["group"] in known]
+    # A lesion whose patient was not known was a group of its own name; the patient may have become known since.
+    names = [(lesion["group"], lesion["lesion"]) for lesion in dataset.lesions]
+    seen = [row for row in rows if not known.isdisjoint(names[row])]
     as_test = [row for row in seen if dataset.lesions[row]["split"] == "test"]
     if as_test and not config.allow_seen:
         raise UserError(

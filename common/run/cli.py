@@ -121,6 +121,11 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     args = parser.parse_args(arguments)
     if args.prompt != "none" and recipe.method.paired:
         raise UserError(f"--prompt {args.prompt} is for A1, A1+L and A1+R; {recipe.method.label} has no place for it")
+    if args.flips and recipe.method.cluster_head:
+        raise UserError(
+            f"--flips would leave the shape cluster of a mirrored lesion as it was; {recipe.method.label} trains "
+            "without it"
+        )
     if args.jitter and args.prompt == "none":
         raise UserError(f"--jitter {args.jitter:g} moves a prompt's end points; pass --prompt recist, or --jitter 0")
     if args.outlines and args.target == "truth":

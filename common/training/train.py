@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> None:
         explain_out_of_memory(recipe.batch_size, config.canvas),
         catch_stop_signals() as stop,
     ):
-        _check_world_size(recipe, world)
+        _check_world_size(config, world, len(train_rows))
         shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": config.prompt == "recist"}
         train_loader = LesionLoader(
             dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired, outlined=outlined
@@ -256,7 +256,12 @@ def _check_batch_size(recipe: Recipe, lesions: int) -> None:
         raise UserError(f"training needs at least {least} lesions, and the training split has {lesions}")
 
 
-def _check_world_size(recipe: Recipe, world: World) -> None:
+def _check_world_size(config: TrainConfig, world: World, lesions: int) -> None:
+    recipe = config.recipe
+    if config.compile and world.size > 1:
+        raise UserError("--compile works in one process only; leave it out, or start the script without torchrun")
+    if world.size > lesions:
+        raise UserError(f"{world.size} processes can't share {lesions} training lesions; start at most {lesions}")
     most = recipe.batch_size // (2 if recipe.method.paired else 1)
     if world.size > most:
         raise UserError(

@@ -538,8 +538,12 @@ def test_a_slices_mask_is_shared_among_its_lesions(tmp_path, capsys):
     for place, expected in enumerate((first, second, np.zeros_like(first))):
         np.testing.assert_array_equal(truth[place], expected)
     assert ": 1 lesions (such as a_001.png): its mask shows nothing in the lesion's patch" in capsys.readouterr().err
-    (whole,) = deep.human_truth(tmp_path, lesions[:1], ellipses[:1]).values()  # of the only lesion: all of it
+    (alone,) = deep.human_truth(tmp_path, lesions[:1], ellipses[:1]).values()  # the others may have been dropped
+    np.testing.assert_array_equal(alone, first)
+    (whole,) = deep.human_truth(tmp_path, lesions[:1], ellipses[2:]).values()
     np.testing.assert_array_equal(whole, first | second)
+    told = "1 lesions (such as a_001.png): no part of its mask touches the lesion's ellipse; all of it is taken"
+    assert told in capsys.readouterr().err
 
 
 ELLIPSES = np.ones((1, 120, 120), np.uint8)

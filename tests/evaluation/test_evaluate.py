@@ -215,6 +215,11 @@ def test_lesions_seen_in_training_are_no_test_data(checkpoints, phantom_ham, dat
     with pytest.raises(UserError, match=r"3 of 4 test lesions, like ISIC_9\d+, were seen in .*or pass --allow-seen"):
         evaluate(make_config(RECIPE, seen, phantom_ham, tmp_path))
     assert not (tmp_path / "a.json").exists()
+    # Known by their own names: since then their patients have become known, and are their groups.
+    names = {"train": [dataset.lesions[row]["lesion"] for row in rows[:2]], "val": []}
+    moved = replace(dataset, lesions=[row | {"group": "patient"} for row in dataset.lesions])
+    with pytest.raises(UserError, match="2 of 4 test lesions"):
+        seen_in_training(moved, make_config(RECIPE, seen, phantom_ham, tmp_path), {"groups": names}, rows)
     capsys.readouterr()
     evaluate(make_config(RECIPE, seen, phantom_ham, tmp_path, "--allow-seen"))
     assert "3 of these lesions were seen in training" in capsys.readouterr().out

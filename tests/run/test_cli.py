@@ -81,6 +81,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
         (HAM_Acoseg_train.RECIPE, "--prompt recist", "--prompt recist is for A1, A1+L and A1+R; ACoseg has"),
         (RECIPE, "--jitter 2.5", "--jitter 2.5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
         (A1RECIST, "--prompt none", "--jitter 10 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
+        (RECIPE, "--flips", "leave the shape cluster of a mirrored lesion as it was; A1+L trains"),
         (RECIPE, "--target truth --outlines 5", "trains on every outline; leave --outlines out, or pass another"),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import together
+from common.run.cli import parse_train
 from common.run.scripts import eval_main
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint
@@ -198,6 +199,20 @@ def test_more_processes_than_lesions_in_a_batch(method, size, most, phantom_ham,
     sentence = rf"--batch-size 8 can't be divided among {size} processes.*start at most {most},"
     with pytest.raises(UserError, match=sentence):
         train(together.make_config(together.RECIPES[method], phantom_ham))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--limit 2", "3 processes can't share 2 training lesions; start at most 2"),
+        ("--compile", "--compile works in one process only; leave it out, or start the script without torchrun"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(flags, sentence, phantom_ham, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "process_group", lambda device: nullcontext(World(0, 3)))
+    flags = [*SMALL.split(), *flags.split(), "--data", str(phantom_ham), "--checkpoint", str(tmp_path / "a.pt")]
+    with pytest.raises(UserError, match=sentence):
+        train(parse_train(together.RECIPES["A1class"], None, flags))
 
 
 def test_the_first_process_is_the_main_one():

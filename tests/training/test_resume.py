@@ -16,6 +16,7 @@ import torch
 
 import fault_processes
 import HAM_A1class_train
+import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
 from common.model import build_network
@@ -47,17 +48,16 @@ def _same(first: Path, second: Path) -> bool:
 
 
 FEW = "--limit 12 --batch-size 4"  # three batches in each of two epochs
-A1_R = f"{FEW} --prompt recist --target quarters --flips --jitter 5 --falling"
 
 
 @pytest.mark.parametrize(
     ("recipe", "flags", "steps"),
     [
         (HAM_Acoseg_train.RECIPE, FEW.split(), 6),
-        # The cluster head, and all that A1+R brings; 10 lesions and 10 times one of 2 outlines are five batches.
-        (HAM_A1class_train.RECIPE, f"{A1_R} --outlines 2 --average 0.5".split(), 10),
+        # 10 lesions and 10 times one of 2 outlines are five batches.
+        (HAM_A1recist_train.RECIPE, f"{FEW} --outlines 2 --average 0.5".split(), 10),
     ],
-    ids=["ACoseg", "A1+L with A1+R's flags"],
+    ids=["ACoseg", "A1+R"],
 )
 def test_stopped_after_every_step_and_resumed(recipe, flags, steps, phantom_ham, tmp_path, monkeypatch):
     """Optimizer, accumulated gradients, shuffling, dropout and early stopping are all part of the state.
