@@ -191,7 +191,7 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
     [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder tu-tf_mobilenet.*, not resnet34"),
      ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
      ("--canvas 144x128", "canvas .128, 128., not .144, 128."), ("--prompt recist", "prompt none, not recist"),
-     ("--outlines 3", "outlines None, not 3"), ("--flips", "flips False, not True")],
+     ("--outlines 3", "outlines None, not 3"), ("--average 0.5", "average 0.0, not 0.5")],
 )  # fmt: skip
 def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sentence, done):
     out, usual = done
