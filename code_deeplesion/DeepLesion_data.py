@@ -22,7 +22,7 @@ from common.io.images import read_image
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
 from common.recist import ellipse_from_diameters, long_first
-from common.run.cli import prepare_parser
+from common.run.cli import prepare_parser, work_options
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder
 from common.weak_masks import ellipse_mask, grabcut_mask
@@ -35,7 +35,7 @@ DATASET = DatasetInfo(
     name="DeepLesion",
     folder=Path(__file__).resolve().parent,
     data="Data_deep",
-    prepare_script="DeepLesion_data.py",
+    prepare=("DeepLesion_data.py",),
     clusters=190,
     truth="grabcut",
     read_truth=human_truth,
@@ -199,10 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lambda rows: [row["split"] for row in rows],
         dropped=dropped + noisy + without_slice,
         expected=[{"split": task.mark.split} for task in tasks],
-        force=args.force,
-        refresh=args.refresh,
-        skip_bad=args.skip_bad,
-        workers=args.workers,
+        **work_options(args),
         unit="group",
     )
 

@@ -26,7 +26,7 @@ def human_truth(folder: Path, lesions: list[dict[str, str]], ellipses: np.ndarra
     Args:
         folder: PNG masks of whole slices, 0 outside the lesion, named by `File_name`; where a slice shows several
             lesions, each may have its own, named as in the column `lesion`. Of a slice's mask a lesion gets the parts
-            that touch its ellipse; where none does, a slice's only lesion gets all of it, which is told.
+            that touch its ellipse; where none does, a slice's only lesion gets all of it, with a note.
         lesions: rows of `lesions.csv`.
         ellipses: (N, 120, 120) 0/1, those of all ``lesions``.
 

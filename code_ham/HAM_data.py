@@ -23,7 +23,7 @@ from common.io.masks import mask_fault, read_mask
 from common.patches import resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import diameters, fit_ellipse
-from common.run.cli import prepare_parser
+from common.run.cli import prepare_parser, work_options
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder, find_files, read_csv
 from common.weak_masks import ellipse_mask, grabcut_mask
@@ -32,14 +32,13 @@ DATASET = DatasetInfo(
     name="HAM10000",
     folder=Path(__file__).resolve().parent,
     data="Data_ham",
-    prepare_script="HAM_data.py",
+    prepare=("HAM_data.py",),
     clusters=45,
     truth="truth",
     splits=(7008, 2002, 1002),
 )
 MASK_SUFFIX = "_segmentation.png"
 METADATA = ("ham10000_metadata.csv", "ham10000_metadata.tab", "ham10000_metadata")  # in upper or lower case
-CHANNELS = {"released": "bgr", "corrected": "rgb"}  # of the patches, by protocol (FACTS.md 4.1)
 
 
 class Pair(NamedTuple):
@@ -162,17 +161,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     inputs = [path for pair in pairs for path in (pair.image, pair.mask)] + metadata
     corrected = args.protocol == "corrected"
     preprocess(
-        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": CHANNELS[args.protocol]}),
+        PreprocessConfig.from_args(DATASET, args, inputs, preprocessing={"channels": "rgb" if corrected else "bgr"}),
         args.prepared,
         pairs,
-        partial(or_unreadable, make=partial(make_lesion, corrected=corrected, grabcut=args.grabcut)),
+        partial(or_unreadable, make=make_lesion, corrected=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
         expected=[{"lesion_id": pair.lesion_id} for pair in pairs],
-        force=args.force,
-        refresh=args.refresh,
-        skip_bad=args.skip_bad,
-        workers=args.workers,
+        **work_options(args),
         unit="image",
     )
 

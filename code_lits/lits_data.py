@@ -22,7 +22,7 @@ from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.patches import PATCH, resize_image, resize_mask, resize_points, shrink_mask
 from common.recipe import DatasetInfo
 from common.recist import diameters, fit_ellipse
-from common.run.cli import prepare_parser
+from common.run.cli import prepare_parser, work_options
 from common.utils.arguments import numbers
 from common.utils.errors import UserError, run_script
 from common.weak_masks import ellipse_mask, grabcut_mask
@@ -34,7 +34,7 @@ DATASET = DatasetInfo(
     name="LiTS",
     folder=Path(__file__).resolve().parent,
     data="data",
-    prepare_script="lits_data.py",
+    prepare=("lits_data.py",),
     clusters=40,
     truth="truth",
     splits=(11_522, 3310, 1630),
@@ -212,24 +212,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_pairs(pairs)
     chosen = read_split_file(args.split_file, {pair.name for pair in pairs}) if args.split_file else None
     inputs = [path for pair in pairs for path in (pair.volume, pair.segmentation)]
+    corrected = args.protocol == "corrected"
     preprocessing = {"channels": "bgr", "window": args.window and list(args.window)}
     preprocess(
         PreprocessConfig.from_args(DATASET, args, inputs, preprocessing, split=chosen),
         args.prepared,
         pairs,
-        partial(
-            or_unreadable,
-            make=partial(
-                make_lesions, window=args.window, grabcut=args.grabcut, corrected=args.protocol == "corrected"
-            ),
-        ),
+        partial(or_unreadable, make=make_lesions, window=args.window, grabcut=args.grabcut, corrected=corrected),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
         expected=({"group": pair.name} for pair in pairs for _ in range(count_tumours(pair))),
-        force=args.force,
-        refresh=args.refresh,
-        skip_bad=args.skip_bad,
-        workers=args.workers,
+        **work_options(args),
         unit="volume",
     )
 

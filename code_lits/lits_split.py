@@ -7,7 +7,7 @@ from typing import Any
 
 from common.data.dataset import SPLITS
 from common.data.splits import split_groups
-from common.utils.errors import UserError
+from common.utils.errors import UserError, join_names
 from common.utils.files import read_csv
 
 PUBLISHED_RUNS = """
@@ -48,7 +48,7 @@ def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
                 f"{path} line {line} puts {name} into {split}, an earlier one into {splits[name]}; keep one"
             )
     if missing := sorted(known - splits.keys()):
-        raise UserError(f"{path} doesn't name {', '.join(missing[:5])}; give every volume a split")
+        raise UserError(f"{path} doesn't name {join_names(missing)}; give every volume a split")
     return splits
 
 

@@ -6,6 +6,7 @@ An ellipse is five numbers: centre x and y, width and height (full axes), in px,
 which the width's axis is turned clockwise on the screen from the x axis: OpenCV's convention.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
@@ -152,15 +153,27 @@ def diameters_cross(ends: np.ndarray) -> bool:
     Args:
         ends: (4, 2) points as `ellipse_from_diameters` takes them.
     """
-    long, short = ends[1] - ends[0], ends[3] - ends[2]
-    shares = np.array([_cross(ends[2] - ends[0], short), _cross(ends[2] - ends[0], long)]) / _cross(long, short)
-    return bool(((shares >= -_BEYOND) & (shares <= 1 + _BEYOND)).all())
+    return all(-_BEYOND <= fraction <= 1 + _BEYOND for fraction in _crossing(ends)[4:])
 
 
 def long_first(ends: np.ndarray) -> np.ndarray:
     """(4, 2) end points of two diameters in the order that all else relies on: the longer one's before the other's."""
     first, second = np.hypot(*(ends[1::2] - ends[::2]).T)
     return np.roll(ends, 2, axis=0) if first < second else ends
+
+
+def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
+    """Displacements of marks' end points: (N, 4, 2), their length's root mean square 1; one seed for each mark."""
+    return np.stack([np.random.default_rng(seed).normal(0, np.sqrt(0.5), (4, 2)) for seed in seeds])
+
+
+def move_ends(ends: Array, fraction: float, noise: Array) -> Array:
+    """Move (N, 4, 2) end points by a fraction of the long diameter, in the root mean square.
+
+    Only operators are used, as in `quarter_radius`; ``noise`` is that of `mark_noise`.
+    """
+    long = ((ends[:, 1] - ends[:, 0]) ** 2).sum(-1) ** 0.5
+    return ends + fraction * long[:, None, None] * noise
 
 
 def check_clusters(clusters: int, lesions: int) -> None:
@@ -186,25 +199,29 @@ def quarter_radius(ends: Array, x: Array, y: Array) -> Array:
     Returns:
         (..., rows, columns): 0 where the diameters cross, growing linearly along each ray from there.
     """
-    ends = ends[..., None, None, :, :]
-    first, third = ends[..., 0, :], ends[..., 2, :]
-    long, short = ends[..., 1, :] - first, ends[..., 3, :] - third
-    cross = _cross(long, short)
-    along, across = _cross(third - first, short) / cross, _cross(third - first, long) / cross
-    dx = x - (first + along[..., None] * long)[..., 0]
-    dy = y[:, None] - (first + along[..., None] * long)[..., 1]
+    first, long, short, cross, along, across = _crossing(ends[..., None, None, :, :])
+    centre = first + along[..., None] * long
+    dx, dy = x - centre[..., 0], y[:, None] - centre[..., 1]
     # Oblique coordinates: 1 is the whole length of a diameter.
     u, v = (dx * short[..., 1] - dy * short[..., 0]) / cross, (dy * long[..., 0] - dx * long[..., 1]) / cross
     return (_reach(u, along) ** 2 + _reach(v, across) ** 2) ** 0.5
+
+
+def _crossing(ends: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """The first end, both diameters as vectors, their cross product, and where they cross as a fraction of each."""
+    first, third = ends[..., 0, :], ends[..., 2, :]
+    long, short = ends[..., 1, :] - first, ends[..., 3, :] - third
+    cross = _cross(long, short)
+    return first, long, short, cross, _cross(third - first, short) / cross, _cross(third - first, long) / cross
 
 
 def _cross(first: Array, second: Array) -> Array:
     return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
 
 
-def _reach(position: Array, share: Array) -> Array:
-    """A position along a diameter in units of the part that it lies on, ``share`` being the part before 0."""
-    return _larger(position / _larger(1 - share, _LEAST_PART), -position / _larger(share, _LEAST_PART))
+def _reach(position: Array, before: Array) -> Array:
+    """A position along a diameter in units of the part that it lies on, ``before`` being the fraction before 0."""
+    return _larger(position / _larger(1 - before, _LEAST_PART), -position / _larger(before, _LEAST_PART))
 
 
 def _larger(first: Array, second: Any) -> Array:

@@ -13,7 +13,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.metrics import dice
 from common.patches import PATCH
@@ -52,7 +51,7 @@ MASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def mean_dice(dataset: LesionDataset, draw: Callable[[np.ndarray], np.ndarray], noise: float) -> float:
     """Mean Dice of the masks that are drawn from all lesions' marks, moved by ``noise`` per cent."""
-    ends = noisy_ends(dataset, noise, seed=0).astype(float)
+    ends = dataset.noisy_ends(noise, seed=0).astype(float)
     return float(np.mean([dice(draw(mark), truth) for mark, truth in zip(ends, dataset.array("truth"), strict=True)]))
 
 

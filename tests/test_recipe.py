@@ -1,7 +1,4 @@
-"""The published recipes, as in FACTS.md section 2, and what a run records of its own."""
-
-import json
-from pathlib import Path
+"""The published recipes, as in FACTS.md section 2."""
 
 import pytest
 
@@ -15,8 +12,7 @@ import HAM_A1recist_train
 import HAM_Acoseg_train
 import lits_A1class_train
 import lits_A1recist_train
-from common.recipe import METHODS, PLAIN, differing_setting, finished_path, history_path, state_path
-from common.run.cli import parse_train
+from common.recipe import METHODS, PLAIN
 
 CLASS_WEIGHTS = {"mask": 50, "cluster": 1}
 
@@ -71,13 +67,6 @@ def test_few_lesions_are_seen_in_more_epochs_by_a1_r(steps, epochs):
     assert HAM_A1_train.RECIPE.epochs_of(steps) == 50
 
 
-def test_a_trainings_files_lie_beside_its_checkpoint():
-    checkpoint = Path("folder/a.b.pt")
-    assert history_path(checkpoint) == Path("folder/a.b.history.csv")
-    assert state_path(checkpoint) == Path("folder/a.b.state")
-    assert finished_path(checkpoint) == Path("folder/a.b.finished")
-
-
 @pytest.mark.parametrize(
     ("script", "clusters", "name"),
     [
@@ -93,35 +82,3 @@ def test_a_trainings_files_lie_beside_its_checkpoint():
 )
 def test_a_checkpoints_name_tells_a_k_of_ones_own(script, clusters, name):
     assert script.RECIPE.checkpoint_name(clusters) == name
-
-
-def test_a_training_describes_all_that_changes_its_result():
-    flags = "--encoder resnet18 --encoder-weights weights.pth --canvas 128x144 --clusters 4 --limit 9 --lr 0.5"
-    settings = parse_train(HAM_A1class_train.RECIPE, None, flags.split()).describe()
-    assert settings == {
-        "dataset": "HAM10000", "method": "A1class", "clusters": 4, "encoder": "resnet18", "encoder_weights": "file",
-        "canvas": [128, 144], "protocol": "released", "target": "ellipse", "prompt": "none", "outlines": None,
-        "flips": False, "jitter": 0.0, "average": 0.0, "falling": False, "loss_weights": CLASS_WEIGHTS, "lr": 0.5,
-        "batch_size": 10, "epochs": 50, "patience": 5, "watch": "mask", "seed": 0, "limit": 9,
-    }  # fmt: skip
-    assert json.loads(json.dumps(settings)) == settings
-
-
-def test_encoder_weights_are_known_by_their_content(tmp_path):
-    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
-        (tmp_path / name).write_bytes(content)
-    a, b, c = (
-        parse_train(HAM_A1_train.RECIPE, None, ["--encoder-weights", str(tmp_path / name)]).describe() for name in "abc"
-    )
-    assert a["encoder_weights"] == "file 6b86b273"  # sha256sum
-    assert differing_setting(a, b) is None
-    assert differing_setting(a, c) == ("encoder_weights", "file 6b86b273")
-    assert differing_setting({"encoder_weights": "file"}, c) is None  # of an earlier version
-    assert differing_setting(c, {"encoder_weights": "file"}) is None  # the file is gone
-    assert differing_setting({"encoder_weights": "file"}, {"encoder_weights": "none"}) == ("encoder_weights", "file")
-    assert differing_setting({}, {"flips": True}) == ("flips", False)
-
-
-def test_epochs_that_follow_from_the_lesions_are_said_to():
-    assert parse_train(HAM_A1recist_train.RECIPE, None, []).describe()["least_steps"] == 800
-    assert "least_steps" not in parse_train(HAM_A1recist_train.RECIPE, None, ["--epochs", "2"]).describe()

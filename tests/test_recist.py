@@ -12,7 +12,9 @@ from common.recist import (
     ellipse_from_diameters,
     fit_ellipse,
     long_first,
+    mark_noise,
     mask_hull,
+    move_ends,
     quarter_radius,
     shape_clusters,
 )
@@ -231,3 +233,19 @@ def test_the_short_diameter_is_the_longest_of_all_chords():
 def test_diameters_cross_or_nearly(short, cross):
     ends = np.array([0, 0, 10, 0, *short], float).reshape(4, 2)
     assert diameters_cross(ends) == diameters_cross(ends[[2, 3, 0, 1]]) == cross
+
+
+def test_marks_of_evaluation_are_moved_by_a_fraction_of_the_long_diameter():
+    ends = np.repeat(np.array([[[0, 0], [30, 40], [15, 15], [20, 30]]], np.float32), 5000, axis=0)  # 50 px long
+    moved = move_ends(ends, 0.2, mark_noise([1, row] for row in range(5000)))
+    distances = np.linalg.norm(moved - ends, axis=-1)
+    assert np.sqrt((distances**2).mean()) == pytest.approx(10, rel=0.02)
+    np.testing.assert_array_equal(move_ends(ends[:3], 0, mark_noise([1, row] for row in range(3))), ends[:3])
+    np.testing.assert_array_equal(move_ends(ends[:1], 0.2, mark_noise([[1, 4999]])), moved[-1:])
+
+
+def test_the_noise_of_a_seed_is_its_own():
+    first, second = mark_noise([[1, 2], [1, 3]])
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(mark_noise([[1, 3]])[0], second)
+    assert mark_noise([[1, row] for row in range(4000)]).std() == pytest.approx(np.sqrt(0.5), rel=0.02)

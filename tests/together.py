@@ -16,8 +16,9 @@ import HAM_data
 from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.recipe import Recipe, TrainConfig
+from common.recipe import Recipe
 from common.run.cli import parse_train
+from common.training.config import TrainConfig
 from common.training.distributed import World, process_group
 from common.training.train import build_trainer
 from common.training.trainer import step_groups

@@ -11,7 +11,7 @@ from common.recist import Ellipse
 from common.utils.errors import UserError
 
 ENDS = np.array([[40, 60], [80, 60], [60, 50], [60, 70]], float)
-DATASET = DatasetInfo("Toy", Path("code_toy"), "data", "toy_data.py", clusters=2, truth="truth")
+DATASET = DatasetInfo("Toy", Path("code_toy"), "data", ("toy_data.py",), clusters=2, truth="truth")
 
 
 def make_lesions(number: int, *, fails_at: int | None = None) -> list:
@@ -48,8 +48,9 @@ def make_config(**changes) -> PreprocessConfig:
             "protocol": "released",
             "clusters": 2,
             "seed": 0,
-            "inputs": "abc",
             "preprocessing": {"channels": "bgr"},
+            "settings": {},
+            "inputs": "abc",
             **changes,
         }
     )

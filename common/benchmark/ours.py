@@ -30,7 +30,7 @@ def prepare(config: BenchmarkConfig, *flags: str) -> Measurement:
     """Run the dataset's own script over all of its data, with the settings of the prepared folder."""
     import sklearn.cluster  # noqa: F401 - so that its import is not timed
 
-    script = import_module(config.recipe.dataset.prepare_script.removesuffix(".py"))
+    script = import_module(config.recipe.dataset.prepare[0].removesuffix(".py"))
     metadata, prepared = LesionDataset.open(config.prepared).metadata, config.scratch / "prepared"
     arguments = ["--data", str(config.data), "--prepared", str(prepared), "--force", *flags]
     arguments += ["--protocol", metadata["protocol"], "--clusters", str(metadata["clusters"])]

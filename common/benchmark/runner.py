@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from common.data.dataset import LesionDataset
-from common.recipe import Recipe, TrainConfig
+from common.recipe import Recipe
 from common.run.cli import parse_train
+from common.training.config import TrainConfig
 from common.utils.parallel import available_cores
 from common.utils.provenance import package_versions
 

@@ -1,38 +1,16 @@
 """Variations of training lesions: mirrored and transposed patches, and RECIST marks that are not exact."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.data.dataset import LesionDataset
 from common.patches import PATCH
-
-Points = TypeVar("Points", np.ndarray, Tensor)
-
-
-def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
-    """Displacements of marks' end points: (N, 4, 2), their length's root mean square 1; one seed for each mark."""
-    return np.stack([np.random.default_rng(seed).normal(0, np.sqrt(0.5), (4, 2)) for seed in seeds])
+from common.recist import mark_noise, move_ends
 
 
-def move_ends(ends: Points, share: float, noise: Points) -> Points:
-    """Move (N, 4, 2) end points by ``share`` of the long diameter's length, in the root mean square (`mark_noise`)."""
-    long = ((ends[:, 1] - ends[:, 0]) ** 2).sum(-1) ** 0.5
-    return ends + share * long[:, None, None] * noise
-
-
-def noisy_ends(dataset: LesionDataset, percent: float, seed: int) -> np.ndarray:
-    """The (N, 4, 2) end points of all lesions, moved by ``percent`` of the long diameter."""
-    ends = dataset.array("ends")
-    noise = mark_noise([seed, row] for row in range(len(ends)))
-    return move_ends(ends, percent / 100, noise).astype(ends.dtype)
-
-
-def turn(patches: Tensor, view: Tensor) -> Tensor:
+def flip(patches: Tensor, view: Tensor) -> Tensor:
     """Mirror and transpose square patches of shape (B, side, side, ...).
 
     ``view``, (3, B) bool, says which are mirrored left to right, which upside down, and which are transposed then.
@@ -43,15 +21,15 @@ def turn(patches: Tensor, view: Tensor) -> Tensor:
     return torch.where(transpose, patches.transpose(1, 2), patches)
 
 
-def turn_back(patches: Tensor, view: Tensor) -> Tensor:
-    """Undo `turn`: once transposed, left and right lie where up and down were."""
+def unflip(patches: Tensor, view: Tensor) -> Tensor:
+    """Undo `flip`: once transposed, left and right lie where up and down were."""
     left_right, up_down, transpose = view
     mirrored = torch.where(transpose, up_down, left_right), torch.where(transpose, left_right, up_down)
-    return turn(patches, torch.stack([*mirrored, transpose]))
+    return flip(patches, torch.stack([*mirrored, transpose]))
 
 
-def turn_ends(ends: Tensor, view: Tensor) -> Tensor:
-    """Move (B, 4, 2) end points in px of their patches with what `turn` does to these."""
+def flip_ends(ends: Tensor, view: Tensor) -> Tensor:
+    """Move (B, 4, 2) end points in px of their patches with what `flip` does to these."""
     ends = torch.where(view[:2].T[:, None], PATCH - 1 - ends, ends)
     return torch.where(view[2, :, None, None], ends.flip(-1), ends)
 
@@ -84,4 +62,4 @@ class Augmentation:
         generators = (np.random.default_rng([self.seed, self.epoch, place]) for place in places.tolist())
         draws = np.stack([generator.integers(2, size=3) for generator in generators]).astype(bool)
         view = torch.from_numpy(draws.T.copy()).to(images.device, non_blocking=True)
-        return turn(images, view), turn(masks, view), None if ends is None else turn_ends(ends, view)
+        return flip(images, view), flip(masks, view), None if ends is None else flip_ends(ends, view)

@@ -29,6 +29,7 @@ import numpy as np
 
 from common.patches import PATCH
 from common.recipe import DatasetInfo, Protocol, default_target
+from common.recist import mark_noise, move_ends
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 
@@ -174,6 +175,12 @@ class LesionDataset:
                 "prepare the folder again with --force"
             )
         return self._mapped.setdefault(name, array)
+
+    def noisy_ends(self, percent: float, seed: int) -> np.ndarray:
+        """The (N, 4, 2) end points of all lesions, moved by ``percent`` of the long diameter."""
+        ends = self.array("ends")
+        noise = mark_noise([seed, row] for row in range(len(ends)))
+        return move_ends(ends, percent / 100, noise).astype(ends.dtype)
 
     @property
     def target(self) -> str:

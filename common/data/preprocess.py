@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -39,11 +39,11 @@ class PreprocessConfig:
     protocol: Protocol
     clusters: int
     seed: int
-    inputs: str  # fingerprint of the input files (`provenance.fingerprint`)
     preprocessing: Mapping[str, Any]
     """What a network trained on the arrays depends on: "channels" of `images.npy` ("bgr", "rgb", or "slices": previous,
     key, next), and whatever else the dataset lets a user choose, such as the "window" in HU."""
-    settings: Mapping[str, Any] = field(default_factory=dict)  # others that change the arrays
+    settings: Mapping[str, Any]  # others that change the arrays
+    inputs: str  # fingerprint of the input files (`provenance.fingerprint`)
 
     @classmethod
     def from_args(
@@ -57,20 +57,11 @@ class PreprocessConfig:
         """The configuration of a command line (`cli.prepare_parser`) over the input ``files``."""
         inputs = fingerprint(files, args.data)
         settings |= {"grabcut": args.grabcut, "quarters_scale": args.quarters_scale}
-        return cls(dataset, args.protocol, args.clusters, args.seed, inputs, preprocessing, settings)
+        return cls(dataset, args.protocol, args.clusters, args.seed, preprocessing, settings, inputs)
 
     def describe(self) -> dict[str, Any]:
-        """The configuration as it stands in `prepared.json`."""
-        return {
-            "format": FORMAT,
-            "dataset": self.dataset.name,
-            "protocol": self.protocol,
-            "clusters": self.clusters,
-            "seed": self.seed,
-            "preprocessing": dict(self.preprocessing),
-            "settings": dict(self.settings),
-            "inputs": self.inputs,
-        }
+        """The configuration as it stands in `prepared.json`; messages name the first field that differs."""
+        return {"format": FORMAT, **vars(self), "dataset": self.dataset.name}
 
 
 def preprocess(
@@ -142,10 +133,10 @@ def preprocess(
             print(f"warning: {describe_empty(empty)}", file=sys.stderr)
 
 
-def or_unreadable(job: Any, make: Callable[[Any], list[Outcome]]) -> list[Outcome]:
+def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any) -> list[Outcome]:
     """What ``make`` makes of a job, or, where it can't use a file, that the lesions of `job.name` are unreadable."""
     try:
-        return make(job)
+        return make(job, **settings)
     except (UserError, OSError) as error:
         return [Unreadable(job.name, explain(error) or str(error))]
 

@@ -45,8 +45,8 @@ def score_baseline(
 ) -> None:
     """Score the first ``limit`` weak masks of a split; print the metrics, write `baseline_<name>.json` and `.csv`.
 
-    With ``noise`` the masks are the quarters of marks moved by it (see `noisy_ends`). For the files' names see
-    `baseline_stem`.
+    With ``noise`` the masks are the quarters of marks moved by it (`LesionDataset.noisy_ends`). For the files' names
+    see `baseline_stem`.
 
     Raises:
         UserError: the dataset lacks the mask or the truth, or the split is empty.
@@ -58,9 +58,7 @@ def score_baseline(
     masks: np.ndarray | dict[int, np.ndarray] = dataset.array(name)
     reference = dataset.array(truth)
     if noise:
-        from common.data.augment import noisy_ends  # imports torch
-
-        ends = noisy_ends(dataset, noise, seed)
+        ends = dataset.noisy_ends(noise, seed)
         scale = dataset.metadata["settings"].get("quarters_scale", QUARTERS_SCALE)
         masks = {row: quarters_mask(ends[row], (PATCH, PATCH), scale) for row in rows.tolist()}
     scores = [lesion_metrics(reference[row], masks[row]) for row in progress(rows, BASELINES[name], len(rows))]

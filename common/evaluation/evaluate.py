@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.evaluation.results import noise_settings, print_left_out, print_metrics, result_stem, write_results
 from common.inference.predictor import Predictor
 from common.metrics import METRICS, batch_metrics
-from common.recipe import TARGETS, EvalConfig, Protocol
+from common.recipe import TARGETS, Protocol
 from common.training.checkpoint import load_model_for
+from common.training.config import EvalConfig
 from common.training.device import pick_device
 from common.training.distributed import SINGLE_PROCESS, World, process_group
 from common.utils.errors import UserError
@@ -50,15 +50,14 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     check_preprocessing(dataset, config.checkpoint, model.settings)
     if config.prompt_noise and not model.prompted:
         raise UserError(f"{config.checkpoint} sees no marks that --prompt-noise could move; leave it out")
-    rows = rows_to_score(dataset, config, model.protocol)
-    truth = read_truth(dataset, config, rows)
-    outlined = rows
+    candidates = rows_to_score(dataset, config, model.protocol)
+    truth = read_truth(dataset, config, candidates)
+    rows = candidates
     if isinstance(truth, dict):
-        outlined = np.array([row for row in rows if row in truth])
+        rows = np.array([row for row in candidates if row in truth])
     elif config.truth == "truth":
-        outlined = dataset.outlined_rows(rows)
-    print_left_out(len(rows), len(outlined), "truth.npy" if config.truth == "truth" else config.truth)
-    rows = outlined
+        rows = dataset.outlined_rows(candidates)
+    print_left_out(len(candidates), len(rows), "truth.npy" if config.truth == "truth" else config.truth)
     seen = seen_in_training(dataset, config, model.settings, rows)
     if world.is_main and seen is None and info.splits not in (None, tuple(dataset.metadata["splits"].values())):
         print(
@@ -69,7 +68,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     check_writable(config.results, "pass another --results")
     predictor = Predictor(model, device, config.precision, config.tta)
     start = time.monotonic()
-    ends = noisy_ends(dataset, config.prompt_noise, config.seed) if config.prompt_noise else None
+    ends = dataset.noisy_ends(config.prompt_noise, config.seed) if config.prompt_noise else None
     shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": model.prompted, "ends": ends}
     loader = LesionLoader(dataset, rows, "ellipse", model.canvas, device, **shared)
     scored = world.gather(score(predictor, loader, truth, config.recipe.batch_size, world))
@@ -83,26 +82,22 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(rows) / seconds, 2),
     }
-    stem = result_stem(
-        config.checkpoint.name.removesuffix(".pt"),
-        config.split,
-        limit=config.limit,
-        truth=_truth_name(config),
-        noise=config.prompt_noise,
-        seed=config.seed,
-        tta=config.tta,
-    )
+    stem = _result_stem(config)
     lesions = [dataset.lesions[row] for row in rows]
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
     print(f"{config.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
 
 
-def _truth_name(config: EvalConfig) -> str | None:
-    """What names of results say of another truth than the dataset's: an array, or the end of a folder's path."""
-    if config.truth in TARGETS:
-        return None if config.truth == config.recipe.dataset.truth else config.truth
-    return "_".join(Path(config.truth).resolve().parts[-2:])
+def _result_stem(config: EvalConfig) -> str:
+    """The stem of the result's files, which tells a truth other than the dataset's by its array or folder."""
+    truth: str | None = config.truth
+    if config.truth not in TARGETS:
+        truth = "_".join(Path(config.truth).resolve().parts[-2:])
+    elif config.truth == config.recipe.dataset.truth:
+        truth = None
+    stem, noise, seed = config.checkpoint.name.removesuffix(".pt"), config.prompt_noise, config.seed
+    return result_stem(stem, config.split, limit=config.limit, truth=truth, noise=noise, seed=seed, tta=config.tta)
 
 
 def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol) -> np.ndarray:

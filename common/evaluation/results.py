@@ -52,7 +52,7 @@ def result_stem(
 
 
 def noise_settings(percent: float, seed: int) -> dict[str, float]:
-    """What a result's settings say of marks that were moved (`augment.noisy_ends`); nothing of exact ones."""
+    """The settings recorded of marks that were moved (`LesionDataset.noisy_ends`); empty for exact ones."""
     return {"prompt_noise": percent, "noise_seed": seed} if percent else {}
 
 

@@ -34,9 +34,8 @@ def measure_lesion(mask: np.ndarray, spacing: Sequence[float] | None = None) -> 
 def merge_slices(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Reduce the rows of each lesion to that of the slice where it is longest; numbers are rounded to 3 decimals.
 
-    A lesion on several slices gets the volume of them all: that of a single slice says nothing of its volume, nor do
-    slices between which others are missing. ``cut``
-    becomes the number of slices on which the mask is cut off. ``slice`` is None where a row is about an image.
+    Only a lesion on two or more consecutive slices gets a volume, that of them all. ``cut`` becomes the number of
+    slices on which the mask is cut off. ``slice`` is None where a row is about an image.
     """
     lesions: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:

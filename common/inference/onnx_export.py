@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from common.inference.patch_net import PatchNet
-from common.inference.predictor import read_preprocessing
 from common.patches import PATCH
-from common.recipe import EvalConfig
 from common.training.checkpoint import TrainedModel, load_model_for
+from common.training.config import EvalConfig
 from common.utils.errors import UserError
 from common.utils.files import atomic_path, check_writable
 from common.utils.provenance import sha256
@@ -50,7 +49,7 @@ def export(config: EvalConfig) -> None:
         raise UserError("--export onnx needs the package onnxscript; pip install -r requirements.txt")
     check_writable(config.checkpoint.parent, "copy the checkpoint elsewhere and pass that --checkpoint")
     model = load_model_for(config)
-    preprocessing = read_preprocessing(model, config.recipe.dataset)
+    preprocessing = model.preprocessing(config.recipe.dataset)
     network = ExportNet(model, bgr=preprocessing["channels"] == "bgr").eval()
     inputs = INPUTS[: 1 + model.prompted]
     # Of a single patch, the exporter would make the batch size a constant.

@@ -92,11 +92,7 @@ def predict_photos(
         check_mark(points, f"{args.lesions}: the row of {path.name}")
     predictor = load_predictor(args, dataset, [*paths, *([args.lesions] if args.lesions else [])])
     _check_use(args, predictor, recipe)
-    rgb = False
-    if predictor:
-        from common.inference.predictor import read_preprocessing  # after torch
-
-        rgb = read_preprocessing(predictor.model, dataset)["channels"] == "rgb"
+    rgb = predictor is not None and predictor.model.preprocessing(dataset)["channels"] == "rgb"
     images = (
         read_lesion_image(path, name, rgb=rgb, ends=long_first(ends[path]) if ends else None)
         for path, name in zip(paths, output_names(paths), strict=True)

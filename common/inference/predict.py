@@ -18,9 +18,9 @@ from common.inference.lesion_page import PAGE, draw_thumbnail, write_page
 from common.inference.measurements import COLUMNS, measure_lesion, merge_slices
 from common.inference.prompts import LesionPrompt, check_mark
 from common.io.images import write_image
-from common.patches import CANVAS, parse_canvas
-from common.recipe import ENCODER, PROTOCOLS, DatasetInfo
-from common.utils.arguments import TTA_HELP, Parser, device_name
+from common.recipe import DatasetInfo
+from common.training.config import add_network_flags
+from common.utils.arguments import TTA_HELP, Parser
 from common.utils.errors import UserError, join_names
 from common.utils.files import check_writable, read_csv, write_csv
 from common.weak_masks import QUARTERS_SCALE
@@ -58,13 +58,8 @@ def predict_parser(
     if lesions_help:
         add("--lesions", type=Path, required=True, metavar="CSV", help="where the lesions are; see below")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results, made if need be")
-    note = "default the checkpoint's own, else"
-    add("--encoder", metavar="NAME", help=f"{note} {ENCODER}")
-    add("--canvas", type=parse_canvas, metavar="HxW", help=f"px the network sees ({note} {CANVAS[0]}x{CANVAS[1]})")
-    add("--protocol", choices=PROTOCOLS, help=f"{note} released")
+    add_network_flags(parser, default="the checkpoint's own, else ")
     add("--tta", action="store_true", help=TTA_HELP)
-    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps")
-    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
     return parser
 
 

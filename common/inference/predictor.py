@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.hooks import RemovableHandle
 
-from common.data.augment import turn, turn_back, turn_ends
+from common.data.augment import flip, flip_ends, unflip
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.inference.patch_net import PatchNet
@@ -31,12 +31,6 @@ from common.training.device import (
 )
 
 BATCH_SIZE = 8  # default number of patches in a batch
-
-
-def read_preprocessing(model: TrainedModel, dataset: DatasetInfo) -> dict[str, Any]:
-    """How a network's patches were made: as its checkpoint says, else as published (FACTS.md section 3)."""
-    rgb = model.protocol == "corrected" and dataset.channels == "bgr"
-    return {"channels": "rgb" if rgb else dataset.channels, **model.settings.get("preprocessing", {})}
 
 
 def fold_batch_norms(network: nn.Module, channels: int) -> nn.Module:
@@ -132,8 +126,8 @@ class Predictor:
         means: dict[str, Tensor] = {}
         for flags in views:
             view = torch.stack([torch.full((len(patches),), flag, device=patches.device) for flag in flags])
-            logits = self._network(turn(patches, view), None if ends is None else turn_ends(ends, view))
-            logits["mask"] = turn_back(logits["mask"], view)
+            logits = self._network(flip(patches, view), None if ends is None else flip_ends(ends, view))
+            logits["mask"] = unflip(logits["mask"], view)
             means = {name: means.get(name, 0) + value.float() / len(views) for name, value in logits.items()}
         return means
 

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from common.data.dataset import LesionDataset
 from common.evaluation.results import read_lesion_metrics
-from common.recipe import history_path
 from common.report.figures.curves import draw_histories, read_history
 from common.report.figures.galleries import lesion_image
 from common.report.figures.page import rgb
 from common.report.runs import RunGroup
 from common.report.significance import lesion_table, mean_by_lesion
+from common.training.config import history_path
 from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE, SCALE, outline
 from common.utils.pages import data_uri
 from common.utils.provenance import sha256
@@ -54,7 +54,6 @@ def lesion_strips(
     Returns:
         A caption and a picture (data: URI) for each: image, truth, the mask trained on and prediction side by side.
     """
-    from common.data.augment import noisy_ends  # torch is imported only where there is something to predict
     from common.inference.predictor import Predictor
 
     dice = read_lesion_metrics(run, "dice")
@@ -63,9 +62,9 @@ def lesion_strips(
     if not places:
         return []
     lesions = lesions.iloc[places]
-    noise = [run["settings"].get(name, 0) for name in ("prompt_noise", "noise_seed")]
-    ends = noisy_ends(dataset, *noise) if noise[0] else None
     settings = run["settings"]
+    noise, seed = settings.get("prompt_noise"), settings.get("noise_seed", 0)
+    ends = dataset.noisy_ends(noise, seed) if noise else None
     predictor = Predictor.load(
         checkpoint,
         encoder=settings.get("encoder"),

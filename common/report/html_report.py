@@ -30,7 +30,7 @@ Datasets = Mapping[str, LesionDataset]  # by identity
 
 
 def render_page(groups: Sequence[RunGroup], datasets: Datasets, checkpoints: Sequence[Path]) -> str:
-    """Render the report as HTML, with lesions and with folders of checkpoints as far as they are at hand."""
+    """Render the report as HTML, with pictures of lesions where data and checkpoints are at hand."""
     from common.report.html_pictures import learning_curves, size_plot  # slow to import
 
     blocks = comparable_groups(groups)

@@ -210,8 +210,8 @@ def comparable_groups(groups: Sequence[RunGroup]) -> list[list[RunGroup]]:
 def a1_reference(group: RunGroup, block: Sequence[RunGroup]) -> RunGroup | None:
     """The A1 that a group is compared with: of the same target, or of the protocol's if the group's is its default.
 
-    An A1 or a baseline is compared with the protocol's. Where there are several, it is the one that was varied
-    likewise, then the one that scored as many lesions, then the one with the same recipe.
+    An A1 or a baseline is compared with the protocol's. Ties are broken by equal variations, then an equal
+    number of lesions, then an equal recipe.
 
     Returns:
         None for that A1 itself, and where several are equally near.

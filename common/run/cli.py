@@ -7,20 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from common.data.dataset import prepared_clusters
-from common.patches import CANVAS, SMALL_CANVAS, parse_canvas
-from common.recipe import (
-    ENCODER,
-    PLAIN,
-    PROMPTS,
-    PROTOCOLS,
-    TARGETS,
-    DatasetInfo,
-    EvalConfig,
-    Recipe,
-    TrainConfig,
-    default_target,
-)
-from common.utils.arguments import TTA_HELP, Parser, device_name, number_below, numbers, positive, seed_number
+from common.patches import CANVAS, SMALL_CANVAS
+from common.recipe import ENCODER, PLAIN, PROMPTS, PROTOCOLS, TARGETS, DatasetInfo, Recipe, default_target
+from common.training.config import EvalConfig, TrainConfig, add_network_flags
+from common.utils.arguments import TTA_HELP, Parser, number_below, numbers, positive, seed_number
 from common.utils.errors import UserError
 from common.weak_masks import QUARTERS_SCALE
 
@@ -66,8 +56,13 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
     return parser
 
 
-def _run_parser(recipe: Recipe, description: str | None, default: str) -> argparse.ArgumentParser:
-    """The flags that training and evaluation share; ``default`` precedes what a checkpoint's settings can replace."""
+def work_options(args: argparse.Namespace) -> dict[str, Any]:
+    """How `preprocess` is to work, by the flags of `prepare_parser`."""
+    return {name: getattr(args, name) for name in ("force", "refresh", "skip_bad", "workers")}
+
+
+def _run_parser(recipe: Recipe, description: str | None) -> argparse.ArgumentParser:
+    """The flags that training and evaluation share, but for `add_network_flags`."""
     dataset = recipe.dataset
     parser = _DatasetParser(dataset, description)
     add = parser.add_argument
@@ -75,22 +70,17 @@ def _run_parser(recipe: Recipe, description: str | None, default: str) -> argpar
     with_k = f", with another K than {dataset.clusters} its name ends in _K" if recipe.method.cluster_head else ""
     add("--checkpoint", type=Path, metavar="PATH", help=f"default {checkpoint}{with_k}")
     add("--results", type=Path, default=results, metavar="DIR", help=f"of evaluation (default {results})")
-    sizes = f"{CANVAS[0]}x{CANVAS[1]}; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}"
-    add("--encoder", metavar="NAME", help=f"default {default}{ENCODER}")
-    add("--canvas", type=parse_canvas, metavar="HxW", help=f"px that the network sees (default {default}{sizes})")
     add("--clusters", type=positive, metavar="K", help="default that of the prepared arrays")
-    add("--protocol", choices=PROTOCOLS, help=f"default {default}released")
     add("--batch-size", type=positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
     add("--seed", type=seed_number, default=0, help="default 0")
-    add("--device", type=device_name, default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="auto: a GPU, if any")
-    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
     add("--limit", type=positive, metavar="N", help="only the first N lesions of each split, for a quick look")
     return parser
 
 
 def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> TrainConfig:
     """Parse a training script's command line; the recipe's values are the defaults."""
-    parser = _run_parser(recipe, description, default="")
+    parser = _run_parser(recipe, description)
+    add_network_flags(parser, corrected=f"; corrected: {SMALL_CANVAS[0]}x{SMALL_CANVAS[1]}")
     parser.set_defaults(encoder=ENCODER, protocol="released")
     add = parser.add_argument
     add("--encoder-weights", default="imagenet", metavar="imagenet|none|PATH",
@@ -102,7 +92,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--flips", action=argparse.BooleanOptionalAction,
         help="mirror and transpose lesions at random (default %(default)s)")  # fmt: skip
     add("--jitter", type=number_below(100), metavar="PERCENT",
-        help="move a prompt's end points by so much of the long diameter at random (default %(default)g)")  # fmt: skip
+        help="move a prompt's end points by a share of the long diameter at random (default %(default)g)")  # fmt: skip
     add("--average", type=number_below(1), metavar="DECAY",
         help="keep an exponential moving average (EMA) of the weights (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
@@ -140,7 +130,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
 
 def parse_eval(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> EvalConfig:
     """Parse an evaluation script's command line; what no flag sets comes from the checkpoint's own settings."""
-    parser = _run_parser(recipe, description, default="the checkpoint's own, else ")
+    parser = _run_parser(recipe, description)
+    add_network_flags(parser, default="the checkpoint's own, else ")
     add = parser.add_argument
     add("--split", choices=("test", "val", "train", "all"), default="test", help="default test")
     masks = "|".join([*TARGETS, "DIR"] if recipe.dataset.read_truth else TARGETS)

@@ -9,7 +9,6 @@ interrupted. A task that fails stops the experiment with its own message; nothin
 """
 
 import argparse
-import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,11 +22,12 @@ from common.data.dataset import read_metadata
 from common.evaluation.baselines import BASELINES, baseline_stem
 from common.evaluation.baselines import main as baselines_main
 from common.evaluation.results import read_evaluation, result_stem
-from common.recipe import A1, A1RECIST, TrainConfig, differing_setting, history_path, state_path
+from common.recipe import A1, A1RECIST
 from common.run.cli import parse_train
 from common.run.discover import MethodScripts, find_folder, find_methods, import_name
 from common.run.scripts import eval_main, train_main
 from common.run.tasks import Command, Task, run_tasks
+from common.training.config import TrainConfig, differing_setting, history_path, state_path
 from common.utils.arguments import Parser, split_flags
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import ROOT, check_writable, read_csv
@@ -116,7 +116,7 @@ def _prepare_task(args: argparse.Namespace, folder: Path, configs: Sequence[Trai
     Those named by --prepared, or without any data beside them, are used as they are.
     """
     config = next((config for config in configs if config.recipe.method.cluster_head), configs[0])
-    name, *verb = shlex.split(config.recipe.dataset.prepare_script)
+    name, *verb = config.recipe.dataset.prepare
     main = import_name(folder / name, "main")
     if not callable(main):
         raise UserError(f"{folder / name} holds no main(arguments)")

@@ -25,7 +25,7 @@ from common.io.masks import mask_fault
 from common.patches import PATCH, resize_mask, resize_points
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
 from common.recist import diameters, diameters_cross, ellipse_from_diameters, fit_ellipse, long_first
-from common.run.cli import prepare_parser
+from common.run.cli import prepare_parser, work_options
 from common.run.own_files import read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
 from common.utils.errors import UserError, join_names
@@ -35,7 +35,7 @@ from common.weak_masks import ellipse_mask, grabcut_mask
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
 # Checkpoint, loss weights, learning rate, batch size, epochs and patience: HAM10000's (FACTS.md section 2).
-_VALUES: dict[Method, tuple[str, dict[str, float], float, int, int, int]] = {
+_HYPERPARAMETERS: dict[Method, tuple[str, dict[str, float], float, int, int, int]] = {
     A1: ("a1", {"mask": 100.0}, 1e-3, 10, 50, 5),
     A1CLASS: ("a1class", {"mask": 50.0, "cluster": 1.0}, 1e-3, 10, 50, 5),
     ACOSEG: ("coseg", {"mask": 1.0}, 1e-5, 8, 50, 5),
@@ -61,7 +61,7 @@ def recipes(dataset: DatasetInfo) -> dict[str, Recipe]:
             scored_multiple=1,
             published=(),
         )
-        for method, (stem, loss_weights, lr, batch_size, epochs, patience) in _VALUES.items()
+        for method, (stem, loss_weights, lr, batch_size, epochs, patience) in _HYPERPARAMETERS.items()
     }
 
 
@@ -148,7 +148,7 @@ def own_data(
         changes: ``make_lesion`` and ``split`` of `own_data_main`.
     """
     path = Path(script).resolve()
-    dataset = DatasetInfo(name, path.parent, "data", f"{path.name} prepare", clusters, truth)
+    dataset = DatasetInfo(name, path.parent, "data", (path.name, "prepare"), clusters, truth)
     return dataset, partial(own_data_main, dataset, description, **changes)
 
 
@@ -178,36 +178,11 @@ def own_data_main(
     own = recipes(dataset)
     match list(sys.argv[1:] if arguments is None else arguments):
         case ["-h" | "--help"]:
-            script = dataset.prepare_script.removesuffix(" prepare")
+            script = dataset.prepare[0]
             usage = [f"python {script} {verb}" for verb in VERBS]
             print(description, "", *usage, "", f"METHOD is {', '.join(METHODS)}; each takes --help.", sep="\n")
         case ["prepare", *flags]:
-            args = prepare_parser(dataset, description).parse_args([*FLAGS, *flags])
-            images = list_images(args.data / "images")
-            stems = Counter(path.stem for path in images)
-            if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
-                raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
-            inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
-            config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
-            if sources := [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]:
-                config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
-            ends, patients = read_ends(args.data, images), read_patients(args.data, images)
-
-            def split_patients(rows: list[dict[str, str]]) -> list[str]:
-                for row in rows if patients else ():
-                    patient = patients.get(row.get("source", "")) or patients.get(row["lesion"])
-                    if patient is None:
-                        raise UserError(
-                            f"patients.csv can't be used: the lesion {row['lesion']} does not say which image it is "
-                            "of; let make_lesion put the image's name into info, as source"
-                        )
-                    row["group"] = patient
-                return split(rows)
-
-            work = partial(or_unreadable, make=partial(make_lesion, ends=ends, grabcut=args.grabcut))
-            how = {name: getattr(args, name) for name in ("force", "refresh", "skip_bad", "workers")}
-            expected = [{"lesion": path.name, "group": path.name} for path in images]
-            preprocess(config, args.prepared, images, work, split_patients, expected=expected, **how)
+            _prepare(dataset, description, flags, make_lesion, split)
         case ["train", method, *flags] if method in own:
             train_main(own[method], description, [*FLAGS, *flags])
         case ["eval", method, *flags] if method in own:
@@ -216,3 +191,37 @@ def own_data_main(
             predict_photos(dataset, description, flags, own[method])
         case _:
             raise UserError(f"usage: {' | '.join(VERBS)}; METHOD is one of {', '.join(METHODS)} (see --help)")
+
+
+def _prepare(
+    dataset: DatasetInfo,
+    description: str | None,
+    flags: Sequence[str],
+    make_lesion: Callable[..., list[Outcome]],
+    split: Callable[[list[dict[str, str]]], list[str]],
+) -> None:
+    args = prepare_parser(dataset, description).parse_args([*FLAGS, *flags])
+    images = list_images(args.data / "images")
+    stems = Counter(path.stem for path in images)
+    if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
+        raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
+    inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
+    config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
+    if sources := [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]:
+        config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
+    ends, patients = read_ends(args.data, images), read_patients(args.data, images)
+
+    def split_patients(rows: list[dict[str, str]]) -> list[str]:
+        for row in rows if patients else ():
+            patient = patients.get(row.get("source", "")) or patients.get(row["lesion"])
+            if patient is None:
+                raise UserError(
+                    f"patients.csv can't be used: the lesion {row['lesion']} does not say which image it is "
+                    "of; let make_lesion put the image's name into info, as source"
+                )
+            row["group"] = patient
+        return split(rows)
+
+    work = partial(or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
+    expected = [{"lesion": path.name, "group": path.name} for path in images]
+    preprocess(config, args.prepared, images, work, split_patients, expected=expected, **work_options(args))

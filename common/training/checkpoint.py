@@ -25,15 +25,13 @@ from common.recipe import (
     A1RECIST,
     ACOSEG,
     ENCODER,
-    METHODS,
     PROMPTS,
     PROTOCOLS,
     DatasetInfo,
-    EvalConfig,
     Method,
     Protocol,
-    state_path,
 )
+from common.training.config import EvalConfig, state_path
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
 from common.utils.files import atomic_path
@@ -85,13 +83,13 @@ class Checkpoint:
     settings: dict[str, Any]  # of its training, as JSON has them; empty for a released checkpoint
 
     @property
-    def method(self) -> str:
-        """The name of the method whose network this is, told from the tensors' names; A1 and A1+R share them."""
+    def method(self) -> Method:
+        """The method whose network this is, told from the tensors' names; A1 and A1+R share them."""
         if "mlp1a.weight" in self.state:
-            return ACOSEG.name
+            return ACOSEG
         if _CLUSTER_WEIGHT in self.state:
-            return A1CLASS.name
-        return A1RECIST.name if self.settings.get("method") == A1RECIST.name else A1.name
+            return A1CLASS
+        return A1RECIST if self.settings.get("method") == A1RECIST.name else A1
 
     @property
     def clusters(self) -> int | None:
@@ -149,6 +147,11 @@ class TrainedModel:
         """Whether the network sees the RECIST mark of the lesion that it segments."""
         return self.settings.get("prompt") == "recist"
 
+    def preprocessing(self, dataset: DatasetInfo) -> dict[str, Any]:
+        """How the network's patches were made: as its checkpoint says, else as published (FACTS.md section 3)."""
+        rgb = self.protocol == "corrected" and dataset.channels == "bgr"
+        return {"channels": "rgb" if rgb else dataset.channels, **self.settings.get("preprocessing", {})}
+
 
 def load_model(
     path: Path,
@@ -178,7 +181,7 @@ def load_model(
             f"resume it, or delete {state_path(path)} to use the checkpoint as it is"
         )
     checkpoint = checkpoint or load_checkpoint(path)
-    own, method = checkpoint.settings, METHODS[checkpoint.method]
+    own, method = checkpoint.settings, checkpoint.method
     encoder = encoder or own.get("encoder", ENCODER)
     protocol = protocol or own.get("protocol", PROTOCOLS[0])
     try:
@@ -228,10 +231,10 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
         )
     checkpoint = load_checkpoint(path)
     check_dataset(path, checkpoint.settings, config.recipe.dataset)
-    if checkpoint.method != method.name:
+    if checkpoint.method != method:
         raise UserError(
-            f"{path} holds the network of {METHODS[checkpoint.method].label}, not of {method.label}; "
-            f"evaluate it with the {checkpoint.method} script"
+            f"{path} holds the network of {checkpoint.method.label}, not of {method.label}; "
+            f"evaluate it with the {checkpoint.method.name} script"
         )
     if config.clusters and checkpoint.clusters not in (None, config.clusters):
         raise UserError(f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; leave --clusters out")

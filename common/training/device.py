@@ -73,8 +73,8 @@ def _has_bf16(device: torch.device) -> bool:
 def set_math_flags(device: torch.device, precision: str) -> None:
     """Let a device compute as fast as ``precision`` allows.
 
-    A GPU uses TF32 beside bf16, and chooses convolutions by trial. On a CPU with memory to spare, what tensors leave is
-    kept for the next ones.
+    A GPU uses TF32 beside bf16, and chooses convolutions by trial. On a CPU with plenty of free memory, freed blocks
+    are kept for reuse.
     """
     if device.type == "cpu" and psutil.virtual_memory().available > _PLENTY:
         _keep_freed_memory()

@@ -65,7 +65,7 @@ class World:
         """Wrap a network so that all processes train it together; parameters and tensor names stay what they were.
 
         Raises:
-            UserError: a layer of the encoder would normalise each process's images by themselves.
+            UserError: the encoder has a normalisation layer that can't be synchronised over processes.
         """
         if self.size == 1:
             return network

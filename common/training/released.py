@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from common.recipe import EvalConfig, state_path
 from common.training.checkpoint import load_checkpoint
+from common.training.config import EvalConfig, state_path
 from common.utils.errors import UserError
 from common.utils.files import atomic_path, check_writable
 
@@ -14,7 +14,8 @@ def download_released(config: EvalConfig) -> None:
     """Put a method's released checkpoint where the evaluation looks for one, unless it is there.
 
     Raises:
-        UserError: what is there comes from a training of one's own; or the file can't be fetched, or is another.
+        UserError: the file there comes from the user's own training; the download failed, or is no checkpoint of this
+            method.
     """
     path, recipe = config.checkpoint, config.recipe
     assert recipe.released
@@ -33,7 +34,7 @@ def download_released(config: EvalConfig) -> None:
             method = load_checkpoint(temporary).method
         except UserError:
             method = None
-        if method != recipe.method.name:
+        if method != recipe.method:
             raise UserError(
                 f"what {recipe.released} holds is no checkpoint of {recipe.method.label}, and was not kept; "
                 "train one, or pass --checkpoint PATH"

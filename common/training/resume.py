@@ -18,8 +18,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from common.recipe import Recipe, differing_setting, finished_path, history_path, state_path
+from common.recipe import Recipe
 from common.training.checkpoint import load_checkpoint, save_tensors, to_host
+from common.training.config import differing_setting, finished_path, history_path, state_path
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
@@ -46,7 +47,7 @@ class StateSaver:
         try:
             self._wait()
         except OSError:
-            if kind is None:  # else the first error is the one to be told
+            if kind is None:  # else the first error takes precedence
                 raise
         finally:
             self._thread.shutdown()

@@ -14,8 +14,9 @@ from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader, Remainder
 from common.model import build_network, check_encoder
-from common.recipe import Method, Recipe, TrainConfig, finished_path, history_path, state_path
+from common.recipe import Method, Recipe
 from common.training.checkpoint import load_checkpoint, save_checkpoint, save_tensors
+from common.training.config import TrainConfig, finished_path, history_path, state_path
 from common.training.device import explain_out_of_memory, pick_device, pick_precision, set_math_flags
 from common.training.distributed import World, process_group
 from common.training.graph import GraphedStep
@@ -188,17 +189,18 @@ def _fit(
             if state.best is None or keeps_last or config.falling:
                 raise UserError(f"{why}; pass a smaller --lr")
             print(why)
-        if not out_of_patience:
+        resumable = not (out_of_patience or config.falling)  # a rate that has fallen to 0 leaves nothing to go on with
+        if resumable:
             saver.save(state)
     if world.is_main:
         if keeps_last:
             save_checkpoint(checkpoint, trainer.result, settings | {"epoch": state.epoch - 1})
         elif config.resume:
             _record_epochs(checkpoint, recipe.epochs)
-        if out_of_patience or config.falling:  # a rate that has fallen to 0 leaves nothing to go on with
-            state_path(checkpoint).unlink(missing_ok=True)
-        else:
+        if resumable:
             state_path(checkpoint).replace(finished_path(checkpoint))
+        else:
+            state_path(checkpoint).unlink(missing_ok=True)
     watched = {"mask": "mask loss", "dice": "Dice"}[recipe.watch]
     print(f"{checkpoint}: {watched} on validation {state.best:.4f}, {len(state.history)} epochs")
 

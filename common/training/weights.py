@@ -34,7 +34,7 @@ def load_tensors(path: Path) -> Any:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # torch.save does not compress; what does is a bomb
                 _check_size(path, sum(member.file_size for member in archive.infolist()), size)
-        with warnings.catch_warnings(action="ignore"):  # what torch does not know of an old file is told below
+        with warnings.catch_warnings(action="ignore"):  # of old formats; what is wrong is reported below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(

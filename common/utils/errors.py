@@ -24,9 +24,9 @@ class Interrupted(Exception):  # noqa: N818 - no error
         self.status = 128 + (number or signal.SIGINT)
 
 
-def join_names(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+def join_names(names: Sequence[str], most: int = 3) -> str:
+    """The first names, ``most`` of them, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from common.utils.errors import UserError
+from common.utils.errors import UserError, join_names
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 
@@ -198,5 +198,4 @@ def describe_folder(folder: Path) -> str:
     if not folder.is_dir():
         return "there is no such folder"
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-    more = f" and {len(names) - 6} more" if names[6:] else ""
-    return f"it holds {', '.join(names[:6])}{more}" if names else "it is empty"
+    return f"it holds {join_names(names, 6)}" if names else "it is empty"

@@ -1,11 +1,10 @@
-"""Lesions are varied as wholes, and always the same way; marks are moved as far as is said."""
+"""Lesions are varied as wholes, and always the same way."""
 
 import numpy as np
 import pytest
 import torch
 
-from common.data.augment import Augmentation, mark_noise, move_ends, noisy_ends, turn, turn_back, turn_ends
-from common.data.dataset import LesionDataset
+from common.data.augment import Augmentation, flip, flip_ends, unflip
 from common.weak_masks import quarters_mask
 
 SHAPE = (120, 120)
@@ -64,17 +63,17 @@ def test_flips_and_transposes_by_hand(draws, first, monkeypatch):
     assert images[0, first[1], first[0], :2].tolist() == [20, 30]
 
 
-def test_each_view_is_turned_back():
+def test_each_view_is_undone():
     """All eight views of one patch in a batch; the marks' ends go where the pixels go."""
     view = torch.cartesian_prod(*[torch.tensor([False, True])] * 3).T
     patches = torch.arange(120 * 120).reshape(1, 120, 120).repeat(8, 1, 1)
-    turned, ends = turn(patches, view), turn_ends(ENDS.repeat(8, 1, 1), view).long()
-    assert len({tuple(patch[0, :2].tolist()) for patch in turned}) == 8
-    for patch, four in zip(turned, ends, strict=True):
+    flipped, ends = flip(patches, view), flip_ends(ENDS.repeat(8, 1, 1), view).long()
+    assert len({tuple(patch[0, :2].tolist()) for patch in flipped}) == 8
+    for patch, four in zip(flipped, ends, strict=True):
         assert patch[four[:, 1], four[:, 0]].tolist() == [30 * 120 + 20, 50 * 120 + 90, 20 * 120 + 50, 70 * 120 + 40]
-    assert torch.equal(turn_back(turned, view), patches)
+    assert torch.equal(unflip(flipped, view), patches)
     images = patches[..., None].repeat(1, 1, 1, 3)
-    assert torch.equal(turn(images, view), turned[..., None].repeat(1, 1, 1, 3))
+    assert torch.equal(flip(images, view), flipped[..., None].repeat(1, 1, 1, 3))
 
 
 def test_a_place_in_an_epoch_decides_whatever_the_batch():
@@ -96,27 +95,3 @@ def test_without_flips_only_the_marks_are_moved():
     assert moved.square().mean().sqrt() == pytest.approx(0.05 * long, rel=0.02)
     assert (ends - ENDS).mean(0).abs().max() < 0.05 * long * 0.1
     assert _vary(Augmentation(0, 1, flips=True, jitter=0.05), [0], ends=None)[2] is None
-
-
-def test_marks_of_evaluation_are_moved_by_a_share_of_the_long_diameter():
-    ends = np.repeat(np.array([[[0, 0], [30, 40], [15, 15], [20, 30]]], np.float32), 5000, axis=0)  # 50 px long
-    moved = move_ends(ends, 0.2, mark_noise([1, row] for row in range(5000)))
-    distances = np.linalg.norm(moved - ends, axis=-1)
-    assert np.sqrt((distances**2).mean()) == pytest.approx(10, rel=0.02)
-    np.testing.assert_array_equal(move_ends(ends[:3], 0, mark_noise([1, row] for row in range(3))), ends[:3])
-    np.testing.assert_array_equal(move_ends(ends[:1], 0.2, mark_noise([[1, 4999]])), moved[-1:])
-
-
-def test_the_noise_of_a_seed_is_its_own():
-    first, second = mark_noise([[1, 2], [1, 3]])
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(mark_noise([[1, 3]])[0], second)
-    assert mark_noise([[1, row] for row in range(4000)]).std() == pytest.approx(np.sqrt(0.5), rel=0.02)
-
-
-def test_the_marks_of_all_lesions_are_moved_each_by_its_row(phantom_ham):
-    dataset = LesionDataset.open(phantom_ham / "prepared")
-    ends = noisy_ends(dataset, 10, seed=4)
-    assert ends.dtype == np.float32
-    np.testing.assert_allclose(ends[7:8], move_ends(dataset.array("ends")[7:8], 0.1, mark_noise([[4, 7]])), rtol=1e-6)
-    assert not np.array_equal(ends, noisy_ends(dataset, 10, seed=5))

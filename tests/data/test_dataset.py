@@ -11,6 +11,7 @@ import pytest
 from common.data.dataset import LesionDataset, prepared_clusters
 from common.data.preprocess import preprocess
 from common.recipe import DatasetInfo
+from common.recist import mark_noise, move_ends
 from common.utils.errors import UserError
 from toy import DATASET, make_config, make_lesions
 
@@ -18,7 +19,7 @@ from toy import DATASET, make_config, make_lesions
 @pytest.mark.parametrize(
     ("info", "protocol", "clusters", "sentence"),
     [
-        (DatasetInfo("Other", Path("o"), "d", "other.py", 2, "truth"), "released", 2, "dataset Toy, but Other"),
+        (DatasetInfo("Other", Path("o"), "d", ("other.py",), 2, "truth"), "released", 2, "dataset Toy, but Other"),
         (DATASET, "corrected", 2, r"run python code_toy/toy_data\.py --data .* --protocol corrected"),
         (DATASET, "released", 5, r"with clusters 2, but 5 .* --clusters 5, or leave --clusters out$"),
         (DATASET, "corrected", None, "--protocol corrected --clusters 2$"),
@@ -130,3 +131,11 @@ def test_more_rows_than_there_are_or_fewer_than_any_group_has():
         _grouped(["a", "a", "a", "b", "b"]).choose_rows(np.arange(5), 1, 0)
     with pytest.raises(UserError, match=r"whole groups of prepared make 2 training lesions .*, not 3; pass 2"):
         _grouped(["a", "a", "b", "b"]).choose_rows(np.arange(4), 3, 0)
+
+
+def test_the_marks_of_all_lesions_are_moved_each_by_its_row(phantom_ham):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    ends = dataset.noisy_ends(10, seed=4)
+    assert ends.dtype == np.float32
+    np.testing.assert_allclose(ends[7:8], move_ends(dataset.array("ends")[7:8], 0.1, mark_noise([[4, 7]])), rtol=1e-6)
+    assert not np.array_equal(ends, dataset.noisy_ends(10, seed=5))

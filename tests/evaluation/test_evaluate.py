@@ -32,10 +32,11 @@ from common.evaluation.results import read_results
 from common.inference.predictor import Predictor
 from common.metrics import EXTRA_METRICS, METRICS, dice
 from common.model import build_network
-from common.recipe import A1, ACOSEG, EvalConfig, Recipe, state_path
+from common.recipe import A1, ACOSEG, Recipe
 from common.report.runs import comparable_groups, group_runs
 from common.run.cli import parse_eval, parse_train
 from common.training.checkpoint import load_model_for, save_checkpoint
+from common.training.config import EvalConfig, state_path
 from common.training.train import train
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -13,7 +12,6 @@ import deeplesion_A1_train
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_Acoseg_train
-from common.inference.predictor import read_preprocessing
 from common.model import CanvasTransform, build_network
 from common.recipe import Recipe
 from common.run.scripts import eval_main
@@ -131,22 +129,6 @@ def test_inputs_outputs_and_metadata(a1class, phantom_ham):
         "channels": "red,green,blue",
         "window": "[50, 400]",
     }
-
-
-@pytest.mark.parametrize(
-    ("dataset", "protocol", "settings", "channels"),
-    [
-        (HAM_A1_train.RECIPE.dataset, "released", {}, "bgr"),
-        (HAM_A1_train.RECIPE.dataset, "corrected", {}, "rgb"),
-        (HAM_A1_train.RECIPE.dataset, "released", {"preprocessing": {"channels": "rgb"}}, "rgb"),
-        (HAM_A1_train.RECIPE.dataset, "corrected", {"preprocessing": {"channels": "bgr", "window": [50, 400]}}, "bgr"),
-        (deeplesion_A1_train.RECIPE.dataset, "corrected", {}, "slices"),
-    ],
-)
-def test_channels_and_window_are_the_checkpoints_else_the_published(dataset, protocol, settings, channels):
-    config = SimpleNamespace(recipe=SimpleNamespace(dataset=dataset))
-    preprocessing = read_preprocessing(SimpleNamespace(protocol=protocol, settings=settings), config.recipe.dataset)
-    assert preprocessing == settings.get("preprocessing", {}) | {"channels": channels}
 
 
 def test_errors_are_one_sentence(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from helpers import ROOT
 
 @pytest.fixture
 def dataset(tmp_path):
-    return DatasetInfo("Toy", tmp_path, "data", "toy_data.py", 4, "truth")
+    return DatasetInfo("Toy", tmp_path, "data", ("toy_data.py",), 4, "truth")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_results_never_share_a_name(paths, names):
 
 @pytest.fixture
 def dataset(tmp_path):
-    return DatasetInfo("Toy", tmp_path, "data", "toy_data.py", 4, "truth")
+    return DatasetInfo("Toy", tmp_path, "data", ("toy_data.py",), 4, "truth")
 
 
 def arguments(*words):

@@ -19,7 +19,7 @@ OWN = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected", "da
 
 @pytest.fixture
 def toy(tmp_path):
-    return DatasetInfo("Toy", tmp_path, "data", "toy_data.py", 4, "truth")
+    return DatasetInfo("Toy", tmp_path, "data", ("toy_data.py",), 4, "truth")
 
 
 def random_patches(count):

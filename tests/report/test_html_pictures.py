@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from common.data.augment import noisy_ends
 from common.data.dataset import LesionDataset
 from common.inference.predictor import Predictor
 from common.model import build_network
@@ -147,4 +146,4 @@ def test_strips_show_what_was_predicted_from_moved_marks(dataset, tmp_path, monk
     html_pictures.lesion_strips(run, tmp_path / "a.pt", dataset, 1)
     assert augmented == [False, False, True]
     assert seen[0] is None
-    np.testing.assert_array_equal(seen[1], noisy_ends(dataset, 10, seed=3))
+    np.testing.assert_array_equal(seen[1], dataset.noisy_ends(10, seed=3))

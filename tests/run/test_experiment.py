@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import HAM_A1recist_train
-from common.recipe import PLAIN, TrainConfig
+from common.recipe import PLAIN
 from common.run import experiment
 from common.run.cli import parse_train
+from common.training.config import TrainConfig
 from common.utils.errors import UserError
 from common.utils.files import read_csv, read_json
 from helpers import NETWORK, ROOT

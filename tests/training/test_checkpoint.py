@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import deeplesion_A1_train
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_A1recist_train
@@ -13,7 +14,7 @@ import HAM_Acoseg_train
 from common.model import build_network
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG
 from common.run.cli import parse_eval
-from common.training.checkpoint import load_checkpoint, load_model, load_model_for, save_checkpoint
+from common.training.checkpoint import TrainedModel, load_checkpoint, load_model, load_model_for, save_checkpoint
 from common.utils.errors import UserError
 
 RECIPES = {
@@ -188,7 +189,7 @@ def test_what_other_trainers_wrap_around_the_weights_is_taken_off(key, method, t
         torch.save({key: wrapped, "epoch": 3, "optimizer": {"state": {}}} if key else wrapped, tmp_path / "a.pt")
         checkpoint = load_checkpoint(tmp_path / "a.pt")
         assert list(checkpoint.state) == list(state)
-        assert (checkpoint.method, checkpoint.settings) == (method, {})
+        assert (checkpoint.method.name, checkpoint.settings) == (method, {})
 
 
 def test_a_wrapped_network_is_the_same_network(small, tmp_path):
@@ -255,3 +256,18 @@ def test_missing_and_truncated(tmp_path, small):
     small["A1"].write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="truncated"):
         load_checkpoint(small["A1"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "settings", "channels"),
+    [
+        (HAM_A1_train.RECIPE.dataset, "released", {}, "bgr"),
+        (HAM_A1_train.RECIPE.dataset, "corrected", {}, "rgb"),
+        (HAM_A1_train.RECIPE.dataset, "released", {"preprocessing": {"channels": "rgb"}}, "rgb"),
+        (HAM_A1_train.RECIPE.dataset, "corrected", {"preprocessing": {"channels": "bgr", "window": [50, 400]}}, "bgr"),
+        (deeplesion_A1_train.RECIPE.dataset, "corrected", {}, "slices"),
+    ],
+)
+def test_channels_and_window_are_the_checkpoints_else_the_published(dataset, protocol, settings, channels):
+    model = TrainedModel(torch.nn.Identity(), A1, "resnet18", (128, 128), None, protocol, settings)
+    assert model.preprocessing(dataset) == settings.get("preprocessing", {}) | {"channels": channels}

@@ -28,9 +28,9 @@ from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.inference.predictor import Predictor
 from common.model import CanvasTransform
-from common.recipe import TrainConfig
 from common.run.cli import parse_train
 from common.training.checkpoint import TrainedModel
+from common.training.config import TrainConfig
 from common.training.distributed import SINGLE_PROCESS
 from common.training.train import build_trainer
 from common.training.trainer import Trainer, TrainState, step_groups

@@ -20,11 +20,12 @@ import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
 from common.model import build_network
-from common.recipe import A1CLASS, Recipe, TrainConfig, finished_path, history_path, state_path
+from common.recipe import A1CLASS, Recipe
 from common.run.cli import parse_train
 from common.training import resume
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.config import TrainConfig, finished_path, history_path, state_path
 from common.training.distributed import SINGLE_PROCESS
 from common.training.resume import StateSaver
 from common.training.train import build_trainer, train

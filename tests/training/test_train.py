@@ -15,10 +15,11 @@ import HAM_A1class_train
 import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
-from common.recipe import Recipe, history_path
+from common.recipe import Recipe
 from common.run.cli import parse_train
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint
+from common.training.config import history_path
 from common.training.train import build_trainer, falling_rate, train
 from common.training.trainer import Trainer, TrainState
 from common.utils.errors import UserError

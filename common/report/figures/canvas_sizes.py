@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 
 from common.evaluation.results import read_results
 from common.patches import CANVAS
-from common.recipe import HISTORY, METHODS
+from common.recipe import METHODS
 from common.report.figures.curves import use_log_scale
 from common.report.figures.page import FAINT, PLOTS, WIDTH, rgb, save_figure
 from common.report.runs import RunGroup, group_runs
 from common.report.significance import compare_groups, interval_text
+from common.training.config import HISTORY
 from common.utils.drawing import NAVY
 from common.utils.errors import UserError
 from common.utils.files import read_csv

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from common.recipe import HISTORY, METHODS
+from common.recipe import METHODS
 from common.report.figures.page import INK, PLOTS, TEXT, WIDTH, rgb, save_figure
 from common.report.runs import setting_text
+from common.training.config import HISTORY
 from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE, PURPLE, VERMILION
 from common.utils.errors import UserError
 from common.utils.files import read_csv

@@ -4,9 +4,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from common.recipe import HISTORY
 from common.report.figures.curves import _draw_group, draw_histories, group_histories, read_history
 from common.training.checkpoint import save_tensors
+from common.training.config import HISTORY
 from common.utils.errors import UserError
 from common.utils.files import write_csv
 
