@@ -93,7 +93,7 @@ def read_slice(
                 f"{source} is all {colour} about lesion {prompt.lesion} in the window {window[0]:g},{window[1]:g}; "
                 f"check its place, and that px are HU + {DeepLesion_data.HU_OFFSET}, or pass another --dicom-window"
             )
-        larger = partial(cut, prompt, scale / 2) if prompt.is_point and scale > LEAST_SCALE * frame else None
+        larger = partial(cut, prompt, scale / 2) if prompt.point and scale > LEAST_SCALE * frame else None
         ends = quarters = None
         if prompt.ends is not None:
             ends = (prompt.ends + 0.5) * scale - 0.5 - (crop.left, crop.top)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--spacing", type=mm, metavar="MM", help="of a pixel; only for measurements in mm")
     add("--interval", type=mm, metavar="MM", help="between slices (default: three copies of the slice)")
     args = parser.parse_args(arguments)
-    prompts = read_prompts(args.lesions, DeepLesion_data.read_slice(args.slice).shape)
+    prompts = read_prompts(args.lesions, args.slice, DeepLesion_data.read_slice(args.slice).shape)
     image = read_slice(args.slice, prompts, window=args.dicom_window, interval=args.interval, spacing=args.spacing)
     predictor = load_predictor(args, DeepLesion_data.DATASET, [args.slice, args.lesions], prompts)
     predict(predictor, [image], args.out)

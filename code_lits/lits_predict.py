@@ -6,6 +6,7 @@ Around each lesion a square patch is cut exactly as from LiTS's volumes; the mas
 shape and affine, 1 inside the lesions. Overlays show the patient's right on the left and anterior up.
 """
 
+import glob
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -51,7 +52,7 @@ def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int =
         right=min(prompt.right + wide, pixels.shape[1] - 1),
         bottom=min(prompt.bottom + high, pixels.shape[0] - 1),
     )
-    look = partial(cut_patch, pixels, larger, scan, looks - 1) if prompt.is_point and looks else None
+    look = partial(cut_patch, pixels, larger, scan, looks - 1) if prompt.point and looks else None
     marks, corner = prompt.ends, (place[1].start, place[0].start)
     ends = None if marks is None else resize_points(marks - corner, patch.shape)
     quarters = None if marks is None else lambda: scan.upright(quarters_mask(marks, pixels.shape))
@@ -122,12 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not args.volume.name.lower().endswith(SUFFIXES):
         raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
     scan = Scan(args.volume)
-    prompts = read_prompts(args.lesions, scan.shape, scan.axes)
+    prompts = read_prompts(args.lesions, args.volume, scan.shape, scan.axes)
     for remark in scan.remarks:
         print(f"{args.volume}: {remark}", file=sys.stderr)
     predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions], prompts)
     window = choose_window(args.window, predictor.model.settings, args.checkpoint) if predictor else args.window
     (name,) = output_names([args.volume])
+    for overlay in args.out.glob(f"{glob.escape(name)}_*_overlay.png"):  # of a run before, maybe of other slices
+        overlay.unlink()
     volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
 
     def save_mask(image: LesionImage, mask: np.ndarray) -> None:

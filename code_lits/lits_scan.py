@@ -158,11 +158,12 @@ class Scan:
     def write_mask(self, path: Path, mask: np.ndarray) -> None:
         """Write a (rows, columns, slices) uint8 mask in the order of the file's axes, with its affine, atomically."""
         header, affine = self._image.header.copy(), self._image.affine
+        affine = affine if np.isfinite(affine).all() else None  # else the header keeps what it holds of it
         header.set_data_dtype(np.uint8)
         header["cal_min"] = header["cal_max"] = 0  # with the scan's own display range the mask would look black
         image = type(self._image)(mask.transpose(self._turn[:, 0]), affine, header)
-        sizes = nib.affines.voxel_sizes(affine)
-        if self.spacing and not np.allclose(image.header.get_zooms(), sizes, rtol=1e-3):
+        sizes = None if affine is None else nib.affines.voxel_sizes(affine)
+        if self.spacing and sizes is not None and not np.allclose(image.header.get_zooms(), sizes, rtol=1e-3):
             image.header.set_zooms(sizes)  # some viewers measure by these, not by the affine
         write_nifti(path, image)
 

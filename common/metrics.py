@@ -149,14 +149,12 @@ def bootstrap_interval(values: np.ndarray, groups: Sequence[str] | None = None) 
     """Mean of (N,) values, one per lesion, and the low and high end of its 95 % interval: a percentile bootstrap.
 
     Lesions of one group, such as the slices of a patient, are drawn together, as they resemble each other. One group
-    says nothing of others: then there is no interval, which is NaN.
+    or lesion says nothing of others: then there is no interval, which is NaN.
     """
     mean = float(np.mean(values))
-    if len(values) < 2 or np.isnan(mean):
-        return mean, mean, mean
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sums, sizes = np.bincount(members, values), np.bincount(members)
-    if len(sums) < 2:
+    if len(sums) < 2 or np.isnan(mean):
         return mean, np.nan, np.nan
     # Not scipy.stats.bootstrap, which takes two seconds to import and percentile 2.5000000000000022.
     rng = np.random.default_rng(0)

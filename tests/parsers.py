@@ -88,7 +88,7 @@ def prompts(content: bytes) -> bool:
     for shape in (SHAPE, SHAPE[:2]):
         with file(content) as path:
             try:
-                lesions = read_prompts(path, shape)
+                lesions = read_prompts(path, Path("9.png"), shape)
             except UserError as error:
                 assert str(path) in str(error)
                 continue

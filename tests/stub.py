@@ -1,17 +1,18 @@
 """A network whose answer is known: what is bright in a patch's middle channel is lesion."""
 
-from types import SimpleNamespace
-
 import numpy as np
+from torch import nn
 
 from common.inference.predictor import Predictor
+from common.recipe import A1
+from common.training.checkpoint import TrainedModel
 
 
 class BrightIsLesion:
     """Stands in for a `Predictor`: grey value 255 is probability 1."""
 
     def __init__(self, protocol="released"):
-        self.model = SimpleNamespace(protocol=protocol, settings={}, prompted=False)
+        self.model = TrainedModel(nn.Identity(), A1, "resnet18", (128, 128), None, protocol, {})
         self.settings = None  # what `Predictor.load` is called with
         self.batches = []  # number of patches in each call
         self.ends = []  # the end points of each call; None where there are none

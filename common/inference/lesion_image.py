@@ -42,6 +42,10 @@ class LesionPatch:
         own = 1 + np.flatnonzero(np.array(nearest) <= min(nearest))
         return np.isin(labels, own).astype(np.uint8)
 
+    def holds_place(self, mask: np.ndarray) -> bool:
+        """Whether a (H, W) uint8 0/1 mask touches the lesion's place."""
+        return self.place is None or bool((mask & self.place()).any())
+
     def cuts(self, mask: np.ndarray) -> bool:
         """Whether a (H, W) 0/1 mask reaches the patch's border where the image goes on, and so may the lesion."""
         inside = (self.paste(np.ones((PATCH, PATCH), np.float32)) > 0.5).astype(np.uint8)

@@ -22,7 +22,7 @@ from common.recipe import DatasetInfo
 from common.training.config import add_network_flags
 from common.utils.arguments import TTA_HELP, Parser
 from common.utils.errors import UserError, join_names
-from common.utils.files import check_writable, read_csv, write_csv
+from common.utils.files import check_writable, file_stem, read_csv, write_csv
 from common.weak_masks import QUARTERS_SCALE
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     """
     names: dict[str, str] = {}  # by their case-folded form: some file systems ignore case
     for path in paths:
-        stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+        stem = file_stem(path.name)
         choices = chain((stem, path.name.replace(".", "_")), (f"{stem}-{number}" for number in count(2)))
         name = next(name for name in choices if name.casefold() not in names)
         names[name.casefold()] = name
@@ -230,12 +230,12 @@ def _probabilities(predictor: "Predictor", patches: Sequence[LesionPatch]) -> np
 
 
 def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
-    """The mask of a patch, or, where it is cut off and a larger patch shows anything, of that one."""
+    """The mask of a patch, or, where it is cut off, of a larger one, unless that shows nothing or neighbours alone."""
     mask = patch.own_parts((patch.paste(probability) > 0.5).astype(np.uint8))
     cut = patch.cuts(mask)
     if cut and patch.larger:
         larger = patch.larger()
         look = _paste(predictor, larger, _probabilities(predictor, [larger])[0])
-        if look[0].any():
+        if look[0].any() and (patch.holds_place(look[0]) or not patch.holds_place(mask)):
             return look
     return mask, cut

@@ -107,7 +107,7 @@ class Predictor:
         where = pick_device(device)
         model = load_model(checkpoint, encoder, canvas, protocol)
         if dataset is not None:
-            check_dataset(checkpoint, model.settings, dataset)
+            check_dataset(checkpoint, model.settings, dataset.name)
         return cls(model, where, precision, tta)
 
     @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Lesion prompts: where lesions are in an image or volume, read from a CSV file of boxes, points or RECIST marks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError
-from common.utils.files import read_csv
+from common.utils.files import file_stem, read_csv
 
 BOX = ("left", "top", "right", "bottom")
 POINT = ("x", "y")
@@ -47,30 +48,29 @@ class LesionPrompt(NamedTuple):
     top: float
     right: float
     bottom: float
-    is_point: bool = False  # the box says nothing of the lesion's size
+    point: tuple[float, float] | None = None  # x, y that the box was made of; it says nothing of the lesion's size
     ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px, the long diameter's first, if given
 
     def place(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draw where the lesion is on an image of ``shape``, uint8 0/1: in its box, or at the point that this is of."""
-        left, top, right, bottom = self.left, self.top, self.right, self.bottom
-        if self.is_point:
-            left = right = (left + right) / 2
-            top = bottom = (top + bottom) / 2
+        """Draw where the lesion is on an image of ``shape``, uint8 0/1: in its box, or at its point."""
+        left, top, right, bottom = (*self.point, *self.point) if self.point else self[2:6]
         image = np.zeros(shape, np.uint8)
         image[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = 1
         return image
 
 
-def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
+def read_prompts(path: Path, source: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
     """Read a lesions CSV (see `HELP`), in the order of its rows.
 
     Args:
         path: the CSV file.
+        source: the image's or the volume's file.
         shape: rows and columns of an image, or rows, columns and slices of a volume.
         axes: a volume's axes, of i, j and k, that are its rows, columns and slices.
 
     Raises:
-        UserError: the file is unreadable, has no rows, or has an invalid row, which the message names.
+        UserError: the file is unreadable, has no rows, is about another image or volume, or has an invalid row, which
+            the message names.
     """
     rows = [
         {(name or "").strip().lower(): str(cell or "").strip() for name, cell in row.items() if name is None or name}
@@ -83,9 +83,15 @@ def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 
         raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
     kind, more = ("image", "slice") if len(shape) == 2 else ("volume", "volume")
     for column in ("image", "file_name", more):
-        if len({row[column] for row in rows if row.get(column)}) > 1:
+        named = {row[column] for row in rows if row.get(column)}
+        if len(named) > 1:
             raise UserError(
                 f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
+            )
+        if other := next((name for name in named if not _is_named(source, name)), None):
+            raise UserError(
+                f"the column {column} of {path} names {other}, and {source} is given; pass the {kind} that the rows "
+                "are about, or remove the column"
             )
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     for number, row in enumerate(rows, 1):
@@ -100,6 +106,16 @@ def read_prompts(path: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 
             raise UserError(f"{path}, row {number} after the header: {error} (see --help)") from None
         prompts[prompt.lesion, prompt.slice] = prompt
     return list(prompts.values())
+
+
+def _is_named(source: Path, name: str) -> bool:
+    """Whether a cell may mean a file: by name or number, with or without suffix and folder, as SERIES_109.png too."""
+    own, stem = source.name.casefold(), file_stem(source.name).casefold()
+    series, cell = source.absolute().parent.name.casefold(), name.replace("\\", "/").rpartition("/")[2].casefold()
+    if {cell, file_stem(cell)} & {own, stem, f"{series}_{own}", f"{series}_{stem}"}:
+        return True
+    number, last = number_list(name, 1), re.search(r"[0-9]+$", stem)
+    return number is not None and (last is None or int(last[0]) == number[0])
 
 
 def _from_voxel(row: Mapping[str, str], axes: Sequence[int]) -> dict[str, str]:
@@ -132,7 +148,8 @@ def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) 
     name, ends = row.get("lesion") or default_name, None
     if kinds[0] == ENDS:
         ends = long_first(np.array(values).reshape(4, 2))
-    return LesionPrompt(name, int(index), left, top, right, bottom, kinds[0] == POINT, ends)
+    point = (xs[0], ys[0]) if kinds[0] == POINT else None
+    return LesionPrompt(name, int(index), left, top, right, bottom, point, ends)
 
 
 def check_mark(ends: np.ndarray | None, where: str) -> None:

@@ -31,12 +31,12 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         UserError: there are none.
     """
-    files = sorted(path for path in folder.glob("[!.]*") if not path.is_dir())
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    paths = sorted(folder.glob("[!.]*"))
+    images = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     if not images:
         raise UserError(f"no image is in {folder}: {describe_folder(folder)}; images end in {', '.join(SUFFIXES)}")
-    if others := [path.name for path in files if path not in images]:
-        print(f"{folder}: {join_names(others)}: not named like an image, left out", file=sys.stderr)
+    if others := [f"{path.name}/" if path.is_dir() else path.name for path in paths if path not in images]:
+        print(f"{folder}: {join_names(others)}: folder, or not named like an image; left out", file=sys.stderr)
     return images
 
 
@@ -48,7 +48,7 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         flags: OpenCV's, e.g. ``cv2.IMREAD_COLOR`` for (H, W, 3) BGR, ``cv2.IMREAD_GRAYSCALE`` for (H, W).
 
     Raises:
-        UserError: the file is unreadable, not an image, or truncated.
+        UserError: the file is unreadable, not an image, truncated, or holds several.
     """
     try:
         content = path.read_bytes()
@@ -63,6 +63,8 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         raise UserError(f"{path} can't be decoded as an image ({error.err})") from error
     if image is None:
         raise UserError(f"{path} is not a readable image; download it again")
+    if cv2.imcount(str(path)) > 1:
+        raise UserError(f"{path} holds several images (pages or frames); save the right one as a file of its own")
     return image
 
 

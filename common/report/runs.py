@@ -233,10 +233,11 @@ def a1_reference(group: RunGroup, block: Sequence[RunGroup]) -> RunGroup | None:
 
 
 def common_settings(groups: Sequence[RunGroup]) -> dict[str, str]:
-    """The `SHARED_SETTINGS` that are the same in all groups; a baseline counts for those it has."""
+    """The `SHARED_SETTINGS` that are the same in all groups; a baseline counts for those it has, and of scoring."""
     common = {}
     for name in SHARED_SETTINGS:
-        texts = {group.settings.get(name) for group in groups if group.target or name in group.settings}
+        counted = [group for group in groups if group.target or name in group.settings or name in SCORING_SETTINGS]
+        texts = {group.settings.get(name) for group in counted}
         if len(texts) == 1 and (text := texts.pop()):
             common[name] = text
     return common

@@ -67,6 +67,10 @@ def seeds(text: str) -> list[int]:
     return [int(part) for part in parts] if "," in text else list(range(int(text)))
 
 
+_OWN_FLAGS = ("--data", "--prepared", "--checkpoint", "--results", "--seed", "--resume")
+"""Of training scripts: the experiment passes them itself."""
+
+
 class Training(NamedTuple):
     """The training of one method on one target with one seed."""
 
@@ -84,6 +88,9 @@ def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
     methods = find_methods(folder)
     papers = [name for name, method in methods.items() if method.recipe.method is not A1RECIST]
     names = args.methods.split(",") if args.methods else papers or list(methods)
+    for word in [*args.train, *(word for _, flags in args.special for word in split_flags(flags))]:
+        if (flag := word.partition("=")[0]) in _OWN_FLAGS:
+            raise UserError(f"--train and --for can't hold {flag}; pass --data, --prepared or --seeds by themselves")
     for name in [*names, *(name for name, _ in args.special)]:
         if name not in methods:
             raise UserError(f"{folder.name} has no method {name}; there are {', '.join(methods)}")
@@ -191,6 +198,8 @@ def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig
         del settings["clusters"]  # K makes no difference
     if "least_steps" in settings.keys() & recorded.keys():
         del settings["epochs"]  # as many as the lesions need, which are the same
+    elif "least_steps" in settings:
+        settings["epochs"] = "the recipe's"  # which --epochs may have made fewer
     if difference := differing_setting(recorded, settings):
         name, value = difference
         raise UserError(

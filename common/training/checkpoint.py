@@ -206,15 +206,15 @@ def load_model(
     return TrainedModel(network, method, encoder, canvas, checkpoint.clusters, protocol, own)
 
 
-def check_dataset(path: Path, settings: Mapping[str, Any], dataset: DatasetInfo) -> None:
+def check_dataset(path: Path, settings: Mapping[str, Any], dataset: str) -> None:
     """Refuse a checkpoint whose settings say that it was trained on another dataset.
 
     Raises:
         UserError: it was.
     """
     trained_on = settings.get("dataset")
-    if trained_on not in (None, dataset.name):
-        raise UserError(f"{path} was trained on {trained_on}, not on {dataset.name}; use the script for {trained_on}")
+    if trained_on not in (None, dataset):
+        raise UserError(f"{path} was trained on {trained_on}, not on {dataset}; use it for {trained_on}")
 
 
 def load_model_for(config: EvalConfig) -> TrainedModel:
@@ -230,7 +230,7 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
             f"{released} there), or pass --checkpoint PATH"
         )
     checkpoint = load_checkpoint(path)
-    check_dataset(path, checkpoint.settings, config.recipe.dataset)
+    check_dataset(path, checkpoint.settings, config.recipe.dataset.name)
     if checkpoint.method != method:
         raise UserError(
             f"{path} holds the network of {checkpoint.method.label}, not of {method.label}; "

@@ -75,6 +75,8 @@ def number_list(text: str, count: int) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         return None
+    if "_" in text:  # which Python allows between digits
+        return None
     return numbers if len(numbers) == count and all(abs(number) < 1e6 for number in numbers) else None
 
 

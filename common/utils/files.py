@@ -154,9 +154,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         try:
             lines = list(file)
             delimiter = next((sign for sign in ",;\t" if sign in "".join(lines[:1])), ",")
-            rows = list(csv.DictReader(lines, delimiter=delimiter))
+            reader = csv.DictReader(lines, delimiter=delimiter)
+            rows = list(reader)
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path} is not a readable CSV file ({error})") from error
+    header = [name.strip() for name in reader.fieldnames or () if name.strip()]
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise UserError(f"{path} has two columns named {twice}; rename or remove one")
     for row in rows:
         for name, cell in row.items():
             # Missing cells are None, too many cells a list.
@@ -191,6 +195,11 @@ def find_files(folder: Path, *suffixes: str) -> list[Path]:
         matches = (file for file in files if not file.startswith(".") and file.lower().endswith(suffixes))
         found.extend(Path(name, file) for file in matches)
     return sorted(found)
+
+
+def file_stem(name: str) -> str:
+    """A file's name without its suffix, two of them where the second is .gz."""
+    return name.removesuffix(".gz").rpartition(".")[0] or name
 
 
 def describe_folder(folder: Path) -> str:

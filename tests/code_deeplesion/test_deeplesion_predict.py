@@ -208,7 +208,7 @@ def test_a_lesion_that_fits_is_cut_at_the_published_scale(tmp_path):
     write_slice(tmp_path / "a" / "1.png", 512, (250, 250, 30))
     read = partial(deeplesion_predict.read_slice, tmp_path / "a" / "1.png")
     (fits,) = read([LesionPrompt("a", 0, 191, 191, 308, 308)]).patches  # 118 px
-    (point,) = read([LesionPrompt("a", 0, 236.5, 236.5, 263.5, 263.5, True)]).patches
+    (point,) = read([LesionPrompt("a", 0, 236.5, 236.5, 263.5, 263.5, (250, 250))]).patches
     np.testing.assert_array_equal(fits.image, point.image)
     assert fits.larger is None and point.larger is not None
     (scaled,) = read([LesionPrompt("a", 0, 190, 190, 309, 309)]).patches  # 120 px become 100
@@ -259,7 +259,7 @@ def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_deeplesion):
 
 def test_the_mark_of_a_lesion_that_is_scaled_down_lies_on_its_border(tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
-    network.model.prompted = True
+    network.model.settings["prompt"] = "recist"
     write_slice(tmp_path / "a" / "1.png", 512, (256, 246, 100))
     seen = []
     monkeypatch.setattr(network, "probabilities", lambda patches, ends: seen.extend(zip(patches, ends, strict=True))

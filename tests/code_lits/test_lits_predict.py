@@ -157,6 +157,31 @@ def test_a_point_on_a_large_lesion_gets_a_larger_patch(tmp_path, monkeypatch, ca
     assert "cut off" not in capsys.readouterr().err
 
 
+def test_a_point_at_the_border_means_the_lesion_at_the_border(tmp_path, monkeypatch):
+    """Not a neighbour in the middle of the box that stands for the point, which ends at the border."""
+    stub.use(monkeypatch)
+    voxels = np.full((160, 200, 3), -50, np.int16)
+    voxels[70:90, 0:4, 1] = voxels[75:85, 8:21, 1] = 255
+    nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / "a.nii")
+    run(tmp_path / "a.nii", tmp_path / "out", "x,y,slice\n2,80,1\n")
+    mask = np.asarray(nib.load(tmp_path / "out" / "a_mask.nii.gz").dataobj)[..., 1]
+    assert mask[80, 2] and not mask[:, 8:].any()
+
+
+def test_overlays_of_a_run_before_are_removed(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    path, _ = volume
+    for table in (TABLE, "slice,x,y\n3,70,40\n"):
+        run(path, tmp_path / "out", table)
+    assert [overlay.name for overlay in (tmp_path / "out").glob("*_overlay.png")] == ["Leber_3_overlay.png"]
+
+
+def test_a_table_about_another_volume_is_refused(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    with pytest.raises(UserError, match=r"the column volume of .* names volume-1, and .*Leber\.nii\.gz is given"):
+        run(volume[0], tmp_path / "out", "volume,slice,x,y\nvolume-1,3,70,40\n")
+
+
 TWO = """lesion,slice,left,top,right,bottom,x,y
 small,1,,,,,40,40
 large,1,54,31,72,49,,
@@ -374,7 +399,7 @@ def test_marks_alone_give_the_mask_of_a_volume(volume, tmp_path, monkeypatch, co
 
 def test_a_checkpoint_that_sees_marks_gets_them(volume, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
-    network.model.prompted = True
+    network.model.settings["prompt"] = "recist"
     run(volume[0], tmp_path / "out", MARKED)
     (ends,) = network.ends
     # Rows 30 to 50 grow by 18 px each way to 12 to 68: 56 px, which become 120; 30 is (30 - 12 + 0.5) * 120 / 56 - 0.5.

@@ -197,6 +197,21 @@ def test_mm_are_those_of_the_affine_or_none(tmp_path, header, spacing):
     assert any("mm stay empty" in remark for remark in scan.remarks) == (spacing is None)
 
 
+def test_a_mask_of_a_volume_whose_affine_is_not_finite_is_written(tmp_path):
+    affine = AFFINE.copy()
+    affine[1] = np.nan
+    save(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[296:312] = struct.pack("<4f", *[np.nan] * 4)  # srow_y
+    (tmp_path / "a.nii").write_bytes(content)
+    scan = Scan(tmp_path / "a.nii")
+    assert scan.spacing is None and scan.remarks
+    mask = np.zeros(scan.shape, np.uint8)
+    mask[1, 2, 3] = 1
+    scan.write_mask(tmp_path / "mask.nii.gz", mask)
+    assert nib.load(tmp_path / "mask.nii.gz").get_fdata().sum() == 1
+
+
 def test_prepared_lesions_of_a_placeholder_have_no_mm(tmp_path, capsys):
     prepare(tmp_path, *(nib.Nifti1Image(voxels, np.diag([-1.0, 1, 1, 1])) for voxels in draw()))
     assert {row["spacing_mm"] for row in read_csv(tmp_path / "prepared" / "lesions.csv")} == {""}

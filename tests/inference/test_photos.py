@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import stub
 from common.inference.photos import find_images, predict_photos
 from common.inference.prompts import ENDS
 from common.metrics import dice
-from common.recipe import A1, A1CLASS, DatasetInfo
+from common.recipe import A1CLASS, DatasetInfo
 from common.recist import diameters
 from common.run.own_data import recipes
 from common.utils.errors import UserError
@@ -77,12 +77,11 @@ def test_where_all_are_unreadable_nothing_is_written(dataset, photos, tmp_path, 
 
 
 def test_a_recipe_gives_the_checkpoint_and_the_method(dataset, photos, tmp_path, monkeypatch):
-    network = stub.use(monkeypatch)
-    network.model = SimpleNamespace(protocol="corrected", settings={}, method=A1, prompted=False)
+    network = stub.use(monkeypatch, "corrected")
     words = [str(photos / "a.png"), "--out", str(tmp_path / "out")]
     predict_photos(dataset, None, words, recipes(dataset)["A1"])
     assert network.settings["checkpoint"] == tmp_path / "checkpoints" / "toy_a1.pt"
-    network.model.method = A1CLASS
+    network.model = replace(network.model, method=A1CLASS)
     with pytest.raises(UserError, match=r"toy_a1\.pt holds the network of A1\+L; say predict A1class"):
         predict_photos(dataset, None, words, recipes(dataset)["A1"])
 
@@ -101,7 +100,7 @@ def marks(photos, tmp_path):
 
 def test_a_network_sees_the_mark_of_each_photo(dataset, photos, marks, tmp_path, monkeypatch):
     network = stub.use(monkeypatch)
-    network.model.prompted = True
+    network.model.settings["prompt"] = "recist"
     words = ["--checkpoint", "a.pt", str(photos), "--out", str(tmp_path / "out")]
     with pytest.raises(UserError, match=r"^a\.pt needs the RECIST marks of the lesions; pass --lesions CSV"):
         predict_photos(dataset, None, words)
@@ -110,7 +109,7 @@ def test_a_network_sees_the_mark_of_each_photo(dataset, photos, marks, tmp_path,
     for ends in network.ends[0]:
         assert sorted(ends.tolist()[:2]) == [[30.25, 60.5], [90.25, 60.5]]
         assert sorted(ends.tolist()[2:]) == [[60.25, 40.5], [60.25, 80.5]]
-    network.model.prompted = False
+    network.model.settings["prompt"] = "none"
     with pytest.raises(UserError, match=r"^a\.pt sees no marks: it was trained without --prompt; leave --lesions out"):
         predict_photos(dataset, None, [*words, "--lesions", str(marks)])
 

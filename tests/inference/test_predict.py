@@ -50,7 +50,7 @@ def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
         "protocol": "corrected", "device": "cpu", "precision": "fp32", "tta": True,
     }  # fmt: skip
     assert list((tmp_path / "new" / "out").iterdir()) == []
-    network.model.settings = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"}
+    network.model.settings.update({"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"})
     assert load_predictor(arguments("--out", tmp_path / "new" / "out", *flags), dataset, []) is network
 
 
@@ -63,7 +63,7 @@ def test_settings_reach_the_network(dataset, tmp_path, monkeypatch):
     ],
 )
 def test_a_flag_that_contradicts_the_checkpoint_is_refused(flag, wrong, dataset, tmp_path, monkeypatch):
-    stub.use(monkeypatch).model.settings = {"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"}
+    stub.use(monkeypatch).model.settings.update({"encoder": "resnet18", "canvas": [128, 144], "protocol": "corrected"})
     with pytest.raises(UserError, match=wrong):
         load_predictor(arguments("--out", tmp_path / "out", *flag.split()), dataset, [])
 
@@ -136,7 +136,7 @@ def test_a_network_that_sees_marks_is_not_given_boxes(dataset, tmp_path, monkeyp
         ["--checkpoint", "a.pt", "--lesions", "l.csv", "--out", str(tmp_path / "out")]
     )
     assert load_predictor(args, dataset, [], [BOXED]) is network  # this one sees none
-    network.model.prompted = True
+    network.model.settings["prompt"] = "recist"
     assert load_predictor(args, dataset, [], [MARKED]) is network
     with pytest.raises(
         UserError, match=r"l\.csv, row 1 after the header, gives no RECIST end points; .* need end points"
@@ -197,7 +197,7 @@ def test_marks_alone_are_masks_and_measurements(tmp_path, capsys):
 @pytest.mark.parametrize("prompted", [False, True])
 def test_a_network_gets_the_marks_of_its_patches_where_it_sees_them(prompted, tmp_path):
     network = stub.BrightIsLesion()
-    network.model.prompted = prompted
+    network.model.settings["prompt"] = "recist" if prompted else "none"
     predict(network, [marked_image()], tmp_path)
     ends = [[[20.25, 30.25], [50.25, 30.25], [35.25, 20.25], [35.25, 40.25]]]
     (given,) = network.ends
@@ -245,6 +245,26 @@ def test_a_mask_cut_off_by_its_patch_is_told_and_looked_at_again(left, right, la
     assert float(row["long_px"]) == pytest.approx(np.hypot(length, 9), abs=3 if larger else 0.1)
     warned = "warning: cut off by the patch (see the column cut): a;" in capsys.readouterr().err
     assert warned == bool(cut)
+
+
+@pytest.mark.parametrize(("own", "shown"), [(True, 70), (False, 151)])
+def test_a_larger_patch_that_shows_neighbours_alone_is_no_better(own, shown, tmp_path):
+    """The bar is cut off; the larger patch shows it whole, or, where it is not the lesion's, whatever is there."""
+    place = np.zeros((40, 400), np.uint8)
+    place[15, 160 if own else 390] = 1
+    (image, paste), (again, paste_again) = bar_image(150, 219), bar_image(150, 300, size=240)
+    neighbour = np.zeros((40, 400), np.float32)
+    neighbour[10:20, 240:260] = 1
+
+    def paste_neighbour(probability):
+        return neighbour * paste_again(np.ones_like(probability))
+
+    larger = LesionPatch("a", again, paste_neighbour if own else paste_again, place=lambda: place)
+    patch = LesionPatch("a", image, paste, lambda: larger, place=lambda: place)
+    predict(stub.BrightIsLesion(), [LesionImage("a.png", "a", "a_mask.png", np.zeros((40, 400, 3), np.uint8), [patch])],
+            tmp_path)  # fmt: skip
+    (row,) = read_csv(tmp_path / "measurements.csv")
+    assert float(row["long_px"]) == pytest.approx(np.hypot(shown, 9), abs=3)
 
 
 def test_the_results_of_other_inputs_are_not_overwritten(dataset, tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def test_a_released_checkpoint_takes_flags(toy, tmp_path):
 
 def test_a_checkpoint_of_another_dataset_is_refused(toy, tmp_path):
     save_checkpoint(tmp_path / "a.pt", build_network(A1, "resnet18", 1), OWN | {"dataset": "Other"})
-    with pytest.raises(UserError, match="was trained on Other, not on Toy; use the script for Other"):
+    with pytest.raises(UserError, match="was trained on Other, not on Toy; use it for Other"):
         Predictor.load(tmp_path / "a.pt", toy, device="cpu")
     assert Predictor.load(tmp_path / "a.pt", device="cpu").model.settings["dataset"] == "Other"
 

@@ -1,10 +1,14 @@
 """Boxes, points and RECIST end points become prompts; a bad row is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, check_mark, read_prompts
 from common.utils.errors import UserError
+
+SOURCE = Path("series/9.png")
 
 
 @pytest.fixture
@@ -23,50 +27,79 @@ def test_three_ways_to_say_where_a_lesion_is(table):
     second = "," * 5 + "50,60" + "," * 8
     third = "c" + "," * 7 + "9,30,21,4,12,8,15,33"
     path = table(",".join(columns), first, second, third)
-    box, point, ends = read_prompts(path, (100, 200))
-    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, False, None)
-    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, True, None)  # 28 px about (50, 60), named by its row
+    box, point, ends = read_prompts(path, SOURCE, (100, 200))
+    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, None, None)
+    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, (50, 60), None)  # 28 px about (50, 60), named by its row
     assert point.right - point.left + 1 == POINT_SIDE == 28
-    assert ends[:7] == ("c", 0, 9, 4, 21, 33, False)
+    assert ends[:7] == ("c", 0, 9, 4, 21, 33, None)
     assert ends.ends.tolist() == [[9, 30], [21, 4], [12, 8], [15, 33]]
 
 
 def test_a_number_that_is_another_lesions_name_is_no_default_name(table):
     path = table("lesion,slice,x,y", "2,5,50,50", ",9,80,80")
     with pytest.raises(UserError, match=r"row 2 has no name, and another row is named 2; fill the column lesion"):
-        read_prompts(path, (100, 200, 10))
+        read_prompts(path, SOURCE, (100, 200, 10))
 
 
 @pytest.mark.parametrize("column", ["slice", "image", "File_name"])
 def test_rows_of_several_images_are_refused_where_one_is_given(column, table):
-    assert len(read_prompts(table(f"{column},x,y", "9,5,6", "9,8,8"), (100, 200))) == 2
+    assert len(read_prompts(table(f"{column},x,y", "9,5,6", "9,8,8"), SOURCE, (100, 200))) == 2
     with pytest.raises(UserError, match=f"column {column.lower()} of .* names several images, and one is given; keep"):
-        read_prompts(table(f"{column},x,y", "9,5,6", "10,8,8"), (100, 200))
+        read_prompts(table(f"{column},x,y", "9,5,6", "10,8,8"), SOURCE, (100, 200))
 
 
 @pytest.mark.parametrize("column", ["volume", "Image", "file_name"])
 def test_rows_of_several_volumes_are_refused_where_one_is_given(column, table):
-    assert len(read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "9,6,8,8"), (100, 200, 10))) == 2
+    assert len(read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "9,6,8,8"), SOURCE, (100, 200, 10))) == 2
     with pytest.raises(UserError, match=f"column {column.lower()} of .* names several volumes, and one is given; keep"):
-        read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "10,6,8,8"), (100, 200, 10))
+        read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "10,6,8,8"), SOURCE, (100, 200, 10))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("series/9.png", "9"), ("series/009.png", "9.0"), ("series/9.png", "9.PNG"), ("1_01/109.png", "1_01_109.png"),
+        ("1_01/109.png", "1_01_109"), ("1_01/109.png", "x\\1_01\\109.png"), ("volume-4.nii.gz", "4"),
+        ("volume-4.nii.gz", "volume-4"), ("volume-4.nii", "data/volume-4.nii"), ("ct.png", "7"), ("1.2.png", "1.2"),
+    ],
+)  # fmt: skip
+def test_rows_may_name_the_input(source, name, table):
+    assert read_prompts(table("image,x,y", f"{name},5,6"), Path(source), (100, 200))
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "column", "name"),
+    [
+        ("1_01/106.png", (100, 200), "file_name", "1_01_109.png"),
+        ("1_01/106.png", (100, 200), "slice", "109"),
+        ("1_01/109.png", (100, 200), "image", "2_01_109.png"),
+        ("volume-4.nii.gz", (100, 200, 5), "volume", "volume-1"),
+        ("volume-4.nii.gz", (100, 200, 5), "volume", "1"),
+    ],
+)
+def test_rows_about_another_input_are_refused(source, shape, column, name, table):
+    path = table(f"{column},x,y,{'slice' if len(shape) == 3 else 'note'}", f"{name},5,6,3")
+    with pytest.raises(UserError, match=f"{column} of .* names {name}, and {source} is given; pass the .* or remove"):
+        read_prompts(path, Path(source), shape)
 
 
 def test_a_points_box_ends_at_the_border(table):
-    (box,) = read_prompts(table("x,y", "0,99"), (100, 200))
-    assert box == ("1", 0, 0, 85.5, 13.5, 99, True, None)
+    (box,) = read_prompts(table("x,y", "0,99"), SOURCE, (100, 200))
+    assert np.argwhere(box.place((100, 200))).tolist() == [[99, 0]]  # the point itself, not the box's middle
+    assert box == ("1", 0, 0, 85.5, 13.5, 99, (0, 99), None)
 
 
 def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):
     path = table("\ufeffX, Y", "5,6")
-    assert read_prompts(path, (100, 200))[0].left == 0
+    assert read_prompts(path, SOURCE, (100, 200))[0].left == 0
 
 
 def test_a_volume_needs_slices_and_an_image_does_not(table):
     path = table("lesion,slice,x,y", "a,3,50,50", "a,4,50,50")
-    assert [(box.lesion, box.slice) for box in read_prompts(path, (100, 100, 5))] == [("a", 3), ("a", 4)]
+    assert [(box.lesion, box.slice) for box in read_prompts(path, SOURCE, (100, 100, 5))] == [("a", 3), ("a", 4)]
     path = table("lesion,x,y", "a,50,50", "a,50,51")
     with pytest.raises(UserError, match="row 2 after the header: the lesion a is there twice"):
-        read_prompts(path, (100, 100))
+        read_prompts(path, SOURCE, (100, 100))
 
 
 @pytest.mark.parametrize(
@@ -92,14 +125,14 @@ def test_a_bad_row_is_one_sentence_with_its_number(table, header, row, wrong):
     good = {"x,y": "5,6", "left,top,right,bottom": "1,2,3,4"}.get(header)
     path = table(header, *([good] if good else []), row)
     with pytest.raises(UserError, match=wrong) as caught:
-        read_prompts(path, (100, 200))
+        read_prompts(path, SOURCE, (100, 200))
     assert str(caught.value).startswith(f"{path}, row {2 if good else 1} after the header: ")
 
 
 @pytest.mark.parametrize("index", ["", "1.5", "-1", "5", "x"])
 def test_a_slice_must_be_one_of_the_volumes(table, index):
     with pytest.raises(UserError, match="slice"):
-        read_prompts(table("slice,x,y", f"{index},5,6"), (100, 200, 5))
+        read_prompts(table("slice,x,y", f"{index},5,6"), SOURCE, (100, 200, 5))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +140,7 @@ def test_a_slice_must_be_one_of_the_volumes(table, index):
     [((0, 1, 2), 3, 50, 60), ((1, 2, 0), 50, 60, 3), ((2, 1, 0), 50, 3, 60)],
 )
 def test_i_j_k_are_a_voxel_of_the_file(table, axes, slice_, row, column):
-    ((prompt),) = read_prompts(table("i,j,k", "50,60,3"), [(100, 80, 70)[axis] for axis in (0, 1, 2)], axes)
+    ((prompt),) = read_prompts(table("i,j,k", "50,60,3"), SOURCE, [(100, 80, 70)[axis] for axis in (0, 1, 2)], axes)
     assert (prompt.slice, prompt.top, prompt.left) == (slice_, max(row - 13.5, 0), max(column - 13.5, 0))
 
 
@@ -126,21 +159,21 @@ def test_i_j_k_are_a_voxel_of_the_file(table, axes, slice_, row, column):
 )
 def test_a_bad_voxel_is_one_sentence(table, header, row, wrong):
     with pytest.raises(UserError, match=wrong):
-        read_prompts(table(header, row), (100, 200, 5))
+        read_prompts(table(header, row), SOURCE, (100, 200, 5))
 
 
 def test_an_image_has_no_voxels(table):
     with pytest.raises(UserError, match="it must fill left,top,right,bottom or x,y or x1"):
-        read_prompts(table("i,j,k", "1,2,3"), (100, 200))
+        read_prompts(table("i,j,k", "1,2,3"), SOURCE, (100, 200))
 
 
 def test_a_table_without_rows(table):
     with pytest.raises(UserError, match="names no lesion"):
-        read_prompts(table("x,y"), (100, 200))
+        read_prompts(table("x,y"), SOURCE, (100, 200))
 
 
 def test_a_prompt_draws_its_place(table):
-    box, point = read_prompts(table("left,top,right,bottom,x,y", "3,1,5.5,2,,", ",,,,40,30"), (60, 70))
+    box, point = read_prompts(table("left,top,right,bottom,x,y", "3,1,5.5,2,,", ",,,,40,30"), SOURCE, (60, 70))
     assert np.argwhere(box.place((60, 70))).tolist() == [[y, x] for y in (1, 2) for x in (3, 4, 5)]
     assert np.argwhere(point.place((60, 70))).tolist() == [[30, 40]]
 
@@ -157,7 +190,7 @@ def test_diameters_that_do_not_cross_are_one_sentence():
 
 def test_end_points_are_kept_with_the_long_diameter_first(table):
     path = table("slice," + ",".join(ENDS), "2,5,3,5,9,1,6,31,6")  # 6 px, then 30 px
-    (prompt,) = read_prompts(path, (100, 200, 5))
+    (prompt,) = read_prompts(path, SOURCE, (100, 200, 5))
     assert prompt[1:6] == (2, 1, 3, 31, 9)
     assert prompt.ends.tolist() == [[1, 6], [31, 6], [5, 3], [5, 9]]
     check_mark(prompt.ends, "row 1")

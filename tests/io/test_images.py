@@ -76,7 +76,22 @@ def test_folders_give_every_format_that_is_read(tmp_path, capsys):
     (tmp_path / "._a.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
     assert len(list_images(tmp_path)) == len(SUFFIXES)
-    assert capsys.readouterr().err == f"{tmp_path}: a.heic: not named like an image, left out\n"
+    left_out = f"{tmp_path}: a.heic, folder.jpg/: folder, or not named like an image; left out\n"
+    assert capsys.readouterr().err == left_out
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png"])
+def test_a_file_of_several_images_is_refused(suffix, tmp_path):
+    frames = [np.full((20, 30, 3), shade, np.uint8) for shade in (0, 100, 200)]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "tif":
+        cv2.imwritemulti(str(path), frames)
+    else:
+        animation = cv2.Animation()
+        animation.frames, animation.durations = frames, [100] * 3
+        cv2.imwriteanimation(str(path), animation)
+    with pytest.raises(UserError, match=rf"a\.{suffix} holds several images \(pages or frames\); save the right one"):
+        read_photo(path)
 
 
 def test_a_folder_without_images_is_one_sentence(tmp_path):

@@ -242,6 +242,13 @@ def test_metrics_are_in_the_papers_units():
     }
 
 
+def test_how_all_but_a_baseline_were_scored_is_not_said_of_all():
+    moved = {"prompt_noise": 10.0, "noise_seed": 0}
+    networks, quarters = [result(settings=moved)], baseline("quarters themselves", settings=moved)
+    assert runs.common_settings(group_runs([*networks, quarters]))["prompt_noise"] == "marks moved by 10 %"
+    assert "prompt_noise" not in runs.common_settings(group_runs([*networks, quarters, baseline()]))
+
+
 def test_moved_marks_are_compared_with_the_same_moved_marks_only():
     noise = {"prompt_noise": 10.0, "noise_seed": 0}
     evaluations = [

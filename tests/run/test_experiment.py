@@ -64,7 +64,10 @@ def test_epochs_that_follow_from_the_lesions_are_no_other_setting(tmp_path):
     with pytest.raises(UserError, match="was made with epochs 40, not 9"):
         experiment._check_settings(tmp_path / "a.pt", recorded, _marked(tmp_path, "--epochs", "9"))
     asked_for = TrainConfig.describe(_marked(tmp_path, "--epochs", "1"))
-    with pytest.raises(UserError, match="was made with epochs 1, not 2"):
+    with pytest.raises(UserError, match="was made with epochs 1, not the recipe's"):
+        experiment._check_settings(tmp_path / "a.pt", asked_for, _marked(tmp_path))
+    asked_for["epochs"] = HAM_A1recist_train.RECIPE.epochs  # which of few lesions is less than the recipe makes
+    with pytest.raises(UserError, match="was made with epochs 2, not the recipe's"):
         experiment._check_settings(tmp_path / "a.pt", asked_for, _marked(tmp_path))
 
 
@@ -108,6 +111,8 @@ def test_flags_for_all_and_for_one_reach_the_scripts(tmp_path, capsys):
         (["ham", "--for", "A2", "--lr 1"], "has no method A2"),
         (["ham", "--train", "--lr x"], "'x' is not a number above 0"),
         (["ham", "--train", "--colour red"], "unrecognized arguments: --colour red"),
+        (["ham", "--train", "--prepared a"], "--train and --for can't hold --prepared; pass --data, --prepared or"),
+        (["ham", "--for", "A1", "--seed 3"], "--train and --for can't hold --seed; "),
     ],
 )
 def test_bad_input_ends_before_anything_runs(arguments, sentence, tmp_path):

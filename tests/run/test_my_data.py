@@ -235,7 +235,7 @@ def test_junk_is_never_an_image_and_unreadable_ones_are_listed_together(mine, ca
     with pytest.raises(UserError, match=r"2 files can't be used, as listed above; .*--skip-bad"):
         run(mine, "prepare --workers 1")
     err = capsys.readouterr().err
-    assert "images: Thumbs.db, notes.txt: not named like an image, left out" in err
+    assert "images: Thumbs.db, notes.txt, old/: folder, or not named like an image; left out" in err
     assert "lesion 3.png is not a readable image" in err and "lesion 4.png" in err
     run(mine, "prepare --workers 1 --skip-bad")
     dropped = [row["lesion"] for row in read_csv(data / "prepared" / "dropped.csv")]

@@ -112,7 +112,7 @@ def test_a_prompted_network_without_its_prior_is_of_an_earlier_version(tmp_path)
 def test_a_checkpoint_of_another_dataset_is_refused(tmp_path):
     save_checkpoint(tmp_path / "a.pt", build_network(A1, "resnet18", 1), {"encoder": "resnet18", "dataset": "LiTS"})
     config = parse_eval(HAM_A1_train.RECIPE, None, ["--checkpoint", str(tmp_path / "a.pt")])
-    with pytest.raises(UserError, match=r"a\.pt was trained on LiTS, not on HAM10000; use the script for LiTS"):
+    with pytest.raises(UserError, match=r"a\.pt was trained on LiTS, not on HAM10000; use it for LiTS"):
         load_model_for(config)
 
 

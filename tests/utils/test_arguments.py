@@ -56,6 +56,6 @@ def test_numbers_between_commas():
     assert number_list("1e3", 1) == (1000,)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1,2,3", "1,", "a,b", "nan,1", "1,inf", "1e6,0"])
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "1,", "a,b", "nan,1", "1,inf", "1e6,0", "1_0,2"])
 def test_anything_else_is_no_list(text):
     assert number_list(text, 2) is None

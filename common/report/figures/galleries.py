@@ -47,11 +47,13 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
     """
     from common.evaluation.evaluate import check_preprocessing  # torch takes seconds to import
     from common.inference.predictor import Predictor
+    from common.training.checkpoint import check_dataset
 
     rows = rows_by_size(dataset, split, count)
     masks: dict[str, np.ndarray] = {}
     for checkpoint in checkpoints:
         predictor = Predictor.load(checkpoint)
+        check_dataset(checkpoint, predictor.model.settings, dataset.metadata["dataset"])
         check_preprocessing(dataset, checkpoint, predictor.model.settings)
         method, settings = predictor.model.method, predictor.model.settings
         heading = ", ".join([method.label, *variations(method.label, settings).values()])

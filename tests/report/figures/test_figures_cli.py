@@ -67,6 +67,12 @@ def test_networks_of_other_preprocessing_are_refused(phantom_ham, networks, tmp_
             draw(tmp_path / "a.png", picture, prepared, tmp_path / "a.pt")
 
 
+def test_networks_of_another_dataset_are_refused(phantom_ham, tmp_path):
+    save_checkpoint(tmp_path / "a.pt", build_network(A1CLASS, "resnet18", 4), {**SETTINGS, "dataset": "LiTS"})
+    with pytest.raises(UserError, match=r"a\.pt was trained on LiTS, not on HAM10000; use it for LiTS"):
+        draw(tmp_path / "a.png", "results", phantom_ham / "prepared", tmp_path / "a.pt")
+
+
 def test_the_other_pictures(phantom_ham, folder, networks, tmp_path, capsys):
     prepared = phantom_ham / "prepared"
     draw(tmp_path / "a.png", "overview", prepared, networks / "A1class.pt")
