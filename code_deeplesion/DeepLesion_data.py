@@ -45,9 +45,9 @@ HU_OFFSET = 32_768  # the 16-bit PNGs hold HU plus this
 TISSUE, SHIFTED = (-900, 3071), (850, 1250)  # HU; the second is what soft tissue becomes with 1024 too many
 OUTLINE = 2.05  # px by which the release's drawn outline grows the ellipse; measured, see FACTS.md section 3
 INSET = 2  # px by which GrabCut's rectangle is moved in, as published
-LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse, as for LiTS; under `released` all do
+LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse (under `released` each is the ellipse)
 SliceReader = Callable[[int], np.ndarray]  # a slice of a series by its number: (rows, columns) float32 in HU
-_TASKS_A_JOB = 8  # neighbouring rows share slices, which are then decoded once; more would only fill the memory
+_TASKS_PER_JOB = 8  # neighbouring rows share slices, which are then decoded once; more would only fill the memory
 
 
 def read_slice(path: Path) -> np.ndarray:
@@ -131,12 +131,14 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
         return Dropped(mark.name, "the box lies outside the slice")
     crop, ends = place_patch(mark, frame_scale((rows, columns)), corrected=corrected)
     recist = ellipse_from_diameters(ends)
-    ellipse = ellipse_mask(recist, (PATCH, PATCH), grow=0 if corrected else OUTLINE) if recist else None
-    if recist is None or ellipse is None or not ellipse.any():
+    grow = 0 if corrected else OUTLINE
+    if recist is None or not (ellipse := ellipse_mask(recist, (PATCH, PATCH), grow=grow)).any():
         return Dropped(mark.name, "the ellipse covers no pixel of the patch")
     image = cut_channels(task.channels, read, mark.window, crop)
     if colour := one_colour(image):
         return Dropped(mark.name, f"the patch is all {colour} in its window (are its px HU + {HU_OFFSET}?)")
+    corners, points = np.reshape(mark.box, (2, 2)), np.reshape(mark.ends, (4, 2))
+    inside = (points >= corners[0] - 1).all() and (points <= corners[1] + 1).all()
     grey = (np.rint(image) if corrected else image / 255).astype(np.uint8)
     known = {name: getattr(mark, name) for name in ("source", "split", "series", "row", "spacing", "interval")}
     return Lesion(
@@ -148,6 +150,7 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
         ends=long_first(ends),
         grabcut=grabcut_mask(grey, ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
         info=known | crop._asdict(),
+        notes=() if inside else ("its end points lie outside its box; look at the order of x and y",),
     )
 
 
@@ -194,13 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preprocess(
         PreprocessConfig.from_args(DATASET, args, {table, *slices}, {"channels": DATASET.channels}, **settings),
         args.prepared,
-        [tasks[start : start + _TASKS_A_JOB] for start in range(0, len(tasks), _TASKS_A_JOB)],
+        [tasks[start : start + _TASKS_PER_JOB] for start in range(0, len(tasks), _TASKS_PER_JOB)],
         partial(make_lesions, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
         dropped=dropped + noisy + without_slice,
         expected=[{"split": task.mark.split} for task in tasks],
         **work_options(args),
-        unit="group",
+        unit="batch",
     )
 
 

@@ -145,7 +145,9 @@ def fetch_checked(archive: Archive, store: Path, delays: Sequence[float] = DELAY
             return path
         print(f"{path} is damaged: its MD5 sum is {md5}, not {archive.md5}", flush=True)
         path.unlink()
-    raise UserError(f"{archive.url} was damaged twice (wrong MD5 sum) and deleted; try again later")
+    raise UserError(
+        f"{archive.name} arrived damaged twice from {archive.url} (wrong MD5 sum) and was deleted; try again later"
+    )
 
 
 def fetch(url: str, part: Path, delays: Sequence[float] = DELAYS) -> None:

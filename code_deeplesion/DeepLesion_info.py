@@ -54,7 +54,7 @@ def find_table(data: Path) -> Path:
     """
     if (data / INFO).is_file():  # spares the walk through all slices
         return data / INFO
-    paths = find_files(data, INFO.lower()) if data.is_dir() else []
+    paths = find_files(data, INFO.lower())
     tables = [path for path in paths if path.name.lower() == INFO.lower() and path.is_file()]
     if not tables:
         raise UserError(
@@ -140,7 +140,7 @@ def _read_mark(cells: dict[str, str], number: int, name: str) -> Mark:
         raise ValueError("DICOM_windows is under 1 HU wide or upside down")
     spacing, interval = _read_spacings(cells["Spacing_mm_px_"])
     series, key = file_name[1], int(file_name[2])
-    noisy = number_list(cells[NOISY], 1) == (1,) if cells.get(NOISY) is not None else None
+    noisy = None if cells.get(NOISY) is None else number_list(cells[NOISY], 1) == (1,)
     return Mark(name, number, cells["File_name"], series, key, split, ends, box, window, spacing, interval, noisy)
 
 
@@ -152,8 +152,9 @@ def _read_numbers(cells: dict[str, str], column: str, count: int) -> tuple[float
 
 def _read_spacings(cell: str) -> list[float | None]:
     """The x and the z spacing in mm; None where it is missing, not finite, or not above 0."""
+    x, _, z = (cell.split(",") + [""] * 3)[:3]  # the cell may hold fewer
     try:
-        spacings = [float(part.strip() or "nan") for part in f"{cell},,".split(",")[:3:2]]  # the cell may hold fewer
+        spacings = [float(part.strip() or "nan") for part in (x, z)]
     except ValueError:
         raise ValueError("Spacing_mm_px_ does not hold numbers") from None
     if any(0 < spacing < LEAST_INTERVAL for spacing in spacings):

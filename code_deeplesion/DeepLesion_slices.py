@@ -1,4 +1,4 @@
-"""The slices of DeepLesion: where they lie, and which of them each lesion needs."""
+"""Locate DeepLesion's slices, and choose those that make up each lesion's three channels."""
 
 import math
 from collections.abc import Callable, Collection, Iterable

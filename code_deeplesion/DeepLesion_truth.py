@@ -48,8 +48,9 @@ def human_truth(folder: Path, lesions: list[dict[str, str]], ellipses: np.ndarra
         if (fault := mask_fault(mask)) not in (None, EMPTY):
             raise UserError(f"{path} can't be used: {fault}")
         crop = Crop(float(lesion["scale"]), int(lesion["left"]), int(lesion["top"]))
-        if not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
-            size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {FRAME / crop.scale:.0f} px wide"
+        if mask.shape[0] != mask.shape[1] or not math.isclose(frame_scale(mask.shape), crop.scale, rel_tol=1e-6):
+            side = round(FRAME / crop.scale)
+            size = f"{mask.shape[1]}x{mask.shape[0]} px but its slice is {side}x{side}"
             raise UserError(f"{path} is {size}; masks must be in the slice's own coordinates")
         patch = (cut_patch(mask.astype(np.float32), crop) >= 0.5).astype(np.uint8)
         notes = [*notes]

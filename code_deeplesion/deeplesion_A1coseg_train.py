@@ -5,7 +5,8 @@ python deeplesion_A1coseg_train.py --encoder resnet18 --encoder-weights none --c
 
 Paper: IoU 62.75±0.42, Dice 74.38±0.77, VS 80.58±0.49 %; centre 5.56±1.19, perimeter 8.43±0.30, AVD 11.84±2.24 px.
 These are scores against GrabCut masks, not outlines: see README.md.
-Cost: 50 epochs of the training split of 32,727 lesions, fed twice, as first and second of a pair; speed not measured.
+Cost: up to 50 epochs of the training split (of 32,727 lesions in all), each fed twice, as first and second of a pair;
+speed not measured.
 Prints loss, validation loss and Dice, and images/s of every epoch; stops after 5 without a lower validation loss.
 """
 

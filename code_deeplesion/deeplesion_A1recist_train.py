@@ -7,7 +7,7 @@ The mark is a fourth input channel, and what the logits start from; the mask tra
 quarter-ellipses. Lesions are mirrored and transposed, marks moved by 10 % of the long diameter, weights averaged, and
 the learning rate falls to 0.
 DeepLesion has no outlines, and so no --outlines.
-Cost: 2 epochs of the training split of 32,727 lesions, each as one of A1.
+Cost: 2 epochs of the training split (of 32,727 lesions in all), each lesion as in A1.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
 """
 
@@ -24,7 +24,7 @@ RECIPE = Recipe(
     lr=3e-4,
     batch_size=10,
     epochs=2,
-    patience=2,
+    patience=2,  # of no effect, as `out_of_patience`: with a falling rate the last epoch is kept
     watch="mask",
     out_of_patience="best",
     scored_multiple=1,

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # scripts run from
 from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.pairs import drop_unpaired, unique_files
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
-from common.data.splits import split_groups
+from common.data.splits import split_rows
 from common.io.images import read_photo
 from common.io.masks import mask_fault, read_mask
 from common.patches import resize_image, resize_mask, resize_points, shrink_mask
@@ -61,15 +61,15 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped], list[Path]]:
     Raises:
         UserError: no image has a mask; files of one name, or metadata of one image, differ.
     """
-    paths = find_files(data, ".jpg", ".jpeg", MASK_SUFFIX) if data.is_dir() else []
+    paths = find_files(data, ".jpg", ".jpeg", MASK_SUFFIX)
     mask_names = {path: path.name[: -len(MASK_SUFFIX)] for path in paths if path.name.lower().endswith(MASK_SUFFIX)}
     image_names = {path: path.stem for path in paths if path not in mask_names}
     pair_names = set(image_names.values()) & set(mask_names.values())
     if not pair_names:
         raise UserError(
-            f"no image ISIC_*.jpg with its mask ISIC_*{MASK_SUFFIX} is among {len(image_names)} .jpg and "
-            f"{len(mask_names)} masks below {data} ({describe_folder(data)}); unpack HAM10000 there as "
-            "code_ham/README.md says, or pass --data DIR"
+            f"{data} holds {len(image_names)} .jpg and {len(mask_names)} masks, but no ISIC_*.jpg with its "
+            f"ISIC_*{MASK_SUFFIX}; {describe_folder(data)}; unpack HAM10000 there as code_ham/README.md says, or pass "
+            "--data DIR"
         )
     images, masks = (
         unique_files((key, path) for path, key in names.items() if key in pair_names or re.fullmatch(r"ISIC_\d+", key))
@@ -116,11 +116,11 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
     # The vector for k-means is fitted in the frame of the patch; only the mask is drawn at full size.
     recist = fit_ellipse(shrink_mask(mask))
     if ellipse is None or recist is None:
-        return [Dropped(pair.name, "the mask's hull has under 5 points")]
+        return [Dropped(pair.name, f"the mask's hull has under 5 points{' at 120x120' if ellipse else ''}")]
     inside = shrink_mask(ellipse_mask(ellipse, mask.shape, margin=0.5)) if grabcut else None
     lesion = Lesion(
         name=pair.name,
-        group=(pair.lesion_id if corrected else "") or pair.name,
+        group=pair.lesion_id if corrected and pair.lesion_id else pair.name,
         image=photo.patch(rgb=corrected),
         ellipse=resize_mask(ellipse_mask(ellipse, mask.shape), centred=corrected),
         recist=recist,
@@ -151,7 +151,7 @@ def split_by_lesion(rows: list[dict[str, Any]]) -> list[str]:
             "the corrected protocol splits by lesion and needs HAM10000_metadata.csv, or .tab, with every "
             "image; put it into the data folder, or pass --protocol released"
         )
-    return split_groups([row["lesion_id"] for row in rows], seed=1)
+    return split_rows(rows, "lesion_id")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

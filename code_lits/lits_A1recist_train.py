@@ -7,7 +7,7 @@ python lits_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas
 The mark is a fourth input channel, and what the logits start from; the training mask is that of the marks'
 quarter-ellipses or, for at least half of every epoch with --outlines, the outline. Lesions are mirrored and transposed,
 marks moved by 10 % of the long diameter, weights averaged, and the learning rate falls to 0. What this gives is in
-code_ham/README.md.
+code_lits/README.md.
 Cost: 2 epochs of 11,522 patches, or twice as many with --outlines, each patch as in A1; more epochs on small training
 sets, to reach 800 steps.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
@@ -26,7 +26,7 @@ RECIPE = Recipe(
     lr=3e-4,
     batch_size=10,
     epochs=2,
-    patience=2,
+    patience=2,  # of no effect, as `out_of_patience`: with a falling rate the last epoch is kept
     watch="mask",
     out_of_patience="best",
     scored_multiple=1,

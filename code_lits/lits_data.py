@@ -41,6 +41,8 @@ DATASET = DatasetInfo(
 )
 GROWTHS = (10, 8)  # px, one after the other
 LEAST_IOU = 0.4
+INSET = 2  # px by which GrabCut's rectangle is moved in, as published
+LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse
 NO_TUMOUR = "volume without tumour (label 2; if 1 stands for the tumours, relabel them to 2)"
 
 
@@ -53,7 +55,7 @@ def patch_box(box: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[s
     """
     top, left, bottom, right = box
     for growth in GROWTHS:
-        # The release takes the first pixel and the one after the last of the slice as the bounds.
+        # As in the release, the bounds are 0 and the slice's size, one beyond its last pixel.
         top, left = max(top - growth, 0), max(left - growth, 0)
         bottom, right = min(bottom + growth, shape[0]), min(right + growth, shape[1])
     half = max(bottom - top + 1, right - left + 1) // 2
@@ -111,8 +113,8 @@ def make_lesion(
     component: np.ndarray,
     info: Mapping[str, Any],
     *,
+    corrected: bool,
     grabcut: bool,
-    corrected: bool = False,
 ) -> Outcome:
     """Make a lesion from a component's patch, or say why it is dropped (FACTS.md section 3, rows ellipse to GrabCut).
 
@@ -137,14 +139,22 @@ def make_lesion(
         # Here the ellipse counts every pixel it touches, before and after resizing.
         touched = ellipse_mask(ellipse, component.shape, grow=0.5).astype(np.float64)
         touched = (cv2.resize(touched, (PATCH, PATCH)) > 0).astype(np.uint8)
-        weak = grabcut_mask(image, touched, inset=2, least_pixels=10)
+        weak = grabcut_mask(image, touched, inset=INSET, least_pixels=LEAST_GRABCUT)
     ends = resize_points(diameters(component).ends, component.shape)
-    return Lesion(name, group, image, target, recist, ends, weak, truth, info)
+    return Lesion(
+        name=name,
+        group=group,
+        image=image,
+        ellipse=target,
+        recist=recist,
+        ends=ends,
+        grabcut=weak,
+        truth=truth,
+        info=info,
+    )
 
 
-def make_lesions(
-    pair: Pair, *, window: tuple[float, float] | None, grabcut: bool, corrected: bool = False
-) -> list[Outcome]:
+def make_lesions(pair: Pair, *, window: tuple[float, float] | None, corrected: bool, grabcut: bool) -> list[Outcome]:
     """Make the lesions of a volume, in the order of their names; a fault anywhere in it loses it as a whole.
 
     Only slices that hold tumour are read from the volume, one at a time.
@@ -152,8 +162,8 @@ def make_lesions(
     Args:
         pair: the files.
         window: see `grey`.
-        grabcut: make the GrabCut masks too.
         corrected: see `make_lesion`.
+        grabcut: make the GrabCut masks too.
 
     Raises:
         UserError: as `Scan`, its methods and `check_patches`.

@@ -39,7 +39,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     Raises:
         UserError: no volume has a segmentation, or files of one number differ.
     """
-    paths = find_files(data, ".nii", ".nii.gz") if data.is_dir() else []
+    paths = find_files(data, ".nii", ".nii.gz")
     unpacked = set(paths)
     volumes, segmentations = (
         unique_files(
@@ -52,9 +52,9 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
     numbers = sorted(volumes.keys() & segmentations.keys(), key=lambda n: f"{n}_")  # "10_" before "1_", as names sort
     if not numbers:
         raise UserError(
-            "no volume-N.nii[.gz] with its segmentation-N.nii[.gz], nor imagesTr/liver_N with its labelsTr/liver_N, is "
-            f"among {len(volumes)} volumes and {len(segmentations)} segmentations below {data} "
-            f"({describe_folder(data)}); unpack LiTS there as code_lits/README.md says, or pass --data DIR"
+            f"{data} holds {len(volumes)} volumes and {len(segmentations)} segmentations, but none of the same number "
+            "(volume-N.nii[.gz] and segmentation-N.nii[.gz], or imagesTr/liver_N and labelsTr/liver_N); "
+            f"{describe_folder(data)}; unpack LiTS there as code_lits/README.md says, or pass --data DIR"
         )
     pairs = [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in numbers]
     folders = sorted({str(path.parent.relative_to(data)) for pair in pairs for path in pair[1:]})
@@ -65,7 +65,7 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
 def check_pairs(pairs: Iterable[Pair]) -> None:
     """Compare the headers of all volumes and segmentations; a line on stderr for each thing a user should know.
 
-    Unreadable ones are passed over, since whoever reads them next will meet the same fault.
+    Unreadable files are skipped here; preparing reports them.
     """
     volumes: dict[str, list[str]] = {}
     for pair in pairs:

@@ -36,7 +36,7 @@ class Scan:
 
     def __init__(self, path: Path, volume: "Scan | None" = None) -> None:
         self.path = path
-        self.remarks: list[str] = []  # what its user should know of it
+        self.remarks: list[str] = []  # warnings for the user
         with path.open("rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"
         # Kept open so that reading the next slice does not decompress from the start again.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.dataset import SPLITS
-from common.data.splits import split_groups
+from common.data.splits import split_rows
 from common.utils.errors import UserError, join_names
 from common.utils.files import read_csv
 
@@ -69,4 +69,4 @@ def split_by_volume(rows: list[dict[str, Any]], chosen: Mapping[str, str] | None
         print(f"split: the published one, {len(rows)} patches")
         return published
     print(f"split: volumes 70/20/10 by patches, seed 1 (the published one needs its {len(published)} patches)")
-    return split_groups(volumes, seed=1)
+    return split_rows(rows)

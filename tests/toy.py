@@ -25,7 +25,7 @@ def make_lesions(number: int, *, fails_at: int | None = None) -> list:
     return [
         Lesion(
             f"n{number}-{part}",
-            f"n{number}",
+            f"n{number}-{part}",
             image,
             fill,
             Ellipse(number, part, 1, 2, 3),

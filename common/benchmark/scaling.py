@@ -25,7 +25,7 @@ from common.patches import SMALL_CANVAS, parse_canvas
 from common.recipe import A1CLASS
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
-from common.utils.arguments import Parser, device_name, positive
+from common.utils.arguments import Parser, device_name, whole_number
 from common.utils.errors import UserError
 from common.utils.files import check_writable, write_csv, write_json
 
@@ -101,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("dataset", help="ham, lits, deeplesion, or a folder of scripts")
     add("--prepared", type=Path, required=True, metavar="DIR", help="a prepared folder of the dataset")
-    add("--epochs", type=positive, nargs="*", default=[], metavar="N", help="numbers of lesions to time an epoch of")
-    add("--starts", type=positive, nargs="*", default=[], metavar="N", help="numbers of lesions to start training on")
+    several = whole_number("a whole number above 1", 2, 2**31 - 1)  # batch normalisation needs two images
+    add("--epochs", type=several, nargs="*", default=[], metavar="N", help="numbers of lesions to time an epoch of")
+    add("--starts", type=several, nargs="*", default=[], metavar="N", help="numbers of lesions to start training on")
     add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of scaling.json (default bench)")
     add("--encoder", default="resnet18", metavar="NAME", help="default resnet18")
     add("--canvas", type=parse_canvas, default=SMALL_CANVAS, metavar="HxW", help="default 128x128")

@@ -8,6 +8,8 @@ from typing import IO, Self
 
 import numpy as np
 
+from common.utils.errors import UserError
+
 
 class ArrayWriter:
     """Appends rows to .npy files whose length is not known beforehand, holding none of them in memory."""
@@ -23,12 +25,21 @@ class ArrayWriter:
         return self
 
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one row of each array; the first row decides names, shapes and types."""
+        """Write one row of each array; the first row decides names, shapes and types.
+
+        Raises:
+            UserError: the names are others.
+        """
         if not self._files:
             for name, row in arrays.items():
                 self._layouts[name] = (row.shape, row.dtype)
                 self._files[name] = (self._folder / f"{name}.npy").open("wb")
                 self._write_header(name)
+        if odd := sorted(arrays.keys() ^ self._layouts.keys()):
+            raise UserError(
+                f"some lesions have {', '.join(odd)} and others have not; give all the same arrays, an empty mask "
+                "where none is known"
+            )
         for name, (shape, dtype) in self._layouts.items():
             row = arrays[name]
             if (row.shape, row.dtype) != (shape, dtype):

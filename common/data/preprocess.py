@@ -131,6 +131,8 @@ def preprocess(
         print(f"{folder}: {describe_counts(metadata)}")
         if empty := [name for name, count in metadata["splits"].items() if not count]:
             print(f"warning: {describe_empty(empty)}", file=sys.stderr)
+        if (truth := config.dataset.truth) not in metadata["arrays"]:
+            print(f"warning: there is no {truth}.npy to score against; evaluations need --truth", file=sys.stderr)
 
 
 def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any) -> list[Outcome]:
@@ -174,6 +176,21 @@ def _stop_at_unreadable(dropped: Iterable[Dropped], skip_bad: bool) -> None:
     )
 
 
+def _check_splits(rows: Sequence[Mapping[str, Any]], splits: Sequence[str]) -> None:
+    """Refuse names that are no split's; say which groups are in several splits."""
+    if len(splits) != len(rows) or not set(splits) <= set(SPLITS):
+        raise UserError(f"the split must name {', '.join(SPLITS[:-1])} or {SPLITS[-1]} for each of {len(rows)} lesions")
+    own: dict[str, set[str]] = {}
+    for row, split in zip(rows, splits, strict=True):
+        own.setdefault(row["group"], set()).add(split)
+    if parted := [group for group, names in own.items() if len(names) > 1]:
+        print(
+            f"warning: {join_names(parted)} in more than one split, so that a network is scored on what it was trained "
+            "on; put each patient, volume or lesion into one",
+            file=sys.stderr,
+        )
+
+
 def _write_tables(
     config: PreprocessConfig,
     folder: Path,
@@ -188,13 +205,14 @@ def _write_tables(
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"
         raise UserError(f"no usable {config.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR")
     splits = assign_splits(rows)
+    _check_splits(rows, splits)
     # Clusters are fitted on validation and test lesions too (FACTS.md 4.6; mended under `corrected`).
     fit_on = np.array([split == "train" for split in splits]) if config.protocol == "corrected" else None
     clusters = shape_clusters(np.load(folder / "recist.npy"), config.clusters, config.seed, fit_on)
     for row, split, cluster in zip(rows, splits, clusters, strict=True):
         row.update(split=split, cluster=int(cluster))
     first = ["lesion", "split", "group", "cluster", "source"]
-    write_csv(folder / "lesions.csv", rows, [*first, *(name for name in rows[0] if name not in first)])
+    write_csv(folder / "lesions.csv", rows, list(dict.fromkeys(first + [name for row in rows for name in row])))
     write_csv(folder / "dropped.csv", (vars(item) for item in dropped), ["lesion", "reason"])
     settings = config.describe()
     content = {name: value for name, value in settings.items() if name != "inputs"}  # it changes with every copy

@@ -2,10 +2,16 @@
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 FRACTIONS = {"train": 0.7, "val": 0.2, "test": 0.1}
 """The paper's 70/20/10."""
+
+
+def split_rows(rows: Iterable[Mapping[str, Any]], key: str = "group") -> list[str]:
+    """Split rows 70/20/10, shuffled by seed 1, so that rows with the same ``key`` are in the same split."""
+    return split_groups([row[key] for row in rows], seed=1)
 
 
 def split_groups(groups: Sequence[Hashable], seed: int) -> list[str]:
@@ -24,7 +30,7 @@ def split_groups(groups: Sequence[Hashable], seed: int) -> list[str]:
     sizes = Counter(groups)
     order = sorted(sizes, key=str)
     random.Random(seed).shuffle(order)
-    lacking = {name: share * len(groups) for name, share in FRACTIONS.items()}
+    lacking = {name: fraction * len(groups) for name, fraction in FRACTIONS.items()}
     empty = set(FRACTIONS)
     chosen: dict[Hashable, str] = {}
     for place, group in enumerate(order):

@@ -222,6 +222,7 @@ def _scoring_processes(loader: LesionLoader) -> int:
 def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: LesionDataset) -> dict[str, Any]:
     """What was evaluated, and how."""
     recipe, model = config.recipe, predictor.model
+    as_published = config.split == "test" and config.truth == recipe.dataset.truth and not model.prompted
     return {
         "dataset": recipe.dataset.name,
         "method": recipe.method.name,
@@ -243,6 +244,6 @@ def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: Lesio
         },
         "prepared": dataset.identity,
         "training": {name: value for name, value in model.settings.items() if name != "groups"},
-        "published": dict(zip(METRICS, recipe.published, strict=True)) if recipe.published else None,
+        "published": dict(zip(METRICS, recipe.published, strict=True)) if recipe.published and as_published else None,
         "checkpoint": {"file": config.checkpoint.name, "sha256": sha256(config.checkpoint)},
     }

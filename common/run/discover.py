@@ -8,7 +8,7 @@ from typing import Any
 
 from common.recipe import DatasetInfo, Recipe
 from common.run.own_data import FLAGS, recipes
-from common.utils.errors import UserError
+from common.utils.errors import UserError, join_names
 from common.utils.files import ROOT
 
 
@@ -54,7 +54,13 @@ def find_methods(folder: Path) -> dict[str, MethodScripts]:
             raise UserError(f"{train} holds no RECIPE")
         name = train.stem.removesuffix("_train").rpartition("_")[2]
         methods[name] = MethodScripts(name, (str(train),), (str(evaluate),), recipe)
-    return methods or _own_methods(min(folder.glob("*_data.py")))
+    if methods:
+        return methods
+    first, *others = sorted(folder.glob("*_data.py"))
+    if others:
+        names = join_names([script.name for script in (first, *others)])
+        raise UserError(f"{folder} holds {names}; keep one script that prepares its data")
+    return _own_methods(first)
 
 
 def _own_methods(script: Path) -> dict[str, MethodScripts]:

@@ -11,6 +11,7 @@ interrupted. A task that fails stops the experiment with its own message; nothin
 import argparse
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -173,7 +174,10 @@ def _training_task(args: argparse.Namespace, training: Training) -> Task:
     expected = config.recipe.dataset.truth, config.limit
     scored = result is not None and (result["truth"], result["settings"].get("limit")) == expected
     done, history = scored and not interrupted, history_path(checkpoint)
-    seconds = sum(float(row["seconds"]) for row in read_csv(history)) if done and history.is_file() else None
+    seconds = None
+    if done and history.is_file():
+        with suppress(KeyError, TypeError, ValueError, UserError):  # a damaged one matters to the estimate only
+            seconds = sum(float(row["seconds"]) for row in read_csv(history))
     return Task(checkpoint.stem, method.name, commands, done, seconds)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.data.lesion import Dropped, Lesion, Outcome
 from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
-from common.data.splits import split_groups
+from common.data.splits import split_rows
 from common.inference.image_table import check_ends
 from common.inference.photos import predict_photos
 from common.inference.prompts import ENDS_ORDER
@@ -119,11 +119,6 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
     return [lesion]
 
 
-def split_by_group(rows: list[dict[str, str]]) -> list[str]:
-    """Split rows of `lesions.csv` 70/20/10, with no group in two splits."""
-    return split_groups([row["group"] for row in rows], seed=1)
-
-
 def _source(function: Any) -> str:
     """The source of a function, or of what a partial or a bound method calls; its name where there is none."""
     while inner := getattr(function, "func", None) or getattr(function, "__func__", None):
@@ -158,7 +153,7 @@ def own_data_main(
     arguments: Sequence[str] | None = None,
     *,
     make_lesion: Callable[..., list[Outcome]] = make_lesion,
-    split: Callable[[list[dict[str, str]]], list[str]] = split_by_group,
+    split: Callable[[list[dict[str, str]]], list[str]] = split_rows,
 ) -> None:
     """Run a command line of `VERBS`, with the flags that all scripts take.
 
@@ -169,7 +164,7 @@ def own_data_main(
         description: what --help prints first.
         arguments: None means those that the script was started with.
         make_lesion: takes the place of `make_lesion`; a function of your script, so that processes can share it.
-        split: takes the place of `split_by_group`, where each image is a group of its own. Where the source of one of
+        split: takes the place of `split_rows`, where each image is a group of its own. Where the source of one of
             the two has changed, lesions are prepared again; changes of what they call are seen with --force only.
 
     Raises:
@@ -207,7 +202,9 @@ def _prepare(
         raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
     inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
     config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
-    if sources := [_source(function) for function in (make_lesion, split) if function.__module__ != __name__]:
+    own = [function for function in (make_lesion, split) if not function.__module__.startswith("common.")]
+    if own:
+        sources = [_source(function) for function in own]
         config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
     ends, patients = read_ends(args.data, images), read_patients(args.data, images)
 
@@ -223,5 +220,6 @@ def _prepare(
         return split(rows)
 
     work = partial(or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
-    expected = [{"lesion": path.name, "group": path.name} for path in images]
+    # What functions of the user's own will make of them, nobody knows.
+    expected = [{"lesion": path.name, "group": path.name} for path in images if not own]
     preprocess(config, args.prepared, images, work, split_patients, expected=expected, **work_options(args))

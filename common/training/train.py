@@ -173,6 +173,7 @@ def _fit(
             if not _train_epoch(config, trainer, train_loader, state, stop):
                 interrupt(f"in epoch {state.epoch}")
             lesions = len(train_loader.positions())
+            lesions -= lesions % recipe.batch_size if recipe.method.paired else 0  # the last batch is dropped
             row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
             if world.is_main:
                 if row["best"]:
@@ -202,7 +203,9 @@ def _fit(
         else:
             state_path(checkpoint).unlink(missing_ok=True)
     watched = {"mask": "mask loss", "dice": "Dice"}[recipe.watch]
-    print(f"{checkpoint}: {watched} on validation {state.best:.4f}, {len(state.history)} epochs")
+    value = state.history[-1][f"val_{recipe.watch}"] if keeps_last else state.best
+    kept = " (the last one's weights, as published)" if keeps_last else ""
+    print(f"{checkpoint}: {watched} on validation {value:.4f}, {len(state.history)} epochs{kept}")
 
 
 def _record_epochs(checkpoint: Path, epochs: int) -> None:

@@ -175,10 +175,11 @@ _SYSTEM_FOLDERS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 def find_files(folder: Path, *suffixes: str) -> list[Path]:
     """The files below a folder, however deep, whose names end in one of ``suffixes`` in upper or lower case, sorted.
 
-    Hidden files and folders, what operating systems leave behind, and prepared folders are passed over.
+    Hidden files and folders, what operating systems leave behind, and prepared folders are passed over. A folder that
+    is missing holds none.
 
     Raises:
-        OSError: the folder, or one below it, is missing or may not be read.
+        OSError: the folder, or one below it, may not be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -186,7 +187,7 @@ def find_files(folder: Path, *suffixes: str) -> list[Path]:
 
     found: list[Path] = []
     visited: set[str] = set()  # a link may lead to a folder above it
-    for name, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+    for name, folders, files in os.walk(folder, onerror=refuse, followlinks=True) if folder.exists() else ():
         if "prepared.json" in files or os.path.realpath(name) in visited:
             folders.clear()
             continue

@@ -490,6 +490,17 @@ def prepare_layout(monkeypatch, shared: Path, data: Path, place, table: str) -> 
     return {path.name: path.read_bytes() for path in (data / "prepared").iterdir() if path.name != "prepared.json"}
 
 
+def test_the_corrected_protocol_draws_the_ellipse_as_it_is(tmp_path, monkeypatch):
+    write_slice(tmp_path, 10, np.random.default_rng(0).uniform(0, 255, (512, 512)))
+    write_table(tmp_path, {})
+    px = {}
+    for protocol in ("released", "corrected"):
+        run(monkeypatch, tmp_path, "--protocol", protocol)
+        px[protocol] = np.load(tmp_path / "prepared" / "ellipse.npy").sum()
+    assert px["corrected"] == pytest.approx(np.pi / 4 * 30 * 20, rel=0.03)
+    assert px["released"] == pytest.approx(np.pi / 4 * (30 + 2 * deep.OUTLINE) * (20 + 2 * deep.OUTLINE), rel=0.03)
+
+
 def test_every_layout_gives_the_arrays_of_the_documented_one(shared, tmp_path, monkeypatch, capsys):
     right = prepare_layout(monkeypatch, shared, tmp_path / "documented", documented, deep.INFO)
     assert np.load(tmp_path / "documented" / "prepared" / "images.npy").shape[0] == 32

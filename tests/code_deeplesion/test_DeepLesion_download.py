@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -200,7 +201,7 @@ def test_refused_and_unreachable(host, tmp_path):
 def test_damaged_archive_is_fetched_again_then_given_up(host, tmp_path, capsys):
     archive = put(host, GOOD)
     host.files["/Images_png_01.zip"] = GOOD[:-1] + b"!"
-    with pytest.raises(UserError, match=r"Images_png_01.zip was damaged twice \(wrong MD5 sum\)"):
+    with pytest.raises(UserError, match=r"Images_png_01\.zip arrived damaged twice from .* \(wrong MD5 sum\)"):
         download([archive], tmp_path, NO_WAIT)
     assert host.downloads() == ["", ""]
     assert "is damaged: its MD5 sum is" in capsys.readouterr().out
@@ -232,6 +233,15 @@ def test_bomb(tmp_path):
         for number in range(11):
             archive.writestr(f"{number}.png", bytes(10_000_000))
     with pytest.raises(UserError, match=r"would swell to about 0.1 GB; nothing was unpacked"):
+        unpack(path, tmp_path)
+    assert not slices(tmp_path)
+
+
+def test_more_than_the_disk_holds_is_not_begun(tmp_path, monkeypatch):
+    path = tmp_path / "a.zip"
+    path.write_bytes(GOOD)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(UserError, match=r"a\.zip unpacks to about 0\.0 GB, but .* has about 0\.0 GB free; free some"):
         unpack(path, tmp_path)
     assert not slices(tmp_path)
 

@@ -101,6 +101,7 @@ def test_unpaired_files_are_listed_and_the_rest_goes_on(data, capsys):
         (lambda mask: 255 - mask, masks.INVERTED),
         (lambda mask: mask.astype(np.uint16) * 0, "the mask is empty"),
         (lambda mask: cv2.rectangle(mask * 0, (50, 50), (99, 80), 255, -1), "the mask's hull has under 5 points"),
+        (lambda mask: cv2.circle(mask * 0, (300, 225), 5, 255, -1), "the mask's hull has under 5 points at 120x120"),
     ],
 )
 def test_unusable_masks_are_dropped_by_rule(data, draw, reason):
@@ -224,11 +225,11 @@ def _truncate(path):
         ),
         (
             lambda data: shutil.rmtree(data / MASK_FOLDER),
-            r"no image ISIC_\*\.jpg with its mask .* among 6 \.jpg and 0 masks .*it holds HAM10000_images_part_1/, HAM",
+            r"holds 6 \.jpg and 0 masks, but no ISIC_\*\.jpg with its .*; it holds HAM10000_images_part_1/, HAM",
         ),
         (
             lambda data: [shutil.rmtree(data / name) for name in (*IMAGE_FOLDERS, MASK_FOLDER)],
-            r"among 0 \.jpg and 0 masks below .*\(it is empty\); unpack HAM10000 there",
+            r"holds 0 \.jpg and 0 masks, .*; it is empty; unpack HAM10000 there",
         ),
         (lambda data: (data / "HAM10000_metadata.tab").write_text("a\tb\n1\t2\n"), r"\.tab lacks the column image_id"),
     ],

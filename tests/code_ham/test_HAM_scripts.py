@@ -1,5 +1,6 @@
 """The scripts as a user runs them: from the root, from their folder, from anywhere."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,33 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import HAM_A1_train
-import HAM_A1recist_train
-import HAM_Acoseg_train
-from common.utils.files import ROOT, read_json
-from helpers import SMALL, train_and_score
+from common.utils.files import ROOT
 
 
 def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, script, *flags], cwd=cwd, capture_output=True, text=True)
-
-
-def test_train_then_evaluate(phantom_ham, tmp_path):
-    where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / "ham.pt"), "--results", str(tmp_path)]
-    trained = run("HAM_A1class_train.py", *where, *SMALL, cwd=ROOT / "code_ham")
-    assert trained.returncode == 0, trained.stderr
-    assert "epoch 1: loss" in trained.stdout
-    assert (tmp_path / "ham.history.csv").is_file()
-    scored = run("HAM_A1class_eval.py", *where, "--split", "val", cwd=ROOT / "code_ham")
-    assert scored.returncode == 0, scored.stderr
-    assert read_json(tmp_path / "ham.val.json")["lesions"] == 8
-
-
-@pytest.mark.parametrize("script", [HAM_A1_train, HAM_Acoseg_train, HAM_A1recist_train])
-def test_training_and_scoring(script, phantom_ham, tmp_path):
-    summary = train_and_score(script.RECIPE, phantom_ham, tmp_path)
-    assert (summary["dataset"], summary["truth"], summary["lesions"]) == ("HAM10000", "truth", 8)
-    assert 0 <= summary["dice"] <= 1
 
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "code_ham", Path("/")])
@@ -44,21 +23,10 @@ def test_prepare_runs_from_anywhere(folder, phantom_ham, tmp_path):
     assert "already" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("script", "flags", "sentence"),
-    [
-        ("HAM_data.py", ["--data", "nowhere"], "there is no such folder"),
-        ("HAM_A1_train.py", ["--data", "nowhere"], "run python code_ham/HAM_data.py --data nowhere first"),
-        ("HAM_A1_train.py", ["--canvas", "100x100"], "multiples of 16, from 128x128"),
-        ("HAM_A1_eval.py", ["--data", "nowhere"], "or pass --prepared DIR if it is elsewhere"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(script, flags, sentence, tmp_path):
-    done = run(str(ROOT / "code_ham" / script), *flags, cwd=tmp_path)
+def test_bad_input_is_one_line_and_status_2(tmp_path):
+    done = run(str(ROOT / "code_ham" / "HAM_data.py"), "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"{script}: ")
+    assert re.fullmatch(r"HAM_data\.py: .*there is no such folder.*\n", done.stderr)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -67,12 +68,13 @@ def test_quarters_of_simulated_marks_are_better_than_fitted_ellipses(real):
 
 
 def test_end_points_are_in_px_of_the_patch():
-    component = np.zeros((40, 60), bool)
+    component, pixels = np.zeros((40, 60), bool), np.zeros((40, 60), np.uint8)
+    make = partial(lits_data.make_lesion, "a", "v", pixels, component, {}, corrected=False, grabcut=False)
     component[10:21, 8:49] = True  # 11 rows, 41 columns
-    lesion = lits_data.make_lesion("a", "v", np.zeros((40, 60), np.uint8), component, {}, grabcut=False)
+    lesion = make()
     assert isinstance(lesion, Dropped)  # its hull has four corners
     component[9, 20:30] = component[21, 20:30] = True
-    lesion = lits_data.make_lesion("a", "v", np.zeros((40, 60), np.uint8), component, {}, grabcut=False)
+    lesion = make()
     ends = (lesion.ends + 0.5) * (60 / 120, 40 / 120) - 0.5  # back in px of the component's patch
     assert np.ptp(ends[:2, 0]) == pytest.approx(41, abs=0.1)
     assert np.ptp(ends[2:, 1]) == pytest.approx(13, abs=0.6)
@@ -139,7 +141,7 @@ def disc(radius: float, centre: float = 30) -> np.ndarray:
 
 def test_lesion_from_a_component():
     patch = np.full((60, 60), 90, np.uint8)
-    lesion = lits_data.make_lesion("a", "volume-7", patch, disc(9), {"source": "b"}, grabcut=False)
+    lesion = lits_data.make_lesion("a", "volume-7", patch, disc(9), {"source": "b"}, corrected=False, grabcut=False)
     assert lesion.truth.sum() == 4 * disc(9).sum()  # twice the size
     assert (lesion.image == 90).all()
     assert lesion.image.shape == (120, 120, 3)
@@ -159,7 +161,7 @@ def test_lesion_from_a_component():
 )
 def test_lesions_are_dropped_with_a_reason(component, reason):
     patch = np.zeros((60, 60), np.uint8)
-    assert lits_data.make_lesion("a", "b", patch, component, {}, grabcut=False) == Dropped("a", reason)
+    assert lits_data.make_lesion("a", "b", patch, component, {}, corrected=False, grabcut=False) == Dropped("a", reason)
 
 
 # --- whole folders, small ----------------------------------------------------------------------------------------
@@ -202,6 +204,17 @@ def test_rows_stand_in_the_order_of_their_names(data):
     assert lesions[:3] == ["volume-10_10_1", "volume-10_2_1", "volume-10_3_1"]
     assert len(lesions) == 27
     assert read_csv(data / "prepared" / "lesions.csv")[0]["spacing_mm"] == "0.5x0.5x2"
+
+
+def test_masks_are_in_place_under_the_corrected_protocol(data):
+    """As published, OpenCV's nearest pixels lie up to 0.5 px to the lower right (FACTS.md 4.10)."""
+    middles = {}
+    for protocol in ("released", "corrected"):
+        prepare(data, "--protocol", protocol)
+        truth = np.load(data / "prepared" / "truth.npy")
+        middles[protocol] = np.mean([np.argwhere(mask).mean(0) for mask in truth], axis=0)
+    shift = middles["released"] - middles["corrected"]
+    assert (shift > 0.2).all() and (shift < 0.6).all()
 
 
 def test_window_and_type_on_disk_change_what_they_should(data):

@@ -343,7 +343,6 @@ def test_what_cannot_be_predicted_is_one_sentence(volume, tmp_path, monkeypatch)
     with pytest.raises(UserError, match="cut short or damaged"):
         run(path, tmp_path / "out", TABLE)
     assert not list((tmp_path / "out").iterdir())
-    assert lits_data.DATASET.name == "LiTS"
 
 
 # --- RECIST marks ------------------------------------------------------------------------------------------------

@@ -224,12 +224,8 @@ def test_an_affine_without_numbers_tells_nothing(tmp_path):
     content = bytearray(path.read_bytes())
     content[280:284] = struct.pack("<f", np.nan)  # the first number of the sform
     path.write_bytes(content)
-    try:
-        scan = Scan(path)
-    except UserError as error:
-        assert "not a readable NIfTI" in str(error)
-    else:
-        assert (scan.orientation, scan.spacing) == (None, None)
+    scan = Scan(path)
+    assert (scan.orientation, scan.spacing) == (None, None)
 
 
 # --- intensities and labels --------------------------------------------------------------------------------------

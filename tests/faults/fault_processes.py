@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,7 +14,7 @@ from fault_run import run_as_main
 # Processes are forked from one that has imported what is slow to import, and has no threads.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["pytest", "torch", "segmentation_models_pytorch", "cv2", "skimage.feature", "sklearn.cluster"]
+    "pytest torch segmentation_models_pytorch cv2 skimage.feature sklearn.cluster matplotlib.figure nibabel".split()
 )
 _STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
@@ -37,7 +38,13 @@ class Running:
         return self.log.read_text()
 
 
-def start(script: str, flags: list[str], log: Path, kill_at: int | None = None) -> Running:
+def start(
+    script: str,
+    flags: list[str],
+    log: Path,
+    kill_at: int | None = None,
+    change: Callable[[], None] | None = None,
+) -> Running:
     """Start a script in the current folder.
 
     Args:
@@ -45,14 +52,26 @@ def start(script: str, flags: list[str], log: Path, kill_at: int | None = None) 
         flags: its command line.
         log: gets both of its streams.
         kill_at: SIGKILL comes before this step on disk, counted from 0.
+        change: called in the process first; a function of a module, as it is pickled.
     """
     log.write_text("")
-    process = _FORKS.Process(target=_child, args=(script, flags, Path.cwd(), log, kill_at))
+    process = _FORKS.Process(target=_child, args=(script, flags, Path.cwd(), log, kill_at, change))
     process.start()
     return Running(process, log)
 
 
-def _child(script: str, flags: list[str], folder: Path, log: Path, kill_at: int | None) -> None:
+def save_after_every_epoch() -> None:
+    """Let a training save its state after each epoch, not once a minute."""
+    from common.training import resume
+
+    resume.SAVE_EVERY = 0
+
+
+def _child(
+    script: str, flags: list[str], folder: Path, log: Path, kill_at: int | None, change: Callable[[], None] | None
+) -> None:
+    if change:
+        change()
     os.chdir(folder)
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(written, 1)

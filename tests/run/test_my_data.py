@@ -18,6 +18,7 @@ import pytest
 from common.data.dataset import LesionDataset
 from common.data.lesion import Dropped
 from common.data.phantom import blob, smooth_noise
+from common.data.splits import split_rows
 from common.evaluation import baselines
 from common.inference.prompts import ENDS
 from common.io import masks
@@ -26,7 +27,7 @@ from common.recist import diameters
 from common.report import tables as report
 from common.report.figures import cli as figures
 from common.run import experiment
-from common.run.own_data import make_lesion, own_data_main, split_by_group
+from common.run.own_data import make_lesion, own_data_main
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
 from helpers import ROOT
@@ -287,7 +288,7 @@ def test_ones_own_patients_and_ones_own_lesions(mine):
     def split_by_patient(rows):
         for row in rows:
             row["group"] = row["lesion"].removesuffix(".png")[-1]  # 0, 2, 4, 6 or 8: two images each
-        return split_by_group(rows)
+        return split_rows(rows)
 
     def only_even(path, ends, grabcut):
         return [Dropped(path.name, "odd")] if int(path.stem[-1]) % 2 else make_lesion(path, ends, grabcut)
@@ -324,13 +325,13 @@ def test_lesions_with_names_of_ones_own_belong_to_their_images_patients(mine):
 
 def test_another_way_to_read_or_split_lesions_makes_them_again(mine, capsys):
     def first_is_test(rows):
-        return ["test", *split_by_group(rows)[1:]]
+        return ["test", *split_rows(rows)[1:]]
 
     def first_is_val(rows, name="val"):
-        return [name, *split_by_group(rows)[1:]]
+        return [name, *split_rows(rows)[1:]]
 
     flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
-    for split in (split_by_group, first_is_test, partial(first_is_val, name="val")):
-        for told in ("again" if split is not split_by_group else "20 lesions", "is already prepared with these inputs"):
+    for split in (split_rows, first_is_test, partial(first_is_val, name="val")):
+        for told in ("again" if split is not split_rows else "20 lesions", "is already prepared with these inputs"):
             own_data_main(mine.DATASET, None, flags, split=split)
             assert told in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import cycle
 
 import pytest
 
@@ -37,8 +38,7 @@ def test_the_card_is_complete():
     )
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=str)
-@pytest.mark.parametrize("where", ["root", "own folder", "elsewhere"])
+@pytest.mark.parametrize(("script", "where"), zip(SCRIPTS, cycle(["root", "own folder", "elsewhere"])), ids=str)
 def test_help_from_anywhere(script, where, tmp_path):
     folder = {"root": ROOT, "own folder": (ROOT / script).parent, "elsewhere": tmp_path}[where]
     path = {"root": str(script), "own folder": script.name, "elsewhere": str(ROOT / script)}[where]

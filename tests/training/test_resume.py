@@ -48,15 +48,15 @@ def _same(first: Path, second: Path) -> bool:
     return one.settings == two.settings and all(torch.equal(one.state[key], two.state[key]) for key in two.state)
 
 
-FEW = "--limit 12 --batch-size 4"  # three batches in each of two epochs
+FEW = "--limit 8 --batch-size 4"  # two batches in each of two epochs
 
 
 @pytest.mark.parametrize(
     ("recipe", "flags", "steps"),
     [
-        (HAM_Acoseg_train.RECIPE, FEW.split(), 6),
-        # 10 lesions and 10 times one of 2 outlines are five batches.
-        (HAM_A1recist_train.RECIPE, f"{FEW} --outlines 2 --average 0.5".split(), 10),
+        (HAM_Acoseg_train.RECIPE, FEW.split(), 4),
+        # 6 lesions and 6 times one of 2 outlines are three batches.
+        (HAM_A1recist_train.RECIPE, f"{FEW} --outlines 2 --average 0.5".split(), 6),
     ],
     ids=["ACoseg", "A1+R"],
 )
@@ -159,18 +159,18 @@ def test_what_goes_wrong_in_the_background_is_raised(saver, monkeypatch):
 
 def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resume, "SAVE_EVERY", 0)  # of the processes too, which are forked
 
     def begin(name: str) -> fault_processes.Running:
         flags = ["--data", str(phantom_ham), "--checkpoint", f"{name}.pt", *FLAGS, "--resume"]
         # A step an epoch, quickly saved, and more epochs than the kills let be done.
-        flags += "--limit 8 --epochs 12 --patience 12".split()
-        return fault_processes.start("code_ham/HAM_A1class_train", flags, tmp_path / f"{name}.log")
+        flags += "--limit 8 --epochs 8 --patience 8".split()
+        log, change = tmp_path / f"{name}.log", fault_processes.save_after_every_epoch
+        return fault_processes.start("code_ham/HAM_A1class_train", flags, log, change=change)
 
     running = begin("uninterrupted")
     assert running.wait() == 0, running.told
-    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 12
-    rng, seen = random.Random(4), set()
+    epoch = sum(float(row["seconds"]) for row in read_csv(tmp_path / "uninterrupted.history.csv")) / 8
+    rng, seen, resumed_at = random.Random(4), set(), []
     for _ in range(4):
         running = begin("killed")
         epochs, until = rng.randrange(3), time.monotonic() + 60
@@ -180,7 +180,10 @@ def test_killed_at_random_moments_and_resumed(phantom_ham, tmp_path, monkeypatch
         running.process.kill()
         assert running.wait() == -signal.SIGKILL, running.told
         seen.add(len(read_csv(tmp_path / "killed.history.csv")) if (tmp_path / "killed.history.csv").exists() else 0)
+        state = state_path(tmp_path / "killed.pt")
+        resumed_at.append(load_tensors(state)["progress"]["epoch"] if state.exists() else 1)
     assert len(seen) > 1  # the kills came at different places
+    assert max(resumed_at) > 1  # and not all was done anew
     running = begin("killed")
     assert running.wait() == 0, running.told
     assert _same(tmp_path / "killed.pt", tmp_path / "uninterrupted.pt")
@@ -254,7 +257,7 @@ def test_more_epochs_for_a_finished_training(recipe, losses, phantom_ham, tmp_pa
     def fit(name: str, validation: list[int], *flags: str) -> Path:
         means = iter(validation)
         monkeypatch.setattr(Trainer, "validate", lambda *_: {"mask": next(means), "dice": 0.5})
-        train(_config(recipe, phantom_ham, tmp_path / name, "--encoder", "mobilenet_v2", "--limit", "8", *flags))
+        train(_config(recipe, phantom_ham, tmp_path / name, "--limit", "8", *flags))
         return tmp_path / name
 
     at_once = fit("once.pt", losses, "--epochs", "3")

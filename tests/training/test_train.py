@@ -65,13 +65,6 @@ def test_out_of_patience_keeps_the_last_weights_only_as_released(
     assert load_checkpoint(tmp_path / "c.pt").settings["epoch"] == kept_epoch
 
 
-def test_the_same_seed_gives_the_same_weights(phantom_ham, tmp_path):
-    for name in ("a.pt", "b.pt"):
-        _train(phantom_ham, A1CLASS, tmp_path / name, "--limit 9 --seed 5")
-    first, second = (load_checkpoint(tmp_path / name).state for name in ("a.pt", "b.pt"))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
 def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monkeypatch):
     """Traced as a whole, once, for batches of the full size; but run as it stands: generating code takes minutes."""
     traced = []
@@ -140,14 +133,14 @@ def test_the_running_average_is_what_is_saved(phantom_ham, tmp_path, monkeypatch
 
 
 def test_few_lesions_are_seen_in_more_epochs_unless_the_flag_says_how_many(phantom_ham, tmp_path):
-    """28 lesions in batches of 8, until 9 steps are made."""
-    recipe = replace(A1RECIST, method=replace(A1RECIST.method, least_steps=9))
-    small = SMALL.replace("--epochs 1 ", "").split()
+    """8 lesions in batches of 4, until 5 steps are made."""
+    recipe = replace(A1RECIST, method=replace(A1RECIST.method, least_steps=5))
+    small = [*SMALL.replace("--epochs 1 ", "").split(), "--limit", "8", "--batch-size", "4"]
     where = ["--data", str(phantom_ham), "--checkpoint", str(tmp_path / "r.pt")]
     train(parse_train(recipe, None, [*where, *small]))
     assert len(read_csv(history_path(tmp_path / "r.pt"))) == 3
     assert load_checkpoint(tmp_path / "r.pt").settings["epochs"] == 3
-    assert len(_train(phantom_ham, recipe, tmp_path / "one.pt")) == 1
+    assert len(_train(phantom_ham, recipe, tmp_path / "one.pt", "--limit 8")) == 1
 
 
 def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham, tmp_path, capsys):

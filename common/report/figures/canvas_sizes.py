@@ -58,7 +58,11 @@ def _read(folder: Path) -> CanvasRuns:
     if len(groups) != 1:
         kinds = ", ".join(group.name for group in groups) or "none"
         raise UserError(f"{folder} must hold runs of one method with the same settings, and holds {kinds}")
-    seconds = [1 / float(row["images_per_second"]) for path in folder.rglob(f"*{HISTORY}") for row in read_csv(path)]
+    rows = [row for path in sorted(folder.rglob(f"*{HISTORY}")) for row in read_csv(path)]
+    try:
+        seconds = [1 / float(row["images_per_second"]) for row in rows]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"a *{HISTORY} in {folder} is not the history of a training; remove it") from error
     if not seconds:
         raise UserError(f"{folder} holds no *{HISTORY}, which tells how long training took")
     run = groups[0].runs[0]

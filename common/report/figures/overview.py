@@ -83,6 +83,7 @@ def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None
 
     from common.evaluation.evaluate import check_preprocessing
     from common.inference.predictor import Predictor
+    from common.training.checkpoint import check_dataset
 
     names = [record["lesion"] for record in dataset.lesions]
     if lesion is not None and lesion not in names:
@@ -96,7 +97,12 @@ def predict_example(dataset: LesionDataset, checkpoint: Path, lesion: str | None
             f"{checkpoint} has {head}, and {dataset.folder} {dataset.metadata['clusters']} clusters; "
             "pass a checkpoint of A1+L that was trained on this folder"
         )
+    check_dataset(checkpoint, model.settings, dataset.metadata["dataset"])
     check_preprocessing(dataset, checkpoint, model.settings)
+    if model.settings.get("prepared", dataset.identity) != dataset.identity:
+        raise UserError(
+            f"{checkpoint} was trained on other shape clusters than those in {dataset.folder}; pass its own"
+        )
     ends = torch.from_numpy(dataset.array("ends")[[row]]) if model.prompted else None
     logits = predictor.logits(torch.from_numpy(dataset.array("images")[[row]]), ends)
     mask, probabilities = (logits["mask"][0] > 0).numpy().astype(np.uint8), logits["cluster"][0].softmax(0).numpy()
