@@ -9,6 +9,7 @@ import pytest
 from common.benchmark import scaling
 from common.benchmark.runner import TimedRun
 from common.data.dataset import LesionDataset
+from common.utils.errors import UserError
 
 
 def test_lesions_are_repeated(phantom_ham, tmp_path):
@@ -20,6 +21,12 @@ def test_lesions_are_repeated(phantom_ham, tmp_path):
         assert repeated.array(name).shape[0] == 600
         for row in (0, 39, 40, 300, 599):
             assert np.array_equal(repeated.array(name)[row], dataset.array(name)[row % 40])
+
+
+@pytest.mark.parametrize("flag", ["--epochs", "--starts"])
+def test_one_lesion_is_too_few(flag, phantom_ham):
+    with pytest.raises(UserError, match="'1' is not a whole number above 1"):
+        scaling.main(["ham", "--prepared", f"{phantom_ham}/prepared", flag, "1"])
 
 
 def test_the_command(phantom_ham, tmp_path, capsys, monkeypatch):

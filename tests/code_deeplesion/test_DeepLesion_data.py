@@ -490,6 +490,23 @@ def prepare_layout(monkeypatch, shared: Path, data: Path, place, table: str) -> 
     return {path.name: path.read_bytes() for path in (data / "prepared").iterdir() if path.name != "prepared.json"}
 
 
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        ("205, 215, 235, 215, 220, 205, 220, 225", False),
+        ("200, 215, 240, 215, 220, 200, 220, 230", False),  # to the box's border
+        ("215, 205, 215, 235, 205, 220, 225, 220", True),  # x and y exchanged
+        ("235, 245, 265, 245, 250, 235, 250, 255", True),
+    ],
+)
+def test_a_mark_beside_its_box_is_told(points, told, tmp_path, monkeypatch, capsys):
+    write_slice(tmp_path, 10, np.random.default_rng(0).uniform(0, 255, (512, 512)))
+    write_table(tmp_path, {"Measurement_coordinates": points})
+    run(monkeypatch, tmp_path, "--no-grabcut")
+    sentence = f"{SERIES}_010: its end points lie outside its box; look at the order of x and y"
+    assert (sentence in capsys.readouterr().err) == told
+
+
 def test_the_corrected_protocol_draws_the_ellipse_as_it_is(tmp_path, monkeypatch):
     write_slice(tmp_path, 10, np.random.default_rng(0).uniform(0, 255, (512, 512)))
     write_table(tmp_path, {})
@@ -508,7 +525,10 @@ def test_every_layout_gives_the_arrays_of_the_documented_one(shared, tmp_path, m
         data = tmp_path / layout
         assert prepare_layout(monkeypatch, shared, data, place, f"{deep.INFO}/{deep.INFO}") == right
         output = capsys.readouterr()
-        assert f"{data}: 48 slices are used, such as {data}" in output.out and not output.err
+        assert f"{data}: 48 slices are used, such as {data}" in output.out
+        assert set(output.err.splitlines()) == {
+            "warning: there is no grabcut.npy to score against; evaluations need --truth"
+        }
 
 
 # Human masks
@@ -565,8 +585,10 @@ def test_human_masks_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"holds no mask for any of these 1 lesions; name them by File_name"):
         deep.human_truth(tmp_path, [lesion], ELLIPSES)
     cv2.imwrite(str(tmp_path / "a_001.png"), np.zeros((120, 120), np.uint8))
-    with pytest.raises(UserError, match=r"a_001.png is 120x120 px but its slice is 512 px wide"):
-        deep.human_truth(tmp_path, [lesion], ELLIPSES)
+    for rows, columns in ((120, 120), (512, 400), (330, 512)):
+        cv2.imwrite(str(tmp_path / "a_001.png"), np.zeros((rows, columns), np.uint8))
+        with pytest.raises(UserError, match=rf"a_001\.png is {columns}x{rows} px but its slice is 512x512"):
+            deep.human_truth(tmp_path, [lesion], ELLIPSES)
 
 
 def square(dtype=np.uint8, level=255, shape=(512, 512)) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.data.arrays import ArrayWriter
+from common.utils.errors import UserError
 
 
 def test_rows_come_back_in_their_order(tmp_path):
@@ -26,6 +27,16 @@ def test_the_digest_is_of_the_rows(tmp_path):
 
     assert digest(1, 2) == digest(1, 2)
     assert len({digest(1, 2), digest(2, 1), digest(1)}) == 3
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "ab"), ("ab", "a")])
+def test_all_lesions_have_the_same_arrays(first, second, tmp_path):
+    with ArrayWriter(tmp_path) as writer:
+        writer.append(dict.fromkeys(first, np.zeros(2)))
+        with pytest.raises(
+            UserError, match="some lesions have b and others have not; give all the same arrays, an empty"
+        ):
+            writer.append(dict.fromkeys(second, np.zeros(2)))
 
 
 @pytest.mark.parametrize("row", [np.zeros(3), np.zeros(2, np.float32)])

@@ -152,6 +152,40 @@ def test_splits_without_lesions_are_told(tmp_path, capsys):
     assert LesionDataset.open(tmp_path / "p").rows("test").size == 6
 
 
+def test_names_that_are_no_splits_are_refused(tmp_path):
+    for names in (["valid"] * 9, ["train"] * 8):
+        with pytest.raises(UserError, match="the split must name train, val or test for each of 9 lesions"):
+            preprocess(make_config(), tmp_path / "p", range(9), make_lesions, lambda _, names=names: names, workers=1)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_group_in_several_splits_is_told(tmp_path, capsys):
+    def split(rows: list) -> list[str]:
+        for row in rows:
+            row["group"] = row["lesion"][:2]
+        return split_in_thirds(rows)
+
+    preprocess(make_config(), tmp_path / "p", range(9), make_lesions, split, workers=1)
+    assert "warning: n2, n5, n8 in more than one split, so that a network is scored on" in capsys.readouterr().err
+
+
+def test_the_table_has_a_column_for_whatever_a_lesion_tells(tmp_path):
+    def make(job: int) -> list:
+        return [replace(lesion, info={f"only {job}": "x"}) for lesion in make_lesions(job)]
+
+    preprocess(make_config(), tmp_path / "p", [1, 2, 4], make, split_in_thirds, workers=1)
+    rows = LesionDataset.open(tmp_path / "p").lesions
+    assert [row["lesion"] for row in rows if row["only 2"]] == ["n2-0", "n2-1"]
+
+
+def test_a_missing_truth_is_told(tmp_path, capsys):
+    def make(job: int) -> list:
+        return [replace(lesion, truth=None) for lesion in make_lesions(job)]
+
+    preprocess(make_config(), tmp_path / "p", [1, 2, 4], make, split_in_thirds, workers=1)
+    assert "warning: there is no truth.npy to score against; evaluations need --truth\n" in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file can't be written to .*; pass another --prepared"):

@@ -34,7 +34,7 @@ def test_the_one_script_of_ones_own_data(tmp_path):
     script = tmp_path / "discovered_data.py"
     script.write_text(
         "from pathlib import Path\nfrom common.recipe import DatasetInfo\n"
-        "DATASET = DatasetInfo('Mine', Path(__file__).parent, 'data', 'discovered_data.py prepare', 4, 'truth')\n"
+        "DATASET = DatasetInfo('Mine', Path(__file__).parent, 'data', ('discovered_data.py', 'prepare'), 4, 'truth')\n"
     )
     methods = discover.find_methods(discover.find_folder(str(tmp_path)))
     assert list(methods) == ["A1", "A1class", "Acoseg", "A1recist"]
@@ -42,6 +42,9 @@ def test_the_one_script_of_ones_own_data(tmp_path):
     assert methods["A1class"].evaluate == (str(script), "eval", "A1class")
     assert methods["A1class"].recipe.dataset.name == "Mine"
     assert methods["A1class"].flags == ("--protocol", "corrected")
+    (tmp_path / "a_copy_data.py").touch()
+    with pytest.raises(UserError, match=r"holds a_copy_data\.py, discovered_data\.py; keep one script that prepares"):
+        discover.find_methods(tmp_path)
 
 
 def test_what_is_no_dataset(tmp_path):

@@ -174,6 +174,12 @@ def test_what_is_done_is_not_done_again(done, capsys):
     prepare, *others = plan(capsys, *flags)
     assert prepare.endswith("--refresh")  # the data may have changed since
     assert all(line.endswith("# done") for line in others)
+    history = out / "checkpoints" / "A1class_ellipse_seed0.history.csv"
+    text = history.read_text()
+    history.write_text("epoch\n1\n")  # by which the time left would be estimated
+    assert all(line.endswith("# done") for line in plan(capsys, *flags)[1:])
+    history.write_text(text)
+    before[history] = history.stat().st_mtime_ns
     experiment.main(flags)
     assert capsys.readouterr().err.count("done before") == 2
     assert {path: path.stat().st_mtime_ns for path in made} == before

@@ -50,7 +50,7 @@ def test_loss_falls_and_the_best_weights_are_kept(phantom_ham, tmp_path):
 
 @pytest.mark.parametrize(("protocol", "kept_epoch"), [("released", 2), ("corrected", 1)])
 def test_out_of_patience_keeps_the_last_weights_only_as_released(
-    phantom_ham, tmp_path, protocol, kept_epoch, monkeypatch
+    phantom_ham, tmp_path, protocol, kept_epoch, monkeypatch, capsys
 ):
     # Scripted validation: the first epoch is the best, then patience runs out in the second.
     means = iter([{"mask": 1.0, "dice": 0.5}, {"mask": 2.0, "dice": 0.4}])
@@ -63,6 +63,13 @@ def test_out_of_patience_keeps_the_last_weights_only_as_released(
     flags = f"--epochs 9 --patience 1 --limit 8 --protocol {protocol}"
     _train(phantom_ham, A1CLASS, tmp_path / "c.pt", flags, prepared)
     assert load_checkpoint(tmp_path / "c.pt").settings["epoch"] == kept_epoch
+    told = "2.0000, 2 epochs (the last one's weights, as published)" if protocol == "released" else "1.0000, 2 epochs"
+    assert capsys.readouterr().out.endswith(f"c.pt: mask loss on validation {told}\n")
+
+
+def test_images_that_a_pair_lacks_are_not_counted(phantom_ham, tmp_path):
+    (row,) = _train(phantom_ham, ACOSEG, tmp_path / "c.pt", "--limit 15")  # one batch of 8
+    assert float(row["images_per_second"]) * float(row["seconds"]) == pytest.approx(8, rel=0.1)
 
 
 def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monkeypatch):

@@ -53,6 +53,9 @@ def test_what_can_not_be_compared(tmp_path):
     (one / "results" / "other.json").write_text(json.dumps(result()))
     with pytest.raises(UserError, match=r"runs of one method .* holds A1, A1\+L|holds A1\+L, A1"):
         read_canvas_sizes([one])
+    (same / "checkpoints" / "run0.history.csv").write_text("epoch\n1\n")
+    with pytest.raises(UserError, match=r"a \*\.history\.csv in .* is not the history of a training; remove it"):
+        read_canvas_sizes([same])
     for path in (same / "checkpoints").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"holds no \*\.history\.csv"):

@@ -89,6 +89,13 @@ def test_bad_input(dataset, checkpoint, tmp_path):
     other = LesionDataset(dataset.folder, {**dataset.metadata, "clusters": 8}, dataset.lesions)
     with pytest.raises(UserError, match=r"a\.pt has 4 clusters, and .* 8 clusters"):
         predict_example(other, checkpoint, None)
+    for settings, sentence in (
+        ({"prepared": "other"}, "was trained on other shape clusters than those in .*; pass its own"),
+        ({"dataset": "LiTS"}, "was trained on LiTS, not on HAM10000"),
+    ):
+        save_checkpoint(tmp_path / "other.pt", build_network(A1CLASS, "resnet18", 4), SETTINGS | settings)
+        with pytest.raises(UserError, match=sentence):
+            predict_example(dataset, tmp_path / "other.pt", None)
 
 
 def test_a_network_that_sees_marks_is_shown_the_lesions_own(dataset, tmp_path):
