@@ -2,7 +2,9 @@
 
 import re
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +65,20 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         raise UserError(f"{path} can't be decoded as an image ({error.err})") from error
     if image is None:
         raise UserError(f"{path} is not a readable image; download it again")
-    if cv2.imcount(str(path)) > 1:
+    if _count_frames(path) > 1:
         raise UserError(f"{path} holds several images (pages or frames); save the right one as a file of its own")
     return image
+
+
+def _count_frames(path: Path) -> int:
+    """The pages or frames of a file that OpenCV has decoded; its own count crashes on damaged files."""
+    from PIL import Image
+
+    # A phone's JPEG with a second picture for depth has one that is meant.
+    formats = ("TIFF", "GIF", "WEBP", "PNG")
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as image:
+        return getattr(image, "n_frames", 1)
+    return 1
 
 
 class Photo(NamedTuple):

@@ -70,30 +70,28 @@ def test_patches_are_those_of_preprocessing(phantom_ham):
         np.testing.assert_array_equal(patch.image, dataset.array("images")[row][..., ::-1])
 
 
-@pytest.mark.parametrize(("protocol", "channel"), [("released", 0), ("corrected", 2)])
-def test_the_protocol_decides_the_order_of_the_channels(protocol, channel, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("protocol", "preprocessing", "channel"),
+    [
+        ("released", {}, 0),
+        ("corrected", {}, 2),
+        ("released", {"channels": "rgb"}, 2),
+        ("corrected", {"channels": "bgr"}, 0),
+    ],
+)
+def test_the_checkpoint_decides_the_order_of_the_channels(protocol, preprocessing, channel, tmp_path, monkeypatch):
+    """By what it says of its preprocessing, else by its protocol."""
     patches = []
     network = stub.use(monkeypatch, protocol)
+    network.model.settings["preprocessing"] = preprocessing
     monkeypatch.setattr(network, "probabilities", lambda batch, ends: patches.extend(batch) or np.zeros((1, 120, 120)))
     write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))  # OpenCV writes BGR
     run(tmp_path / "blue.png", "--out", tmp_path / "out")
     assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
 
 
-@pytest.mark.parametrize("protocol", ["released", "corrected"])
-@pytest.mark.parametrize(("channels", "channel"), [("bgr", 0), ("rgb", 2)])
-def test_the_checkpoints_own_order_comes_before_the_protocols(protocol, channels, channel, tmp_path, monkeypatch):
-    patches = []
-    network = stub.use(monkeypatch, protocol)
-    network.model.settings = {"preprocessing": {"channels": channels}}
-    monkeypatch.setattr(network, "probabilities", lambda batch, ends: patches.extend(batch) or np.zeros((1, 120, 120)))
-    write_image(tmp_path / "blue.png", np.full((50, 50, 3), (200, 0, 0), np.uint8))
-    run(tmp_path / "blue.png", "--out", tmp_path / "out")
-    assert patches[0][60, 60].tolist() == [200 * (place == channel) for place in range(3)]
-
-
 def test_a_protocol_that_contradicts_the_checkpoint_is_refused(tmp_path, monkeypatch):
-    stub.use(monkeypatch).model.settings = {"protocol": "released", "preprocessing": {"channels": "bgr"}}
+    stub.use(monkeypatch).model.settings.update(protocol="released", preprocessing={"channels": "bgr"})
     write_image(tmp_path / "a.png", np.full((50, 50, 3), 9, np.uint8))
     with pytest.raises(UserError, match="trained with another protocol, released; leave --protocol out"):
         run(tmp_path / "a.png", "--protocol", "corrected", "--out", tmp_path / "out")

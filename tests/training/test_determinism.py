@@ -20,11 +20,12 @@ SMALL = f"{NETWORK} --epochs 2 --limit 8 --batch-size 8"
 def test_arrays_do_not_depend_on_the_number_of_processes(dataset, request, tmp_path):
     data = request.getfixturevalue(f"phantom_{dataset}")  # was prepared by two
     main = {"ham": HAM_data, "lits": lits_data, "deeplesion": DeepLesion_data}[dataset].main
-    main(["--data", str(data), "--prepared", str(tmp_path / "one" / "prepared"), "--clusters", "4", "--workers", "1"])
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "prepared").symlink_to(data / "prepared")
+    prepared = tmp_path / "one" / "data" / "prepared"
+    main(["--data", str(data), "--prepared", str(prepared), "--clusters", "4", "--workers", "1"])
+    (tmp_path / "two" / "data").mkdir(parents=True)
+    (tmp_path / "two" / "data" / "prepared").symlink_to(data / "prepared")
     one, two = (results(tmp_path / name) for name in ("one", "two"))
-    assert {"prepared/images.npy", "prepared/lesions.csv", "prepared/prepared.json"} <= one.keys()
+    assert {f"data/prepared/{name}" for name in ("images.npy", "lesions.csv", "prepared.json")} <= one.keys()
     assert one == two, differences(two, one)
 
 
