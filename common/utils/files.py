@@ -187,7 +187,7 @@ def find_files(folder: Path, *suffixes: str) -> list[Path]:
 
     found: list[Path] = []
     visited: set[str] = set()  # a link may lead to a folder above it
-    for name, folders, files in os.walk(folder, onerror=refuse, followlinks=True) if folder.exists() else ():
+    for name, folders, files in os.walk(folder, onerror=refuse, followlinks=True) if folder.is_dir() else ():
         if "prepared.json" in files or os.path.realpath(name) in visited:
             folders.clear()
             continue

@@ -80,7 +80,7 @@ DAMAGED = [
      r"images\.npy is damaged"),
     ("unreadable images", closed(f"{PREPARED}/images.npy"), r"no permission for .*images\.npy"),
     ("truncated lesions.csv", cut(f"{PREPARED}/lesions.csv"), r"lesions\.csv has \d+ rows"),
-    ("lesions.csv without clusters", edit(f"{PREPARED}/lesions.csv", "cluster", "group"), "without name, group"),
+    ("lesions.csv without clusters", edit(f"{PREPARED}/lesions.csv", "cluster", "kind"), "without name, group"),
     ("binary lesions.csv", put(f"{PREPARED}/lesions.csv", b"\xff\xfe\x00"), r"lesions\.csv is not a readable CSV"),
     ("unreadable lesions.csv", closed(f"{PREPARED}/lesions.csv"), r"no permission for .*lesions\.csv"),
 ]  # fmt: skip

@@ -133,7 +133,9 @@ class Harness:
             base.mkdir()
             if raw:
                 DRAW[raw](base / "data")
-                (base / "boxes.csv").write_text("lesion,x,y,slice\nfirst,26,30,1\n")
+                # DeepLesion's slice is an image of its own.
+                column, cell = ("slice", "1") if raw == "code_lits" else ("note", "")
+                (base / "boxes.csv").write_text(f"lesion,x,y,{column}\nfirst,26,30,{cell}\n")
             for script, root in made:
                 keep = {name: name for name in ("data/prepared", "a.pt", "a.history.csv")}
                 for path in root.glob("results/a.all*"):

@@ -151,7 +151,7 @@ def test_a_signal_ends_a_task_that_is_no_training(number, tmp_path):
     folder.mkdir()
     (folder / "slow_data.py").write_text(
         "import time\nfrom pathlib import Path\nfrom common.recipe import DatasetInfo\n"
-        "DATASET = DatasetInfo('Slow', Path(__file__).parent, 'data', 'slow_data.py prepare', 4, 'truth')\n"
+        "DATASET = DatasetInfo('Slow', Path(__file__).parent, 'data', ('slow_data.py', 'prepare'), 4, 'truth')\n"
         "def main(arguments):\n    print('ready', flush=True)\n    time.sleep(60)\n"
     )
     command = [sys.executable, str(ROOT / "common"), "experiment", str(folder), "--out", str(tmp_path / "out")]
