@@ -69,6 +69,7 @@ images: $(VENV)/installed
 	$(FIGURES) results --rows 2 --out images/segmentation_results.png \
 	  $(foreach folder,$(FOLDERS),$(addprefix $(folder)/,prepared A1.pt A*coseg.pt A1class.pt))
 	$(FIGURES) curves $(addsuffix /*.history.csv,$(FOLDERS)) --out images/learning_curves.png
+	$(FIGURES) outlines code_ham/measured/outlines --out images/outlines.png
 
 # The paper's experiment on one dataset; the same command goes on where it was interrupted.
 DATASET ?= ham
