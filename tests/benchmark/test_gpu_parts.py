@@ -11,10 +11,18 @@ from common.benchmark import ours
 from common.benchmark.runner import BenchmarkConfig, make_config
 from common.data.dataset import LesionDataset
 
+ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
+
 
 @pytest.fixture
 def config(phantom_ham, tmp_path) -> BenchmarkConfig:
-    settings = {"encoder": "resnet18", "canvas": (128, 128), "device": "cpu", "precision": "fp32", "steps": 1}
+    settings = {"encoder": ENCODER, "canvas": (128, 128), "device": "cpu", "precision": "fp32", "steps": 1}
+        "encoder": "tu-tf_mobilenetv3_small_minimal_100",
+        "canvas": (128, 128),
+        "device": "cpu",
+        "precision": "fp32",
+        "steps": 1,
+    }
     dataset = LesionDataset.open(phantom_ham / "prepared")
     return make_config(
         HAM_A1class_train.RECIPE, dataset, **settings, data=phantom_ham, scratch=tmp_path, lesions=24, compile=False

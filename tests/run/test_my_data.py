@@ -30,9 +30,9 @@ from common.run import experiment
 from common.run.own_data import make_lesion, own_data_main
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
-from helpers import ROOT
+from helpers import NETWORK, ROOT
 
-BRIEF = "--encoder resnet18 --canvas 128x128"
+BRIEF = NETWORK.replace(" --clusters 4", "") + " --epochs 1"
 IMAGES = 20
 
 
@@ -69,7 +69,7 @@ def test_all_methods_the_table_and_the_pictures(mine, tmp_path, capsys):
     home = mine.DATASET.folder
     run(mine, "prepare --workers 1")
     for method in METHODS:
-        run(mine, f"train {method} {BRIEF} --encoder-weights none --epochs 1")
+        run(mine, f"train {method} {BRIEF}")
         run(mine, f"eval {method}")
     image = home / "data" / "images" / "lesion 0.png"
     mine.main(["predict", "A1class", str(image), "--out", str(tmp_path / "predictions")])
@@ -147,17 +147,16 @@ def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path,
     drawn = dataset.outlined_rows(dataset.rows("all"))
     assert sorted(dataset.lesions[row]["lesion"] for row in drawn) == sorted(f"lesion {n}.png" for n in range(0, 20, 2))
     outlined = len(dataset.outlined_rows(dataset.rows("train")))
-    brief = f"{BRIEF} --encoder-weights none --epochs 1"
     with pytest.raises(UserError, match=rf"has {outlined} training lesions with an outline, not 14; pass a smaller"):
-        run(mine, f"train A1recist {brief} --outlines 14")
-    run(mine, f"train A1recist {brief} --outlines {outlined}")
+        run(mine, f"train A1recist {BRIEF} --outlines 14")
+    run(mine, f"train A1recist {BRIEF} --outlines {outlined}")
     run(mine, "eval A1recist --split all")
     assert "10 of 20 lesions are left out: truth.npy has no outline of them" in capsys.readouterr().out
     scored = read_csv(mine.DATASET.folder / "results" / "mine_a1recist.all.csv")
     assert len(scored) == 10
     baselines.main([str(data / "prepared"), "--results", str(tmp_path), "--split", "all"])
     assert len(read_csv(tmp_path / "baseline_quarters.all.csv")) == 10
-    run(mine, f"train A1 {brief} --target truth --checkpoint {tmp_path}/a.pt")
+    run(mine, f"train A1 {BRIEF} --target truth --checkpoint {tmp_path}/a.pt")
     assert f"A1: {outlined} training" in capsys.readouterr().out
 
 
@@ -277,7 +276,7 @@ def test_the_experiment_finds_the_file(mine, tmp_path):
         "--out",
         str(tmp_path / "out"),
     ]
-    train = f"{BRIEF} --encoder-weights none --epochs 1 --limit 8"
+    train = f"{BRIEF} --limit 8"
     experiment.main([str(mine.DATASET.folder), *flags, "--train", train])
     table = read_csv(tmp_path / "out" / "table.csv")
     assert [row["model"] for row in table] == ["A1", "ellipse itself", "GrabCut itself", "quarters themselves"]

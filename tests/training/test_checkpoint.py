@@ -19,8 +19,6 @@ from common.utils.errors import UserError
 
 RECIPES = {
     "A1": HAM_A1_train.RECIPE,
-    "A1class_K45": HAM_A1class_train.RECIPE,
-    "A1class_K40": HAM_A1class_train.RECIPE,
     "A1class_K190": HAM_A1class_train.RECIPE,
     "Acoseg": HAM_Acoseg_train.RECIPE,
 }
