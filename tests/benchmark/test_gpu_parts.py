@@ -17,12 +17,6 @@ ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 @pytest.fixture
 def config(phantom_ham, tmp_path) -> BenchmarkConfig:
     settings = {"encoder": ENCODER, "canvas": (128, 128), "device": "cpu", "precision": "fp32", "steps": 1}
-        "encoder": "tu-tf_mobilenetv3_small_minimal_100",
-        "canvas": (128, 128),
-        "device": "cpu",
-        "precision": "fp32",
-        "steps": 1,
-    }
     dataset = LesionDataset.open(phantom_ham / "prepared")
     return make_config(
         HAM_A1class_train.RECIPE, dataset, **settings, data=phantom_ham, scratch=tmp_path, lesions=24, compile=False
