@@ -151,3 +151,11 @@ def test_a_folder_is_tried_before_it_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(UserError, match=r"new can't be written to \(Read-only file system\); pass another --out"):
         check_writable(tmp_path / "new", "pass another --out")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("slice,x, x,y\n1,2,3,4\n")
+    with pytest.raises(UserError, match=r"a\.csv has two columns named x; rename or remove one"):
+        read_csv(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text(",,x\n1,2,3\n")  # as pandas leaves an index
+    assert read_csv(tmp_path / "b.csv")[0]["x"] == "3"
