@@ -74,7 +74,8 @@ def _count_frames(path: Path) -> int:
     """The pages or frames of a file that OpenCV has decoded; its own count crashes on damaged files."""
     from PIL import Image
 
-    # A phone's JPEG with a second picture for depth has one that is meant.
+    # A phone's JPEG with a second picture for depth has one that is meant. Pillow raises whatever its code runs into
+    # in files that only OpenCV can read.
     formats = ("TIFF", "GIF", "WEBP", "PNG")
     with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as image:
         return getattr(image, "n_frames", 1)
