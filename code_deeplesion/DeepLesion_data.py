@@ -95,7 +95,7 @@ def place_patch(mark: Mark, scale: float, *, corrected: bool) -> tuple[Crop, np.
     crop = crop_about(scaled, scale)
     corner = scaled[0] - (crop.left, crop.top)
     corner = corner if corrected else np.maximum(corner, 0)
-    ends = (np.array(mark.ends).reshape(4, 2) - box[0]) * scale + corner
+    ends = (np.array(mark.ends).reshape(4, 2) - box[0]) * scale + corner + (scale - 1) / 2  # as pixels are resized
     return crop, ends
 
 
@@ -201,7 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(make_lesions, corrected=args.protocol == "corrected", grabcut=args.grabcut),
         lambda rows: [row["split"] for row in rows],
         dropped=dropped + noisy + without_slice,
-        expected=[{"split": task.mark.split} for task in tasks],
         **work_options(args),
         unit="batch",
     )

@@ -167,7 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(or_unreadable, make=make_lesion, corrected=corrected, grabcut=args.grabcut),
         split_by_lesion if corrected else split_by_image,
         dropped=dropped,
-        expected=[{"lesion_id": pair.lesion_id} for pair in pairs],
         **work_options(args),
         unit="image",
     )

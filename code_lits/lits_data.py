@@ -177,8 +177,8 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, corrected: b
     outcomes: dict[str, Outcome] = {}
     for index in slices:
         hounsfield = volume.read(index)
-        labels, boxes = find_tumours(segmentation.read_tumour(index))
-        for number, (rows, columns) in enumerate(boxes, 1):
+        labels, _ = ndimage.label(segmentation.read_tumour(index), np.ones((3, 3)))  # 8-connected, by first pixels
+        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
             name = f"{pair.name}_{index}_{number}"
             patch = patch_box((rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
             pixels = grey(hounsfield[patch], window)
@@ -192,21 +192,6 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, corrected: b
     check_patches(pair.volume, (lesion.image for lesion in outcomes.values() if isinstance(lesion, Lesion)))
     volume.read(depth - 1)  # so that a volume cut short behind its last tumour is noticed
     return [outcomes[name] for name in sorted(outcomes)]
-
-
-def find_tumours(labels: np.ndarray) -> tuple[np.ndarray, list[tuple[slice, slice]]]:
-    """Number a slice's tumours, (H, W) booleans, 8-connected, by their first pixels; and the box of each."""
-    components, _ = ndimage.label(labels, np.ones((3, 3)))
-    return components, ndimage.find_objects(components)
-
-
-def count_tumours(pair: Pair) -> int:
-    """Number of tumours in the slices of a segmentation; huge if it is unreadable, which is reported later."""
-    try:
-        segmentation = Scan(pair.segmentation)
-        return sum(len(find_tumours(segmentation.read_tumour(index))[1]) for index in range(segmentation.shape[2]))
-    except (UserError, OSError):
-        return sys.maxsize
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -231,7 +216,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         partial(or_unreadable, make=make_lesions, window=args.window, grabcut=args.grabcut, corrected=corrected),
         partial(split_by_volume, chosen=chosen),
         dropped=dropped,
-        expected=({"group": pair.name} for pair in pairs for _ in range(count_tumours(pair))),
         **work_options(args),
         unit="volume",
     )

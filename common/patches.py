@@ -102,7 +102,13 @@ def paste_patch(patch: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.nda
     image = np.zeros((rows, columns), np.float32)
     inside = patch[top - crop.top : rows - crop.top, left - crop.left : columns - crop.left]
     image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    return image if crop.scale == 1 else cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    if crop.scale == 1:
+        return image
+    # The very scale, not the ratio of whole sizes that `cv2.resize` would take.
+    shift = crop.scale / 2 - 0.5
+    matrix = np.array([[crop.scale, 0, shift], [0, crop.scale, shift]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def patch_offset(canvas: tuple[int, int]) -> tuple[int, int]:

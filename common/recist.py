@@ -176,15 +176,6 @@ def move_ends(ends: Array, fraction: float, noise: Array) -> Array:
     return ends + fraction * long[:, None, None] * noise
 
 
-def check_clusters(clusters: int, lesions: int) -> None:
-    """Raise a UserError where there are fewer ``lesions`` to fit on than ``clusters``."""
-    if lesions < clusters:
-        raise UserError(
-            f"{clusters} shape clusters can't be fitted on {lesions} lesions; "
-            f"pass --clusters {max(lesions // 10, 1)}, say, or add lesions"
-        )
-
-
 def quarter_radius(ends: Array, x: Array, y: Array) -> Array:
     """How far points lie from where two RECIST diameters cross: 1 on the four quarter-ellipses through their ends.
 
@@ -241,12 +232,16 @@ def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.
         (N,) int64 labels in 0..K-1.
 
     Raises:
-        UserError: as `check_clusters`.
+        UserError: there are fewer lesions to fit on than clusters.
     """
     from sklearn.cluster import KMeans  # slow to import, and only this function computes with it
 
     points = np.asarray(recist, np.float64)
     fit_points = points if fit_on is None else points[fit_on]
-    check_clusters(clusters, len(fit_points))
+    if len(fit_points) < clusters:
+        raise UserError(
+            f"{clusters} shape clusters can't be fitted on {len(fit_points)} lesions; "
+            f"pass --clusters {max(len(fit_points) // 10, 1)}, say, or add lesions"
+        )
     means = KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit(fit_points)
     return means.predict(points).astype(np.int64) if fit_on is not None else means.labels_.astype(np.int64)

@@ -13,7 +13,6 @@ from common.metrics import (
     EXTRA_METRICS,
     METRICS,
     _edge_pixels,
-    batch_metrics,
     bootstrap_interval,
     dice,
     fill_undefined,
@@ -105,11 +104,6 @@ def test_dice_of_tensors_is_that_of_arrays():
 def test_large_masks_do_not_overflow():
     full = np.ones((120, 120), np.uint8)
     assert dice(full, full) == dice(torch.from_numpy(full), torch.from_numpy(full)) == 1
-
-
-def test_a_batch_is_its_lesions():
-    pairs = [(_square(20, 20, 10), _square(20, 23, 10)), (_square(5, 5, 30), _square(5, 5, 30))]
-    assert batch_metrics(iter(pairs)) == [lesion_metrics(*pair) for pair in pairs]
 
 
 def test_fill_undefined_by_protocol():

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from common.patches import (
+    Crop,
     canvas_index,
     check_canvas,
+    cut_patch,
     parse_canvas,
+    paste_patch,
     patch_offset,
     resize_image,
     resize_mask,
@@ -99,3 +102,16 @@ def test_a_centred_mask_lies_where_the_image_does(shape):
     published, centred = (np.argwhere(resize_mask(mask, centred=flag)).mean(axis=0) for flag in (False, True))
     np.testing.assert_allclose(centred, 59.5, atol=0.05)
     assert ((published > 59.8) == (shape != (120, 120))).all()
+
+
+@pytest.mark.parametrize("side", [60, 119, 150, 276, 299])
+def test_a_pasted_patch_lies_where_it_was_cut(side):
+    """Also where the image's size times the scale is no whole number."""
+    image = np.zeros((512, 512), np.float32)
+    y, x = np.mgrid[:512, :512]
+    image[np.hypot(x - 400, y - 380) < side / 3] = 1
+    scale = min(1, 112 / side)
+    crop = Crop(scale, round(400 * scale) - 60, round(380 * scale) - 60)
+    pasted = paste_patch(cut_patch(image, crop), crop, image.shape) > 0.5
+    np.testing.assert_allclose(np.argwhere(pasted).mean(axis=0), (380, 400), atol=0.15)
+    assert 2 * (pasted & (image > 0)).sum() / (pasted.sum() + image.sum()) > 0.98

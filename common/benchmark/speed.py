@@ -27,7 +27,6 @@ from common.recipe import A1CLASS, ENCODER
 from common.report.tables import markdown_table
 from common.run.discover import find_folder, find_methods
 from common.utils.arguments import Parser, device_name, positive
-from common.utils.errors import UserError
 from common.utils.files import check_writable, write_json, write_text
 
 
@@ -121,7 +120,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, metavar="DIR", help="data folder, prepared (default the dataset's)")
     add("--out", type=Path, default=Path("bench"), metavar="DIR", help="of table.md and bench.json (default bench)")
     add("--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="NAME", help=f"of {', '.join(GROUPS)}")
-    add("--method", default=A1CLASS.name, help=f"default {A1CLASS.name}")
     add("--encoder", default=ENCODER, metavar="NAME", help=f"default {ENCODER}")
     add("--canvas", type=parse_canvas, default=CANVAS, metavar="HxW", help="default as published")
     add("--steps", type=positive, metavar="N", help="timed training steps (default 3; on a GPU 30)")
@@ -137,15 +135,10 @@ def configure(args: argparse.Namespace, scratch: Path) -> BenchmarkConfig:
     """The benchmark that a command line describes.
 
     Raises:
-        UserError: no such dataset or method, or the method feeds images in pairs or is not the paper's; no prepared
-            folder; no such device.
+        UserError: no such dataset, prepared folder or device.
     """
     folder = find_folder(args.dataset)
-    recipes = {name: scripts.recipe for name, scripts in find_methods(folder).items()}
-    known = [name for name, recipe in recipes.items() if not recipe.method.paired and not recipe.method.flags]
-    if args.method not in known:
-        raise UserError(f"--method {args.method} can't be measured; there are {', '.join(known)}")
-    recipe = recipes[args.method]
+    recipe = find_methods(folder)[A1CLASS.name].recipe
     data = args.data or folder / recipe.dataset.data
     dataset = LesionDataset.open(data / "prepared", f"run {recipe.dataset.prepare_command} --data {data}")
     names = ("encoder", "canvas", "steps", "lesions", "device", "precision", "compile")

@@ -211,10 +211,6 @@ class LesionDataset:
         Raises:
             UserError: there are not so many, or whole groups make another number.
         """
-        if count > len(rows):
-            raise UserError(
-                f"{self.folder} has {len(rows)} training lesions with an outline, not {count}; pass a smaller number"
-            )
         members: dict[str, list[int]] = {}
         for row in rows.tolist():
             members.setdefault(self.lesions[row]["group"], []).append(row)
@@ -222,13 +218,11 @@ class LesionDataset:
         for group in np.random.default_rng(seed).permutation(sorted(members)):
             if len(chosen) + len(members[group]) <= count:
                 chosen += members[group]
-        if not chosen:
-            least = min(map(len, members.values()))
-            raise UserError(f"no group of {self.folder} has as few as {count} training lesions; pass {least} or more")
         if len(chosen) < count:
+            fit = len(chosen) or min(map(len, members.values()))
             raise UserError(
-                f"whole groups of {self.folder} make {len(chosen)} training lesions with an outline, not {count}; "
-                f"pass {len(chosen)}"
+                f"{self.folder} has {len(rows)} training lesions with an outline, of which whole groups (patients, "
+                f"...) make {fit}, not {count}; pass {fit}"
             )
         return np.sort(np.array(chosen, dtype=rows.dtype))
 

@@ -6,9 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,15 +18,13 @@ from common.data.folder import check_replaceable, describe_counts, exclusive, is
 from common.data.lesion import Dropped, Outcome, Unreadable
 from common.patches import PATCH
 from common.recipe import DatasetInfo, Protocol
-from common.recist import check_clusters, shape_clusters
+from common.recist import shape_clusters
 from common.utils.errors import UserError, explain, join_names
 from common.utils.files import atomic_path, check_writable, write_csv, write_json
 from common.utils.parallel import Job, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import fingerprint, package_versions
 from common.weak_masks import QUARTERS_SCALE, quarters_mask
-
-_PLENTY = 10  # lesions for each cluster
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,6 @@ def preprocess(
     assign_splits: Callable[[list[dict[str, Any]]], list[str]],
     *,
     dropped: Iterable[Dropped] = (),
-    expected: Iterable[Mapping[str, Any]] = (),
     force: bool = False,
     refresh: bool = False,
     skip_bad: bool = False,
@@ -89,8 +84,6 @@ def preprocess(
         assign_splits: given the rows of `lesions.csv`, names each row's split; may add to each row an "order", the
             lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
-        expected: what ``assign_splits`` needs of the rows to come, as far as it is known before the work; only as many
-            are taken as it needs to see that there are enough lesions for the clusters.
         force: make the folder anew even if it is there.
         refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
         skip_bad: go on without lesions whose files are unreadable.
@@ -107,7 +100,6 @@ def preprocess(
         check_replaceable(folder)
         if not force and is_current(folder, config.describe(), refresh):
             return
-        _check_enough(config, expected, assign_splits)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             rows, all_dropped = [], list(dropped)
@@ -141,25 +133,6 @@ def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any)
         return make(job, **settings)
     except (UserError, OSError) as error:
         return [Unreadable(job.name, explain(error) or str(error))]
-
-
-def _check_enough(
-    config: PreprocessConfig,
-    expected: Iterable[Mapping[str, Any]],
-    assign_splits: Callable[[list[dict[str, Any]]], list[str]],
-) -> None:
-    """Before the work, raise a UserError where the lesions to come are too few for the clusters.
-
-    Where there are many, enough of them are assumed to be for training; that is checked once they are made.
-    """
-    rows = [dict(row) for row in islice(expected, _PLENTY * config.clusters)]
-    if not rows or len(rows) == _PLENTY * config.clusters:
-        return
-    lesions = len(rows)
-    if config.protocol == "corrected":
-        with redirect_stdout(None):  # which split it is will be said of the lesions that are made
-            lesions = assign_splits(rows).count("train")
-    check_clusters(config.clusters, lesions)
 
 
 def _stop_at_unreadable(dropped: Iterable[Dropped], skip_bad: bool) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FRACTIONS = {"train": 0.7, "val": 0.2, "test": 0.1}
@@ -10,29 +10,18 @@ FRACTIONS = {"train": 0.7, "val": 0.2, "test": 0.1}
 
 
 def split_rows(rows: Iterable[Mapping[str, Any]], key: str = "group") -> list[str]:
-    """Split rows 70/20/10, shuffled by seed 1, so that rows with the same ``key`` are in the same split."""
-    return split_groups([row[key] for row in rows], seed=1)
+    """Name each row's split, "train", "val" or "test", 70/20/10; rows with the same ``key`` are in the same split.
 
-
-def split_groups(groups: Sequence[Hashable], seed: int) -> list[str]:
-    """Split rows 70/20/10 so that no group is in two splits.
-
-    Groups are shuffled, then each goes to the split that lacks most rows; the last ones fill splits that are
+    Groups are shuffled by seed 1, then each goes to the split that lacks most rows; the last ones fill splits that are
     still empty, so that three groups give three splits.
-
-    Args:
-        groups: each row's group.
-        seed: of the shuffle.
-
-    Returns:
-        Each row's split, "train", "val" or "test".
     """
+    groups = [row[key] for row in rows]
     sizes = Counter(groups)
     order = sorted(sizes, key=str)
-    random.Random(seed).shuffle(order)
+    random.Random(1).shuffle(order)
     lacking = {name: fraction * len(groups) for name, fraction in FRACTIONS.items()}
     empty = set(FRACTIONS)
-    chosen: dict[Hashable, str] = {}
+    chosen: dict[Any, str] = {}
     for place, group in enumerate(order):
         candidates = empty if len(order) - place <= len(empty) else FRACTIONS.keys()
         name = max(candidates, key=lambda split: (lacking[split], split))

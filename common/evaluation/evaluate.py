@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
 from common.evaluation.results import noise_settings, print_left_out, print_metrics, result_stem, write_results
 from common.inference.predictor import Predictor
-from common.metrics import METRICS, batch_metrics
+from common.metrics import METRICS, lesion_metrics
 from common.recipe import TARGETS, Protocol
 from common.training.checkpoint import load_model_for
 from common.training.config import EvalConfig
@@ -21,12 +21,8 @@ from common.training.device import pick_device
 from common.training.distributed import SINGLE_PROCESS, World, process_group
 from common.utils.errors import UserError
 from common.utils.files import check_writable
-from common.utils.parallel import available_cores, parallel_map
 from common.utils.progress import progress
 from common.utils.provenance import digest, sha256
-
-_MOST_SCORERS = 4
-_MANY_LESIONS = 5000  # of so many, scoring in one process takes longer than starting others
 
 
 def evaluate(config: EvalConfig) -> None:
@@ -51,12 +47,7 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     if config.prompt_noise and not model.prompted:
         raise UserError(f"{config.checkpoint} sees no marks that --prompt-noise could move; leave it out")
     candidates = rows_to_score(dataset, config, model.protocol)
-    truth = read_truth(dataset, config, candidates)
-    rows = candidates
-    if isinstance(truth, dict):
-        rows = np.array([row for row in candidates if row in truth])
-    elif config.truth == "truth":
-        rows = dataset.outlined_rows(candidates)
+    rows, truth = read_truth(dataset, config, candidates)
     print_left_out(len(candidates), len(rows), "truth.npy" if config.truth == "truth" else config.truth)
     seen = seen_in_training(dataset, config, model.settings, rows)
     if world.is_main and seen is None and info.splits not in (None, tuple(dataset.metadata["splits"].values())):
@@ -162,22 +153,29 @@ def seen_in_training(
     return len(seen)
 
 
-def read_truth(dataset: LesionDataset, config: EvalConfig, rows: np.ndarray) -> np.ndarray | dict[int, np.ndarray]:
-    """What predictions are scored against, by row: a prepared array, or the masks of a folder that show something.
+def read_truth(
+    dataset: LesionDataset, config: EvalConfig, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | dict[int, np.ndarray]]:
+    """What predictions are scored against: a prepared array, or the masks of a folder.
+
+    Returns:
+        Those of the candidate rows whose mask shows something, and the masks by row.
 
     Raises:
         UserError: there is no such array or folder, or it has such a mask for none of the lesions.
     """
     if config.truth in TARGETS:
-        return dataset.array(config.truth)
+        rows = dataset.outlined_rows(candidates) if config.truth == "truth" else candidates
+        return rows, dataset.array(config.truth)
     read = config.recipe.dataset.read_truth
     if read is None or not Path(config.truth).is_dir():
         raise UserError(f"--truth {config.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
     truth = read(Path(config.truth), dataset.lesions, dataset.array("ellipse"))
     masks = {row: mask for row, mask in truth.items() if mask.any()}
-    if not any(row in masks for row in rows):
+    rows = np.array([row for row in candidates if row in masks])
+    if not len(rows):
         raise UserError(f"--truth {config.truth} has a mask for none of the lesions of the split {config.split}")
-    return masks
+    return rows, masks
 
 
 def score(
@@ -202,21 +200,10 @@ def score(
     batches = predictor.masks(loader, batch_size)
     if world.is_main:
         batches = progress(batches, "evaluating", loader.batch_count(batch_size * world.size), "batch")
-    rows: list[int] = []
-
-    def pairs() -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-        for batch_rows, masks in batches:
-            rows.extend(batch_rows.tolist())
-            yield [(truth[row], mask) for row, mask in zip(batch_rows, masks, strict=True)]
-
-    scored = parallel_map(batch_metrics, pairs(), _scoring_processes(loader))
-    return list(zip(rows, [values for batch in scored for values in batch], strict=True))
-
-
-def _scoring_processes(loader: LesionLoader) -> int:
-    """A GPU predicts faster than one process can score, while a CPU has no core to spare for another."""
-    worthwhile = loader.device.type == "cuda" and len(loader) >= _MANY_LESIONS
-    return min(available_cores(), _MOST_SCORERS) if worthwhile else 1
+    scored = []
+    for rows, masks in batches:
+        scored += [(row, lesion_metrics(truth[row], mask)) for row, mask in zip(rows.tolist(), masks, strict=True)]
+    return scored
 
 
 def describe_evaluation(config: EvalConfig, predictor: Predictor, dataset: LesionDataset) -> dict[str, Any]:

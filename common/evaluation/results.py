@@ -82,7 +82,7 @@ def write_results(
     """
     values = fill_undefined({name: np.array([row[name] for row in scores]) for name in _COLUMNS}, protocol)
     names = [lesion["lesion"] for lesion in lesions]
-    groups = [_group(lesion) for lesion in lesions]
+    groups = [lesion["group"] for lesion in lesions]
     summary = {
         **about,
         **{name: float(np.mean(column)) for name, column in values.items()},
@@ -93,18 +93,13 @@ def write_results(
         "versions": package_versions("torch", "segmentation-models-pytorch", "numpy", "opencv-python"),
     }
     rows = [
-        {"lesion": lesion["lesion"], "split": lesion["split"], "group": _group(lesion)}
+        {"lesion": lesion["lesion"], "split": lesion["split"], "group": lesion["group"]}
         | {name: f"{value:.6g}" for name, value in metrics.items() if not np.isnan(value)}
         for lesion, metrics in zip(lesions, scores, strict=True)
     ]
     write_csv(folder / f"{stem}.csv", rows, ["lesion", "split", "group", *_COLUMNS])
     write_json(folder / f"{stem}.json", summary)
     return summary
-
-
-def _group(lesion: Mapping[str, str]) -> str:
-    """What a lesion shares with others, such as its patient; itself where nothing is known of that."""
-    return lesion.get("group") or lesion["lesion"]
 
 
 def print_left_out(count: int, scored: int, truth: str) -> None:
@@ -205,7 +200,7 @@ def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
 def read_groups(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """The group of each lesion, from the CSV beside an evaluation's JSON, if there is one; see `write_results`."""
     path = _lesion_table(evaluation)
-    return {row["lesion"]: _group(row) for row in read_csv(path)} if path else {}
+    return {row["lesion"]: row.get("group") or row["lesion"] for row in read_csv(path)} if path else {}
 
 
 def _lesion_table(evaluation: Mapping[str, Any]) -> Path | None:

@@ -38,14 +38,14 @@ def read_table(
     by_name: dict[str, list[Path]] = defaultdict(list)
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        by_name[_plain(image.name)].append(image)
-        by_stem[_plain(image.stem)].append(image)
+        by_name[plain_name(image.name)].append(image)
+        by_stem[plain_name(image.stem)].append(image)
     table: Table = {}
     for line, cells in enumerate(read_csv(path), 2):
         row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
-        *folders, name = _plain(row["image"]).replace("\\", "/").split("/")
+        *folders, name = plain_name(row["image"]).replace("\\", "/").split("/")
         named = by_name.get(name) or by_stem.get(name, [])
         matches = [image for image in named if not others or _lies_in(image, folders)]
         if others and not matches:
@@ -63,12 +63,13 @@ def read_table(
 
 def _lies_in(image: Path, folders: Sequence[str]) -> bool:
     """Whether an image's path has these as its last folders."""
-    own = _plain(os.path.normpath(image.absolute().parent)).replace("\\", "/").strip("/").split("/")
+    own = plain_name(os.path.normpath(image.absolute().parent)).replace("\\", "/").strip("/").split("/")
     wanted = [folder for folder in posixpath.normpath("/".join(folders)).split("/") if folder not in ("", ".", "..")]
     return not wanted or own[-len(wanted) :] == wanted
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name in lower case, composed: a Mac's files have other Unicode than what was typed, and the same name."""
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 

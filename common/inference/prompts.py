@@ -158,14 +158,14 @@ def check_mark(ends: np.ndarray | None, where: str) -> None:
     Raises:
         UserError: there are no ``ends``, or they are not those of two diameters that cross; it begins with ``where``.
     """
-    if ends is not None and ellipse_from_diameters(ends) and not diameters_cross(ends):
-        raise UserError(f"{where} has diameters that don't cross; {ENDS_ORDER}")
     if ends is None or ellipse_from_diameters(ends) is None:
         why = "gives no RECIST end points" if ends is None else "has diameters that are parallel or without length"
         raise UserError(
             f"{where} {why}; --target quarters and checkpoints trained with --prompt recist need end points, in "
             f"{ENDS[0]},{ENDS[1]} to {ENDS[-2]},{ENDS[-1]}"
         )
+    if not diameters_cross(ends):
+        raise UserError(f"{where} has diameters that don't cross; {ENDS_ORDER}")
 
 
 def _parse_number(row: Mapping[str, str], column: str) -> float:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
 from common.patches import resize_image
 from common.utils.errors import UserError, join_names
@@ -19,8 +20,6 @@ SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .dib .tif .tiff .webp .jp2 .gi
 """Names of images end so; OpenCV decodes them all."""
 _SIGNATURES = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
 """First and last bytes of a JPEG and of a PNG."""
-_EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(?=II\*\0|MM\0\*)", re.DOTALL)
-"""What stands before the EXIF of a JPEG, a PNG and a WebP (with its size); a JPEG's is in the first 64 KiB."""
 _TAIL = 4096
 """Cameras and editors may append a few bytes after the end marker, so it is searched for in this many last bytes."""
 _FILM = re.compile(rb"\xff\xd9.{0,256}(?:ftyp|MotionPhoto_Data)", re.DOTALL)
@@ -72,8 +71,6 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
 def _count_frames(path: Path) -> int:
     """The pages or frames of a file that OpenCV has decoded; its own count crashes on damaged files."""
-    from PIL import Image
-
     # A phone's JPEG with a second picture for depth has one that is meant. Pillow raises whatever its code runs into
     # in files that only OpenCV can read.
     formats = ("TIFF", "GIF", "WEBP", "PNG")
@@ -99,7 +96,7 @@ def read_photo(path: Path) -> Photo:
     """Read a colour or grey image of 8 bits, or of 16 that are used, and turn it as its EXIF orientation says.
 
     Raises:
-        UserError: as `read_image`; or the pixels are of a kind that would come out black.
+        UserError: as `read_image`; or the pixels are of a kind that would come out nearly of one colour, or are.
     """
     pixels = read_image(path, cv2.IMREAD_UNCHANGED)
     notes: tuple[str, ...] = ()
@@ -109,30 +106,27 @@ def read_photo(path: Path) -> Photo:
         notes = ("it has transparent pixels; the colours stored under them are used",)
     pixels = pixels[..., :3]
     if pixels.dtype != np.uint8:
-        # No level in the upper half means 10, 12 or 14 bits: of 10,012 real skin images of 8 bits none is as dark.
-        if pixels.dtype != np.uint16 or pixels.max() < 1 << 15:
+        # No level in the upper half means 10, 12 or 14 bits: of 10,012 real skin images of 8 bits none is as dark. All
+        # levels in a quarter are those of CT, HU + 32768.
+        if pixels.dtype != np.uint16 or pixels.max() < 1 << 15 or np.ptp(pixels) < 1 << 14:
             raise UserError(
-                f"{path} has {pixels.dtype} levels, none above {pixels.max():g}; save it with 8 bits, 0..255"
+                f"{path} has {pixels.dtype} levels from {pixels.min():g} to {pixels.max():g}; save it with 8 bits, "
+                "0..255, CT through a window"
             )
         pixels = (pixels >> 8).astype(np.uint8)  # as OpenCV does
+    if np.ptp(pixels) <= 1:
+        raise UserError(f"{path} shows nothing: all its levels are {pixels.min()} or {pixels.max()} of 0..255")
     orientation = read_orientation(path)
     return Photo(np.ascontiguousarray(turn(pixels, orientation)), orientation, notes)
 
 
 def read_orientation(path: Path) -> int:
     """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1, which turns nothing, where there is none."""
-    content = path.read_bytes()
-    mark = _EXIF.search(content, 0, 1 << 16 if content.startswith(b"\xff\xd8") else len(content))
-    if not mark:
-        return 1
-    tiff = content[mark.end() :]
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(tiff[at : at + size], "little" if tiff[:2] == b"II" else "big")
-
-    first = number(4, 4) + 2  # of the directory's entries, 12 bytes each, after their count
-    entries = range(first, first + 12 * number(first - 2, 2), 12)
-    orientation = next((number(entry + 8, 2) for entry in entries if number(entry, 2) == 0x112), 1)
+    exif, formats = Image.Exif(), ("JPEG", "PNG", "WEBP")
+    # The image's own `getexif` would decode all of a PNG.
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as image:
+        exif.load(image.info["exif"])
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1
 
 

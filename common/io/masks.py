@@ -34,10 +34,23 @@ def read_mask(path: Path, photo: Photo | None = None) -> tuple[np.ndarray, list[
     Raises:
         UserError: as `read_image`; the mask is no shape on a ground, or not of the image's size.
     """
-    levels, notes = _grey_levels(path, read_image(path, cv2.IMREAD_UNCHANGED))
+    mask, notes = _threshold(path, *_grey_levels(path, read_image(path, cv2.IMREAD_UNCHANGED)))
+    orientation = read_orientation(path)
+    mask = turn(mask, orientation)
+    if photo is not None:
+        if photo.orientation != 1 and orientation == 1:  # a mask with its own was saved from the stored picture
+            mask, notes = _lay_over(photo, mask, notes)
+        if mask.shape != (shape := photo.pixels.shape[:2]):
+            size, wanted = (f"{columns}x{rows}" for rows, columns in (mask.shape, shape))
+            raise UserError(f"{path} is {size} px but its image is {wanted}; the two must be of one size")
+    return np.ascontiguousarray(mask), notes
+
+
+def _threshold(path: Path, levels: np.ndarray, notes: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Cut grey levels at half of the brightest; sentences for the user are added to ``notes``."""
     top = levels.max()
     if top and np.count_nonzero(levels) != np.count_nonzero(levels == top):
-        notes.append(SOFT)
+        notes = [*notes, SOFT]
         kernel = np.ones((7, 7), np.uint8)
         between = (levels > 0.1 * top) & (levels < 0.9 * top)
         flat = between & (cv2.erode(levels, kernel) == cv2.dilate(levels, kernel))
@@ -45,20 +58,18 @@ def read_mask(path: Path, photo: Photo | None = None) -> tuple[np.ndarray, list[
             raise UserError(
                 f"{path} has large grey areas between black and white; save the lesion alone, white on black"
             )
-    mask, orientation = cv2.threshold(levels, float(top) / 2, 1, cv2.THRESH_BINARY)[1], read_orientation(path)
-    mask = turn(mask.astype(np.uint8, copy=False), orientation)
-    if photo is not None:
-        shape = photo.pixels.shape[:2]
-        if photo.orientation != 1 and orientation == 1:  # a mask with its own was saved from the stored picture
-            turned = turn(mask, photo.orientation)
-            if turned.shape == shape != mask.shape:
-                mask, notes = turned, [*notes, TURNED]
-            elif turned.shape == shape and not np.array_equal(turned, mask):
-                notes.append(EITHER_WAY)
-        if mask.shape != shape:
-            size, wanted = (f"{columns}x{rows}" for rows, columns in (mask.shape, shape))
-            raise UserError(f"{path} is {size} px but its image is {wanted}; the two must be of one size")
-    return np.ascontiguousarray(mask), notes
+    mask = cv2.threshold(levels, float(top) / 2, 1, cv2.THRESH_BINARY)[1]
+    return mask.astype(np.uint8, copy=False), notes
+
+
+def _lay_over(photo: Photo, mask: np.ndarray, notes: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Turn a mask without orientation like its image where only that fits; ``notes`` as in `_threshold`."""
+    shape, turned = photo.pixels.shape[:2], turn(mask, photo.orientation)
+    if turned.shape == shape and mask.shape != shape:
+        return turned, [*notes, TURNED]
+    if turned.shape == shape and not np.array_equal(turned, mask):
+        return mask, [*notes, EITHER_WAY]
+    return mask, notes
 
 
 def _grey_levels(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, list[str]]:

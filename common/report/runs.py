@@ -96,6 +96,11 @@ class RunGroup:
         return ("dataset", self.dataset), *(item for item in self.settings.items() if item[0] in SHARED_SETTINGS)
 
     @property
+    def scoring(self) -> tuple[str | None, ...]:
+        """What groups that were scored alike have in common: the dataset and the `SCORING_SETTINGS`."""
+        return self.dataset, *(self.settings.get(name) for name in SCORING_SETTINGS)
+
+    @property
     def sort_key(self) -> tuple[Any, ...]:
         """Sorts methods as in the paper, then networks trained on other masks, the baselines and the upper bound."""
         kind = 2 if self.target is None else {self.default_target: 0, "truth": 3}.get(self.target, 1)
@@ -195,13 +200,9 @@ def comparable_groups(groups: Sequence[RunGroup]) -> list[list[RunGroup]]:
 
     ACoseg may have scored a few lesions less than A1 and is compared all the same.
     """
-
-    def scoring(group: RunGroup) -> list[str | None]:
-        return [group.dataset, *(group.settings.get(name) for name in SCORING_SETTINGS)]
-
     blocks: dict[tuple[tuple[str, str], ...], list[RunGroup]] = defaultdict(list)
     for group in groups:
-        scored_alike = {other.kind for other in groups if other.target and scoring(other) == scoring(group)}
+        scored_alike = {other.kind for other in groups if other.target and other.scoring == group.scoring}
         for kind in {group.kind} if group.target else scored_alike or {group.kind}:
             blocks[kind].append(group)
     return [sorted(blocks[kind], key=lambda group: group.sort_key) for kind in sorted(blocks)]

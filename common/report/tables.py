@@ -100,10 +100,6 @@ def published_texts(group: RunGroup) -> list[str] | None:
 _EXAMINED = (A1CLASS.label, A1RECIST.label)
 
 
-def _examined_first(group: RunGroup) -> int:
-    return _EXAMINED.index(group.label) if group.label in _EXAMINED else len(_EXAMINED)
-
-
 def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
     """A1+L, and A1+R, minus every group that is comparable with it, in Dice and IoU, each pair once.
 
@@ -113,7 +109,7 @@ def difference_table(groups: Sequence[RunGroup]) -> list[list[str]]:
     rows = []
     pairs = [pair for block in comparable_groups(groups) for pair in combinations(block, 2)]
     for pair, metric in product(pairs, ("dice", "iou")):
-        ours, theirs = sorted(pair, key=_examined_first)
+        ours, theirs = sorted(pair, key=lambda group: [group.label != label for label in _EXAMINED])
         if ours.label not in _EXAMINED:
             continue
         by_seed, lesions, seeds = compare_groups(ours, theirs, metric)

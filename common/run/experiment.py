@@ -28,7 +28,7 @@ from common.run.cli import parse_train
 from common.run.discover import MethodScripts, find_folder, find_methods, import_name
 from common.run.scripts import eval_main, train_main
 from common.run.tasks import Command, Task, run_tasks
-from common.training.config import TrainConfig, differing_setting, history_path, state_path
+from common.training.config import TrainConfig, check_settings, history_path, state_path
 from common.utils.arguments import Parser, split_flags
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import ROOT, check_writable, read_csv
@@ -166,11 +166,11 @@ def _training_task(args: argparse.Namespace, training: Training) -> Task:
     interrupted = state_path(checkpoint).is_file()
     result = _read_result(results / f"{result_stem(checkpoint.stem, limit=config.limit)}.json")
     if result:
-        _check_settings(result["path"], result.get("training", {}), config)
+        _check_training(result["path"], result.get("training", {}), config)
     elif checkpoint.is_file() and not interrupted:
         from common.training.checkpoint import load_checkpoint  # imports torch
 
-        _check_settings(checkpoint, load_checkpoint(checkpoint).settings, config)
+        _check_training(checkpoint, load_checkpoint(checkpoint).settings, config)
     expected = config.recipe.dataset.truth, config.limit
     scored = result is not None and (result["truth"], result["settings"].get("limit")) == expected
     done, history = scored and not interrupted, history_path(checkpoint)
@@ -189,27 +189,18 @@ def _read_result(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _check_settings(path: Path, recorded: Mapping[str, Any], config: TrainConfig) -> None:
+def _check_training(path: Path, recorded: Mapping[str, Any], config: TrainConfig) -> None:
     """Refuse to take for done, or to overwrite, what was trained with other settings or on other lesions."""
     metadata = read_metadata(config.prepared)
-    if metadata and recorded.get("prepared", metadata.get("identity")) != metadata.get("identity"):
-        raise UserError(
-            f"{path} was made from other lesions or masks than those in {config.prepared}; pass another --out, or "
-            "delete it with its checkpoint"
-        )
-    settings = config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
+    settings = {"prepared": metadata["identity"]} if metadata else {}
+    settings |= config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})
     if not config.recipe.method.cluster_head:
         del settings["clusters"]  # K makes no difference
     if "least_steps" in settings.keys() & recorded.keys():
         del settings["epochs"]  # as many as the lesions need, which are the same
     elif "least_steps" in settings:
         settings["epochs"] = "the recipe's"  # which --epochs may have made fewer
-    if difference := differing_setting(recorded, settings):
-        name, value = difference
-        raise UserError(
-            f"{path} was made with {name} {value}, not {settings[name]}; pass the same flags, another --out, "
-            "or delete it with its checkpoint"
-        )
+    check_settings(path, recorded, settings, "pass the same flags, another --out, or delete it with its checkpoint")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

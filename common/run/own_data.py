@@ -5,7 +5,6 @@ README.md, "Your own data", shows the layout of the files and the script of a fe
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,12 +25,16 @@ from common.patches import PATCH, resize_mask, resize_points
 from common.recipe import A1, A1CLASS, A1RECIST, ACOSEG, METHODS, DatasetInfo, Method, Recipe
 from common.recist import diameters, diameters_cross, ellipse_from_diameters, fit_ellipse, long_first
 from common.run.cli import prepare_parser, work_options
-from common.run.own_files import read_ends, read_outline, read_patients
+from common.run.own_files import check_masks, find_copies, read_ends, read_outline, read_patients
 from common.run.scripts import eval_main, train_main
-from common.utils.errors import UserError, join_names
+from common.utils.errors import UserError
 from common.utils.provenance import digest
 from common.weak_masks import ellipse_mask, grabcut_mask
 
+LEAST_IOU = 0.4
+"""Of an ellipse with the outline: 6 of HAM10000's 10,012 lesions have less; LiTS's are dropped (FACTS.md section 3)."""
+LEAST_OUTLINE = 50  # px on the patch
+ON_PATCH = f"on the patch of {PATCH}x{PATCH} px; cut the image closer to the lesion"
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
 # Checkpoint, loss weights, learning rate, batch size, epochs and patience: HAM10000's (FACTS.md section 2).
@@ -89,21 +92,24 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
         ellipse = ellipse_from_diameters(points)
         if ellipse and not diameters_cross(points):
             return [Dropped(path.name, f"its diameters don't cross; {ENDS_ORDER}")]
-    else:
+    elif outline is not None:
         notes += ["recist.csv has no row for it; its diameters come from its outline"] if ends else []
-        points = None if outline is None else diameters(outline).ends
-        ellipse = None if outline is None else fit_ellipse(outline)
+        points, ellipse = diameters(outline).ends, fit_ellipse(outline)
+    else:
+        return [Dropped(path.name, "it has neither an outline nor diameters")]
+    if ellipse is None:
+        return [Dropped(path.name, "no ellipse fits its outline or diameters")]
     shape = photo.pixels.shape[:2]
-    mask = None if ellipse is None else resize_mask(ellipse_mask(ellipse, shape), centred=True)
-    recist = None if mask is None else fit_ellipse(mask)
-    if points is None or mask is None or recist is None:
-        return [Dropped(path.name, "neither an outline nor diameters that an ellipse fits")]
+    mask = resize_mask(ellipse_mask(ellipse, shape), centred=True)
+    recist = fit_ellipse(mask)
+    if recist is None:
+        return [Dropped(path.name, f"it is lost {ON_PATCH}")]
     patch = photo.patch(rgb=True)
     truth = None if outline is None else resize_mask(outline, centred=True)
-    if truth is None and path.parent.with_name("masks").is_dir():
+    if truth is not None:
+        notes += _outline_notes(mask, truth, marked=path in ends)
+    elif path.parent.with_name("masks").is_dir():
         truth = np.zeros((PATCH, PATCH), np.uint8)  # that of others is known
-    if truth is not None and truth.any() and not (mask & truth).any():
-        notes.append("its end points and its outline lie apart; look at the order of x and y")
     lesion = Lesion(
         name=path.name,
         group=path.name,
@@ -119,6 +125,18 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
     return [lesion]
 
 
+def _outline_notes(ellipse: np.ndarray, truth: np.ndarray, *, marked: bool) -> list[str]:
+    """What is to be said of a patch's (120, 120) masks of the ellipse and the outline."""
+    notes, both, total = [], np.count_nonzero(ellipse & truth), np.count_nonzero(ellipse | truth)
+    if np.count_nonzero(truth) < LEAST_OUTLINE:
+        notes.append(f"its outline has less than {LEAST_OUTLINE} px {ON_PATCH}")
+    if marked and not both:
+        notes.append("its end points and its outline lie apart; look at the order of x and y")
+    elif both < LEAST_IOU * total:
+        notes.append(f"the IoU of its ellipse and its outline is under {LEAST_IOU}; an image must show one lesion only")
+    return notes
+
+
 def _source(function: Any) -> str:
     """The source of a function, or of what a partial or a bound method calls; its name where there is none."""
     while inner := getattr(function, "func", None) or getattr(function, "__func__", None):
@@ -130,9 +148,19 @@ def _source(function: Any) -> str:
 
 
 def own_data(
-    name: str, script: str, description: str | None, *, clusters: int, truth: str = "truth", **changes: Any
+    name: str,
+    script: str,
+    description: str | None,
+    *,
+    clusters: int,
+    truth: str = "truth",
+    make_lesion: Callable[..., list[Outcome]] = make_lesion,
+    split: Callable[[list[dict[str, str]]], list[str]] = split_rows,
 ) -> tuple[DatasetInfo, Callable[..., None]]:
     """A dataset of your own, and the `main` of its script.
+
+    The `main` runs a command line of `VERBS`, with the flags that all scripts take; the protocol is `corrected` unless
+    a flag says otherwise.
 
     Args:
         name: of the dataset, for tables and messages.
@@ -140,52 +168,33 @@ def own_data(
         description: what --help prints first.
         clusters: K.
         truth: the array that predictions are scored against, one of `recipe.TARGETS`.
-        changes: ``make_lesion`` and ``split`` of `own_data_main`.
+        make_lesion: takes the place of `make_lesion`, with its arguments and result; a function of your script, so that
+            processes can share it.
+        split: takes the place of `split_rows`: given the rows of `lesions.csv`, names the split of each. Where the
+            source of one of the two has changed, lesions are prepared again; changes of what they call are seen with
+            --force only.
     """
     path = Path(script).resolve()
     dataset = DatasetInfo(name, path.parent, "data", (path.name, "prepare"), clusters, truth)
-    return dataset, partial(own_data_main, dataset, description, **changes)
-
-
-def own_data_main(
-    dataset: DatasetInfo,
-    description: str | None,
-    arguments: Sequence[str] | None = None,
-    *,
-    make_lesion: Callable[..., list[Outcome]] = make_lesion,
-    split: Callable[[list[dict[str, str]]], list[str]] = split_rows,
-) -> None:
-    """Run a command line of `VERBS`, with the flags that all scripts take.
-
-    The protocol is `corrected` unless a flag says otherwise.
-
-    Args:
-        dataset: yours.
-        description: what --help prints first.
-        arguments: None means those that the script was started with.
-        make_lesion: takes the place of `make_lesion`; a function of your script, so that processes can share it.
-        split: takes the place of `split_rows`, where each image is a group of its own. Where the source of one of
-            the two has changed, lesions are prepared again; changes of what they call are seen with --force only.
-
-    Raises:
-        UserError: an unknown verb or method; or as the verb's work.
-    """
     own = recipes(dataset)
-    match list(sys.argv[1:] if arguments is None else arguments):
-        case ["-h" | "--help"]:
-            script = dataset.prepare[0]
-            usage = [f"python {script} {verb}" for verb in VERBS]
-            print(description, "", *usage, "", f"METHOD is {', '.join(METHODS)}; each takes --help.", sep="\n")
-        case ["prepare", *flags]:
-            _prepare(dataset, description, flags, make_lesion, split)
-        case ["train", method, *flags] if method in own:
-            train_main(own[method], description, [*FLAGS, *flags])
-        case ["eval", method, *flags] if method in own:
-            eval_main(own[method], description, flags)  # the checkpoint knows its protocol
-        case ["predict", method, *flags] if method in own:
-            predict_photos(dataset, description, flags, own[method])
-        case _:
-            raise UserError(f"usage: {' | '.join(VERBS)}; METHOD is one of {', '.join(METHODS)} (see --help)")
+
+    def main(arguments: Sequence[str] | None = None) -> None:
+        match list(sys.argv[1:] if arguments is None else arguments):
+            case ["-h" | "--help"]:
+                usage = [f"python {path.name} {verb}" for verb in VERBS]
+                print(description, "", *usage, "", f"METHOD is {', '.join(METHODS)}; each takes --help.", sep="\n")
+            case ["prepare", *flags]:
+                _prepare(dataset, description, flags, make_lesion, split)
+            case ["train", method, *flags] if method in own:
+                train_main(own[method], description, [*FLAGS, *flags])
+            case ["eval", method, *flags] if method in own:
+                eval_main(own[method], description, flags)  # the checkpoint knows its protocol
+            case ["predict", method, *flags] if method in own:
+                predict_photos(dataset, description, flags, own[method])
+            case _:
+                raise UserError(f"usage: {' | '.join(VERBS)}; METHOD is one of {', '.join(METHODS)} (see --help)")
+
+    return dataset, main
 
 
 def _prepare(
@@ -197,9 +206,7 @@ def _prepare(
 ) -> None:
     args = prepare_parser(dataset, description).parse_args([*FLAGS, *flags])
     images = list_images(args.data / "images")
-    stems = Counter(path.stem for path in images)
-    if twice := [path.name for path in images if stems[path.stem] > 1 and (args.data / "masks").is_dir()]:
-        raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
+    check_masks(args.data, images)
     inputs = [*images, *args.data.glob("masks/[!.]*"), *args.data.glob("*.[cC][sS][vV]")]
     config = PreprocessConfig.from_args(dataset, args, inputs, preprocessing={"channels": "rgb"})
     own = [function for function in (make_lesion, split) if not function.__module__.startswith("common.")]
@@ -207,19 +214,18 @@ def _prepare(
         sources = [_source(function) for function in own]
         config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
     ends, patients = read_ends(args.data, images), read_patients(args.data, images)
+    groups = patients or find_copies(images)
 
     def split_patients(rows: list[dict[str, str]]) -> list[str]:
-        for row in rows if patients else ():
-            patient = patients.get(row.get("source", "")) or patients.get(row["lesion"])
-            if patient is None:
+        for row in rows if groups else ():
+            group = groups.get(row.get("source", "")) or groups.get(row["lesion"])
+            if group is None and patients:
                 raise UserError(
                     f"patients.csv can't be used: the lesion {row['lesion']} does not say which image it is "
                     "of; let make_lesion put the image's name into info, as source"
                 )
-            row["group"] = patient
+            row["group"] = group or row["group"]
         return split(rows)
 
     work = partial(or_unreadable, make=make_lesion, ends=ends, grabcut=args.grabcut)
-    # What functions of the user's own will make of them, nobody knows.
-    expected = [{"lesion": path.name, "group": path.name} for path in images if not own]
-    preprocess(config, args.prepared, images, work, split_patients, expected=expected, **work_options(args))
+    preprocess(config, args.prepared, images, work, split_patients, **work_options(args))

@@ -1,6 +1,9 @@
 """The files of your own data: outlines and tables."""
 
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +12,75 @@ from common.inference import image_table
 from common.io.images import Photo
 from common.io.masks import read_mask
 from common.utils.errors import UserError, join_names
+from common.utils.provenance import sha256
+
+
+def find_masks(data: Path) -> dict[str, Path]:
+    """The files in `masks/` by the `plain_name` of their stem; empty where there is no such folder.
+
+    Raises:
+        UserError: two have the same stem.
+    """
+    masks: dict[str, Path] = {}
+    for path in sorted(data.glob("masks/[!.]*")):
+        if (other := masks.setdefault(image_table.plain_name(path.stem), path)) is not path:
+            raise UserError(f"{path} and {other.name} are masks of the same image; keep one of them")
+    return masks
+
+
+def check_masks(data: Path, images: Sequence[Path]) -> None:
+    """Say which files in `masks/` belong to no image.
+
+    Raises:
+        UserError: several images share a mask, or there are masks and none belongs to an image.
+    """
+    if not (data / "masks").is_dir():
+        return
+    stems = Counter(image_table.plain_name(path.stem) for path in images)
+    if twice := [path.name for path in images if stems[image_table.plain_name(path.stem)] > 1]:
+        raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
+    masks = find_masks(data)
+    strays = [path.name for stem, path in masks.items() if stem not in stems]
+    if strays and len(strays) == len(masks):
+        raise UserError(
+            f"{data / 'masks'} holds {join_names(strays)}, none named like an image; the mask of {images[0].name} must "
+            f"be named {images[0].stem}.png"
+        )
+    if strays:
+        print(f"{data / 'masks'}: {join_names(strays)}: mask without image, left out", file=sys.stderr)
+
+
+@lru_cache(maxsize=1)
+def _find_masks(data: Path, _changed: int) -> dict[str, Path]:
+    return find_masks(data)
 
 
 def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | None, list[str]]:
-    """As `read_mask`, of `masks/STEM.png` beside the image's folder.
+    """As `read_mask`, of the file in `masks/`, beside the image's folder, that has the image's stem.
 
     None where there is no folder of masks at all, or no mask for an image that is ``marked`` by end points.
     """
-    path = image.parent.with_name("masks") / f"{image.stem}.png"
-    if marked and path.parent.is_dir() and not path.exists():
+    folder = image.parent.with_name("masks")
+    if not folder.is_dir():
+        return None, []
+    masks = _find_masks(folder.parent, folder.stat().st_mtime_ns)
+    path = masks.get(image_table.plain_name(image.stem))
+    if path is None and marked:
         return None, ["no outline in masks/; its mark alone is used"]
-    return read_mask(path, photo) if path.parent.is_dir() else (None, [])
+    return read_mask(path or folder / f"{image.stem}.png", photo)
+
+
+def find_copies(images: Sequence[Path]) -> dict[str, str]:
+    """Of images that are files of equal content, the name of the first by the name of each, and a line that says so."""
+    sizes = Counter(path.stat().st_size for path in images)
+    by_content = defaultdict(list)
+    for path in images:
+        if sizes[path.stat().st_size] > 1:
+            by_content[sha256(path)].append(path.name)
+    copies = {name: names[0] for names in by_content.values() if len(names) > 1 for name in names}
+    if copies:
+        print(f"{join_names(sorted(copies))}: copies of the same image are kept in one split", file=sys.stderr)
+    return copies
 
 
 def find_table(data: Path, name: str) -> Path | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from common.patches import CANVAS, parse_canvas
 from common.recipe import ENCODER, PLAIN, PROTOCOLS, Protocol, Recipe
 from common.utils.arguments import device_name
+from common.utils.errors import UserError
 from common.utils.provenance import sha256
 
 HISTORY = ".history.csv"  # what takes the place of a checkpoint's suffix in the name of its training's history
@@ -106,16 +107,22 @@ def _describe_weights(weights: str) -> str:
     return f"{_ANY_FILE} {sha256(Path(weights))[:8]}" if Path(weights).is_file() else _ANY_FILE
 
 
-def differing_setting(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """The first of ``settings`` in which a recorded training is another, and the value recorded.
+def check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any], remedy: str) -> None:
+    """Check that a training ``recorded`` in ``path`` had these ``settings``; what it does not say counts as the same.
 
-    What the record does not say counts as the same.
+    Raises:
+        UserError: names the first setting in which it is another, and the ``remedy``.
     """
     known = {**PLAIN, **recorded}
     weights = [str(values.get("encoder_weights")) for values in (known, settings)]
     if _ANY_FILE in weights and all(text.startswith(_ANY_FILE) for text in weights):
         del known["encoder_weights"]
-    return next(((name, known[name]) for name, value in settings.items() if known.get(name, value) != value), None)
+    for name, value in settings.items():
+        if (own := known.get(name, value)) != value:
+            difference = f"with {name} {own}, not {value}"
+            if name in ("prepared", "preprocessing", "groups"):
+                difference = "from other lesions or masks than those prepared now"
+            raise UserError(f"{path} was made {difference}; {remedy}")
 
 
 @dataclass(frozen=True)

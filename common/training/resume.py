@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.recipe import Recipe
 from common.training.checkpoint import load_checkpoint, save_tensors, to_host
-from common.training.config import differing_setting, finished_path, history_path, state_path
+from common.training.config import check_settings, finished_path, history_path, state_path
 from common.training.trainer import Trainer, TrainState
 from common.training.weights import load_tensors
 from common.utils.errors import UserError
@@ -28,6 +28,7 @@ from common.utils.files import read_csv
 
 SAVE_EVERY = 60.0  # s, at least, between epochs after which the state is saved
 _OF_A_RUN = ("epochs", "patience", "versions", "processes")  # settings in which a complete training may differ
+_REMEDY = "pass the same flags and --prepared, or train anew without --resume"
 _STATE_KEYS = {"network", "gradients", "optimizer", "average", "random", "progress", "settings"}
 
 
@@ -96,21 +97,6 @@ class StateSaver:
             writing.result()
 
 
-def _check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raise UserError where a training was recorded in ``path`` with other ``settings`` than it is to go on with."""
-    if difference := differing_setting(recorded, settings):
-        name, value = difference
-        if name in ("prepared", "preprocessing", "groups"):
-            raise UserError(
-                f"{path} was saved by a training on other lesions or masks than those prepared now; "
-                "train anew without --resume, or pass the old --prepared"
-            )
-        raise UserError(
-            f"{path} was saved with {name} {value}, not {settings[name]}; "
-            "pass the same flags, or train anew without --resume"
-        )
-
-
 def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> bool:
     """Whether a training can go on, or begin; False where it is complete, with the epochs and patience of ``recipe``.
 
@@ -126,7 +112,8 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
             f"{checkpoint} doesn't say how it was trained, as released ones don't; pass another --checkpoint, or train "
             "anew without --resume"
         )
-    _check_settings(checkpoint, settings, {name: value for name, value in wanted.items() if name not in _OF_A_RUN})
+    fixed = {name: value for name, value in wanted.items() if name not in _OF_A_RUN}
+    check_settings(checkpoint, settings, fixed, _REMEDY)
     epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
     done = len(read_csv(history)) if history.is_file() else epochs
     falling = settings.get("falling", False)
@@ -163,7 +150,7 @@ def load_state(checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) 
     if not known or (content["average"] and not content["average"].keys() >= {"network", "updates"}):
         raise UserError(f"{path} is not the state of a training; delete it and start again without --resume")
     fixed = {name: value for name, value in settings.items() if name != "epochs" or settings["falling"]}
-    _check_settings(path, content["settings"], fixed)
+    check_settings(path, content["settings"], fixed, _REMEDY)
     trainer.network.load_state_dict(content["network"])
     for weight, gradient in zip(trainer.network.parameters(), content["gradients"], strict=True):
         weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)

@@ -155,10 +155,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             lines = list(file)
             delimiter = next((sign for sign in ",;\t" if sign in "".join(lines[:1])), ",")
             reader = csv.DictReader(lines, delimiter=delimiter)
-            rows = list(reader)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = [row for row in reader if any(row.values())]  # spreadsheets leave rows of empty cells
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path} is not a readable CSV file ({error})") from error
-    header = [name.strip() for name in reader.fieldnames or () if name.strip()]
+    header = list(filter(None, reader.fieldnames))
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise UserError(f"{path} has two columns named {twice}; rename or remove one")
     for row in rows:

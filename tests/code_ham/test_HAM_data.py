@@ -221,7 +221,7 @@ def _truncate(path):
         ),
         (
             lambda data: Image.fromarray(np.full((450, 600), 4095, np.uint16)).save(_image(data), "png"),
-            r"ISIC_9000000\.jpg has uint16 levels, none above 4095; save it with 8 bits",
+            r"ISIC_9000000\.jpg has uint16 levels from 4095 to 4095; save it with 8 bits",
         ),
         (
             lambda data: shutil.rmtree(data / MASK_FOLDER),

@@ -52,7 +52,7 @@ def test_a_mask_lies_where_the_lesion_is(image, tmp_path, monkeypatch):
 def test_folders_files_and_names_that_differ_by_suffix(image, tmp_path, monkeypatch):
     stub.use(monkeypatch)
     path, mask = image
-    write_image(path.with_suffix(".JPG"), np.full((40, 60, 3), 255, np.uint8))
+    write_image(path.with_suffix(".JPG"), np.full((40, 60, 3), (255, 250, 255), np.uint8))
     (path.parent / "notes.txt").touch()
     run(path.parent, path, "--out", tmp_path / "out")  # the image that is named twice is predicted once
     rows = read_csv(tmp_path / "out" / "measurements.csv")
@@ -92,7 +92,7 @@ def test_the_checkpoint_decides_the_order_of_the_channels(protocol, preprocessin
 
 def test_a_protocol_that_contradicts_the_checkpoint_is_refused(tmp_path, monkeypatch):
     stub.use(monkeypatch).model.settings.update(protocol="released", preprocessing={"channels": "bgr"})
-    write_image(tmp_path / "a.png", np.full((50, 50, 3), 9, np.uint8))
+    write_image(tmp_path / "a.png", np.full((50, 50, 3), (9, 9, 99), np.uint8))
     with pytest.raises(UserError, match="trained with another protocol, released; leave --protocol out"):
         run(tmp_path / "a.png", "--protocol", "corrected", "--out", tmp_path / "out")
     run(tmp_path / "a.png", "--protocol", "released", "--out", tmp_path / "out")
@@ -121,13 +121,15 @@ def test_sixteen_bits_are_predicted_where_used_and_else_refused(image, tmp_path,
     run(path, "--out", tmp_path / "out")
     assert dice(cv2.imread(str(tmp_path / "out" / "a_mask.png"), 0) > 0, shown > 0) > 0.99
     write_image(path, np.repeat(shown[..., None] * np.uint16(4095), 3, axis=2))
-    with pytest.raises(UserError, match=r"a\.png has uint16 levels, none above 4095; save it with 8 bits"):
+    with pytest.raises(UserError, match=r"a\.png has uint16 levels from 0 to 4095; save it with 8 bits"):
         run(path, "--out", tmp_path / "out")
 
 
 def test_transparent_pixels_are_told(tmp_path, monkeypatch, capsys):
     stub.use(monkeypatch)
-    write_image(tmp_path / "a.png", np.dstack([np.full((9, 9, 3), 255, np.uint8), np.eye(9, dtype=np.uint8) * 255]))
+    write_image(
+        tmp_path / "a.png", np.dstack([np.full((9, 9, 3), (255, 0, 0), np.uint8), np.eye(9, dtype=np.uint8) * 255])
+    )
     run(tmp_path / "a.png", "--out", tmp_path / "out")
     assert "a.png: it has transparent pixels" in capsys.readouterr().err
 

@@ -120,26 +120,6 @@ def test_nothing_usable_and_too_few_for_the_clusters(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize(("protocol", "lesions"), [("released", 12), ("corrected", 4)])
-def test_too_few_for_the_clusters_is_told_before_the_work(tmp_path, capsys, protocol, lesions):
-    def split(rows: list) -> list[str]:
-        print("split: in thirds")
-        return split_in_thirds(rows)
-
-    arguments = (make_config(clusters=20, protocol=protocol), tmp_path / "p", range(12), None, split)  # makes nothing
-    with pytest.raises(UserError, match=f"^20 shape clusters can't be fitted on {lesions} lesions; pass --clusters 1"):
-        preprocess(*arguments, expected=[{"group": number} for number in range(12)], workers=1)
-    assert capsys.readouterr().out == ""
-
-
-def test_no_more_lesions_are_counted_than_shows_that_they_suffice(tmp_path):
-    def expected():
-        yield from ({"group": number} for number in range(20))
-        raise AssertionError("counted on")
-
-    preprocess(make_config(), tmp_path / "p", range(12), make_lesions, split_in_thirds, expected=expected(), workers=1)
-
-
 def test_splits_without_lesions_are_told(tmp_path, capsys):
     def all_test(rows: list) -> list[str]:
         return ["test"] * len(rows)

@@ -24,7 +24,7 @@ from example_results import result
 
 FULL = dict.fromkeys((*METRICS, *EXTRA_METRICS), 0.5)
 EMPTY = FULL | {"dice": 0.0, "iou": 0.0} | dict.fromkeys(("avd", "centre_error", *EXTRA_METRICS), np.nan)
-LESIONS = [{"lesion": "a", "split": "test"}, {"lesion": "=b", "split": "test"}]
+LESIONS = [{"lesion": name, "group": name, "split": "test"} for name in ("a", "=b")]
 ABOUT = {"dataset": "Toy", "label": "A1", "split": "test", "truth": "truth", "settings": {"protocol": "released"}}
 
 
@@ -71,7 +71,7 @@ def test_the_rows_may_be_compressed(tmp_path):
 
 
 def test_which_lesions_were_scored_travels_with_the_result(tmp_path):
-    others = [*LESIONS[:1], {"lesion": "c", "split": "test"}]
+    others = [*LESIONS[:1], {"lesion": "c", "group": "c", "split": "test"}]
     digests = [
         write_results(tmp_path, "a", rows, [FULL] * 2, "released", ABOUT)["scored"] for rows in (LESIONS, others)
     ]

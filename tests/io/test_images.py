@@ -66,10 +66,11 @@ def test_a_photo_is_turned_as_viewers_turn_it(orientation, suffix, tmp_path):
 def test_folders_give_every_format_that_is_read(tmp_path, capsys):
     encoder = {".jfif": ".jpg", ".pgm": ".pnm", ".pbm": ".pnm"}  # OpenCV writes these from other arrays only
     shade = np.full((48, 64, 3), 200, np.uint8)
+    shade[:8, :8] = 255
     for suffix in SUFFIXES:
         path = tmp_path / f"a{suffix.upper()}"
         path.write_bytes(cv2.imencode(encoder.get(suffix, suffix), shade)[1].tobytes())
-        assert read_photo(path).pixels.mean(axis=(0, 1)) == pytest.approx([200] * 3, abs=8)  # GIFs are dithered
+        assert read_photo(path).pixels.mean(axis=(0, 1)) == pytest.approx([201] * 3, abs=8)  # GIFs are dithered
     assert len(list_images(tmp_path)) == len(SUFFIXES)
     assert capsys.readouterr().err == ""
     (tmp_path / "a.heic").touch()
@@ -139,20 +140,35 @@ def test_sixteen_bits_are_shown_where_they_are_used_and_else_refused(channels, t
         dark = np.minimum(bright >> (16 - bits), (1 << bits) - 1)
         dark[..., 3:] = 65_535
         write_image(tmp_path / "b.png", dark)
-        with pytest.raises(UserError, match=rf"b\.png has uint16 levels, none above {dark[..., :3].max()}; save it"):
+        with pytest.raises(UserError, match=rf"b\.png has uint16 levels from \d+ to {dark[..., :3].max()}; save it"):
             read_photo(tmp_path / "b.png")
+
+
+def test_slices_of_ct_are_no_photos(shared):
+    path = shared / "data" / "deeplesion" / "Images_png" / "000001_03_01" / "089.png"
+    with pytest.raises(UserError, match=r"089\.png has uint16 levels from 31744 to 34115; .* CT through a window"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("level", [0, 1, 255])
+def test_an_image_that_shows_nothing_is_refused(level, tmp_path):
+    image = np.full((4, 5, 3), level, np.uint8)
+    image[0, 0] -= level > 0  # as where a mask of 0 and 1 is taken for an image
+    write_image(tmp_path / "a.png", image)
+    with pytest.raises(UserError, match=rf"a\.png shows nothing: all its levels are {max(level - 1, 0)} or {level} of"):
+        read_photo(tmp_path / "a.png")
 
 
 def test_floating_point_pixels_are_refused(tmp_path):
     write_image(tmp_path / "a.tiff", np.full((4, 5, 3), 0.5, np.float32))
-    with pytest.raises(UserError, match=r"float32 levels, none above 0\.5"):
+    with pytest.raises(UserError, match=r"float32 levels from 0\.5 to 0\.5; save it with 8 bits"):
         read_photo(tmp_path / "a.tiff")
 
 
 @pytest.mark.parametrize("kind", ["int16", "int32", "float64"])
 def test_grey_of_numbers_that_no_photo_has_is_one_sentence(kind, tmp_path):
     write_image(tmp_path / "a.tiff", np.full((4, 5), 300, kind))
-    with pytest.raises(UserError, match=f"{kind} levels, none above 300; save it with 8 bits"):
+    with pytest.raises(UserError, match=f"{kind} levels from 300 to 300; save it with 8 bits"):
         read_photo(tmp_path / "a.tiff")
 
 

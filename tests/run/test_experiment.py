@@ -60,15 +60,15 @@ def test_what_is_not_of_the_paper_is_trained_where_it_is_named(tmp_path, capsys)
 def test_epochs_that_follow_from_the_lesions_are_no_other_setting(tmp_path):
     """Of few lesions A1+R makes more epochs than its recipe says; what a flag asks for is another thing."""
     recorded = TrainConfig.describe(_marked(tmp_path)) | {"epochs": 40}  # "least_steps" says why
-    experiment._check_settings(tmp_path / "a.pt", recorded, _marked(tmp_path))
+    experiment._check_training(tmp_path / "a.pt", recorded, _marked(tmp_path))
     with pytest.raises(UserError, match="was made with epochs 40, not 9"):
-        experiment._check_settings(tmp_path / "a.pt", recorded, _marked(tmp_path, "--epochs", "9"))
+        experiment._check_training(tmp_path / "a.pt", recorded, _marked(tmp_path, "--epochs", "9"))
     asked_for = TrainConfig.describe(_marked(tmp_path, "--epochs", "1"))
     with pytest.raises(UserError, match="was made with epochs 1, not the recipe's"):
-        experiment._check_settings(tmp_path / "a.pt", asked_for, _marked(tmp_path))
+        experiment._check_training(tmp_path / "a.pt", asked_for, _marked(tmp_path))
     asked_for["epochs"] = HAM_A1recist_train.RECIPE.epochs  # which of few lesions is less than the recipe makes
     with pytest.raises(UserError, match="was made with epochs 2, not the recipe's"):
-        experiment._check_settings(tmp_path / "a.pt", asked_for, _marked(tmp_path))
+        experiment._check_training(tmp_path / "a.pt", asked_for, _marked(tmp_path))
 
 
 def _marked(folder: Path, *flags: str) -> TrainConfig:

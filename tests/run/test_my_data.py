@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from common.recist import diameters
 from common.report import tables as report
 from common.report.figures import cli as figures
 from common.run import experiment
-from common.run.own_data import make_lesion, own_data_main
+from common.run.own_data import ON_PATCH, make_lesion, own_data
 from common.utils.errors import UserError
 from common.utils.files import read_csv, write_csv
 from helpers import NETWORK, ROOT
@@ -59,6 +60,10 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _main(module: ModuleType, **changes: Callable) -> Callable[..., None]:
+    return own_data("Mine", module.__file__, None, clusters=4, **changes)[1]
 
 
 def run(module: ModuleType, arguments: str) -> None:
@@ -147,7 +152,7 @@ def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path,
     drawn = dataset.outlined_rows(dataset.rows("all"))
     assert sorted(dataset.lesions[row]["lesion"] for row in drawn) == sorted(f"lesion {n}.png" for n in range(0, 20, 2))
     outlined = len(dataset.outlined_rows(dataset.rows("train")))
-    with pytest.raises(UserError, match=rf"has {outlined} training lesions with an outline, not 14; pass a smaller"):
+    with pytest.raises(UserError, match=rf"groups .* make {outlined}, not 14; pass {outlined}"):
         run(mine, f"train A1recist {BRIEF} --outlines 14")
     run(mine, f"train A1recist {BRIEF} --outlines {outlined}")
     run(mine, "eval A1recist --split all")
@@ -212,6 +217,36 @@ def test_images_of_a_patient_stay_together(mine):
     lesions = LesionDataset.open(data / "prepared").lesions
     assert {lesion["group"] for lesion in lesions} == {f"p{number}" for number in range(5)}
     assert len({(lesion["group"], lesion["split"]) for lesion in lesions}) == 5
+
+
+def test_copies_of_an_image_stay_together_and_are_told(mine, capsys):
+    data = mine.DATASET.folder / "data"
+    for folder in ("images", "masks"):
+        for number in range(IMAGES):
+            shutil.copy(data / folder / f"lesion {number}.png", data / folder / f"lesion {number} (1).png")
+    run(mine, "prepare --workers 1")
+    lesions = LesionDataset.open(data / "prepared").lesions
+    assert len(lesions) == 2 * IMAGES
+    assert len({(lesion["group"], lesion["split"]) for lesion in lesions}) == IMAGES
+    assert "and 37 more: copies of the same image are kept in one split" in capsys.readouterr().err
+
+
+def test_outlines_that_an_image_should_not_have_are_told(mine, capsys):
+    data = mine.DATASET.folder / "data"
+    large, mask = np.zeros((1000, 1000, 3), np.uint8), np.zeros((1000, 1000), np.uint8)
+    large[::2] = 200
+    for number, radius in ((1, 5), (2, 18)):
+        cv2.imwrite(str(data / "images" / f"lesion {number}.png"), large)
+        cv2.imwrite(str(data / "masks" / f"lesion {number}.png"), cv2.circle(mask.copy(), (300, 400), radius, 255, -1))
+    two = cv2.circle(np.zeros((90, 150), np.uint8), (20, 20), 9, 255, -1)
+    cv2.imwrite(str(data / "masks" / "lesion 3.png"), cv2.circle(two, (120, 70), 9, 255, -1))
+    run(mine, "prepare --workers 1")
+    assert read_csv(data / "prepared" / "dropped.csv") == [
+        {"lesion": "lesion 1.png", "reason": f"it is lost {ON_PATCH}"}
+    ]
+    err = capsys.readouterr().err
+    assert "lesion 2.png: its outline has less than 50 px on the patch of 120x120 px; cut the image closer" in err
+    assert "lesion 3.png: the IoU of its ellipse and its outline is under 0.4; an image must show one lesion" in err
 
 
 def test_two_images_that_would_share_a_mask_are_one_sentence(mine):
@@ -293,7 +328,7 @@ def test_ones_own_patients_and_ones_own_lesions(mine):
         return [Dropped(path.name, "odd")] if int(path.stem[-1]) % 2 else make_lesion(path, ends, grabcut)
 
     flags = ["prepare", "--workers", "1", "--clusters", "3"]  # of 6 training lesions, which are not known before
-    own_data_main(mine.DATASET, None, flags, split=split_by_patient, make_lesion=only_even)
+    _main(mine, split=split_by_patient, make_lesion=only_even)(flags)
     dataset = LesionDataset.open(mine.DATASET.folder / "data" / "prepared")
     assert dataset.metadata["dropped"] == {"odd": IMAGES // 2}
     assert dataset.metadata["splits"] == {"train": 6, "val": 2, "test": 2}
@@ -315,12 +350,12 @@ def test_lesions_with_names_of_ones_own_belong_to_their_images_patients(mine):
         return [replace(lesion, info={}) for lesion in renamed(path, ends, grabcut)]
 
     flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
-    own_data_main(mine.DATASET, None, flags, make_lesion=renamed)
+    _main(mine, make_lesion=renamed)(flags)
     lesions = LesionDataset.open(data / "prepared").lesions
     assert {lesion["lesion"] for lesion in lesions} >= {"LESION 0", "LESION 19"}
     assert {lesion["group"] for lesion in lesions} == {f"p{number}" for number in range(5)}
     with pytest.raises(UserError, match=r"the lesion LESION 0 does not say which image it is of; let make_lesion put"):
-        own_data_main(mine.DATASET, None, [*flags, "--force"], make_lesion=of_no_image)
+        _main(mine, make_lesion=of_no_image)([*flags, "--force"])
 
 
 def test_another_way_to_read_or_split_lesions_makes_them_again(mine, capsys):
@@ -333,5 +368,5 @@ def test_another_way_to_read_or_split_lesions_makes_them_again(mine, capsys):
     flags = "prepare --workers 1 --clusters 2 --no-grabcut".split()
     for split in (split_rows, first_is_test, partial(first_is_val, name="val")):
         for told in ("again" if split is not split_rows else "20 lesions", "is already prepared with these inputs"):
-            own_data_main(mine.DATASET, None, flags, split=split)
+            _main(mine, split=split)(flags)
             assert told in capsys.readouterr().out

@@ -11,8 +11,10 @@ import HAM_Acoseg_train
 import toy
 from common.recipe import METHODS
 from common.run import own_data
-from common.run.own_data import own_data_main, recipes
+from common.run.own_data import recipes
 from common.utils.errors import UserError
+
+_, MAIN = own_data.own_data("Toy", "code_toy/toy_data.py", "My lesions.", clusters=2)
 
 
 @pytest.mark.parametrize("module", [HAM_A1_train, HAM_A1class_train, HAM_Acoseg_train, HAM_A1recist_train])
@@ -49,7 +51,7 @@ def test_each_verb_runs_its_work_with_its_flags(monkeypatch, tmp_path):
         "eval Acoseg --split val",
         "predict A1 a.jpg",
     ):
-        own_data_main(toy.DATASET, None, line.split())
+        MAIN(line.split())
     assert calls == [
         ("corrected", tmp_path / "prepared", [image], True),
         ("A1class", ["--protocol", "corrected", "--lr", "1"]),
@@ -64,11 +66,11 @@ def test_what_is_no_verb_and_method_is_one_sentence(line):
         UserError,
         match=r"usage: prepare \| train METHOD \| eval METHOD \| predict METHOD .* A1, A1class, Acoseg, A1recist",
     ):
-        own_data_main(toy.DATASET, None, line.split())
+        MAIN(line.split())
 
 
 def test_help_shows_the_description_and_the_command_lines(capsys):
-    own_data_main(toy.DATASET, "My lesions.", ["--help"])
+    MAIN(["--help"])
     out = capsys.readouterr().out
     assert out.startswith("My lesions.\n")
     assert "python toy_data.py train METHOD\n" in out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.io.images import Photo
-from common.run.own_files import read_ends, read_outline, read_patients
+from common.run.own_files import check_masks, find_copies, read_ends, read_outline, read_patients
 from common.utils.errors import UserError
 
 HEADER = "image,x1,y1,x2,y2,x3,y3,x4,y4\n"
@@ -131,5 +131,35 @@ def test_outlines(tmp_path):
     mask[5:9, 4:20] = 255
     cv2.imwrite(str(tmp_path / "masks" / "a.b.png"), mask)
     np.testing.assert_array_equal(read_outline(image, photo, marked=True)[0], mask > 0)
+    for name in ("A.B.PNG", "a.b.jpg"):
+        (tmp_path / "masks" / "a.b.png").rename(tmp_path / "masks" / name)
+        np.testing.assert_array_equal(read_outline(image, photo, marked=False)[0], mask > 0)
+        (tmp_path / "masks" / name).rename(tmp_path / "masks" / "a.b.png")
     with pytest.raises(UserError, match="is 30x20 px but its image is 40x20"):
         read_outline(image, Photo(np.zeros((20, 40, 3), np.uint8)), marked=True)
+
+
+def test_masks_that_belong_to_no_image(tmp_path, capsys):
+    images = [tmp_path / "images" / name for name in ("a.jpg", unicodedata.normalize("NFD", "é.jpg"))]
+    check_masks(tmp_path, images)  # there are none
+    (tmp_path / "masks").mkdir()
+    check_masks(tmp_path, images)
+    for name in ("a_mask.png", "b.png"):
+        (tmp_path / "masks" / name).touch()
+    with pytest.raises(UserError, match=r"holds a_mask\.png, b\.png, none named like an image; .* be named a\.png$"):
+        check_masks(tmp_path, images)
+    (tmp_path / "masks" / "é.PNG").touch()
+    check_masks(tmp_path, images)
+    assert capsys.readouterr().err == f"{tmp_path / 'masks'}: a_mask.png, b.png: mask without image, left out\n"
+    (tmp_path / "masks" / "B.png").touch()
+    with pytest.raises(UserError, match=r"B\.png and b\.png are masks of the same image|b\.png and B\.png are"):
+        check_masks(tmp_path, images)
+
+
+def test_copies_of_an_image_are_found_whatever_they_are_called(tmp_path, capsys):
+    for name, content in {"a": b"12", "b": b"34", "c": b"12", "d": b"5"}.items():
+        (tmp_path / name).write_bytes(content)
+    assert find_copies(sorted(tmp_path.iterdir())) == {"a": "a", "c": "a"}
+    assert capsys.readouterr().err == "a, c: copies of the same image are kept in one split\n"
+    assert find_copies([tmp_path / "a", tmp_path / "b"]) == {}
+    assert capsys.readouterr().err == ""

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import HAM_A1_train
 import HAM_A1class_train
 import HAM_A1recist_train
 from common.run.cli import parse_train
-from common.training.config import differing_setting, finished_path, history_path, state_path
+from common.training.config import check_settings, finished_path, history_path, state_path
+from common.utils.errors import UserError
 
 
 def test_a_trainings_files_lie_beside_its_checkpoint():
@@ -36,12 +39,17 @@ def test_encoder_weights_are_known_by_their_content(tmp_path):
         parse_train(HAM_A1_train.RECIPE, None, ["--encoder-weights", str(tmp_path / name)]).describe() for name in "abc"
     )
     assert a["encoder_weights"] == "file 6b86b273"  # sha256sum
-    assert differing_setting(a, b) is None
-    assert differing_setting(a, c) == ("encoder_weights", "file 6b86b273")
-    assert differing_setting({"encoder_weights": "file"}, c) is None  # of an earlier version
-    assert differing_setting(c, {"encoder_weights": "file"}) is None  # the file is gone
-    assert differing_setting({"encoder_weights": "file"}, {"encoder_weights": "none"}) == ("encoder_weights", "file")
-    assert differing_setting({}, {"flips": True}) == ("flips", False)
+    check_settings(tmp_path, a, b, "")
+    with pytest.raises(UserError, match=r"was made with encoder_weights file 6b86b273, not file \w{8}; train anew$"):
+        check_settings(tmp_path, a, c, "train anew")
+    check_settings(tmp_path, {"encoder_weights": "file"}, c, "")  # of an earlier version
+    check_settings(tmp_path, c, {"encoder_weights": "file"}, "")  # the file is gone
+    with pytest.raises(UserError, match="encoder_weights file, not none"):
+        check_settings(tmp_path, {"encoder_weights": "file"}, {"encoder_weights": "none"}, "")
+    with pytest.raises(UserError, match="flips False, not True"):
+        check_settings(tmp_path, {}, {"flips": True}, "")
+    with pytest.raises(UserError, match="was made from other lesions or masks than those prepared now"):
+        check_settings(tmp_path, {"prepared": "a"}, {"prepared": "b"}, "")
 
 
 def test_epochs_that_follow_from_the_lesions_are_said_to():

@@ -218,7 +218,7 @@ def test_resuming_what_is_complete_or_was_never_begun(phantom_ham, tmp_path, cap
     assert "is complete; there is nothing to resume" in capsys.readouterr().out
     other = {"--seed 1": "seed 0, not 1", "--lr 0.5": r"lr 0\.001, not 0\.5", "--limit 7": "limit 8, not 7"}
     for flags, name in other.items():
-        with pytest.raises(UserError, match=rf"a\.pt was saved with {name}; pass the same flags, or train anew"):
+        with pytest.raises(UserError, match=rf"a\.pt was made with {name}; pass the same flags and"):
             train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *more, *flags.split()))
     save_checkpoint(path, build_network(A1CLASS, "resnet18", 4), {})
     with pytest.raises(UserError, match=r"a\.pt doesn't say how it was trained"):
@@ -299,12 +299,12 @@ def test_another_trainings_state_is_refused(phantom_ham, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path))
-    with pytest.raises(UserError, match=r"was saved with lr 0\.001, not 0\.5; pass the same flags"):
+    with pytest.raises(UserError, match=r"was made with lr 0\.001, not 0\.5; pass the same flags"):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, "--resume", "--lr", "0.5"))
     HAM_data.main(
         ["--data", str(phantom_ham), "--prepared", str(tmp_path / "prepared"), *"--clusters 4 --no-grabcut".split()]
     )
-    with pytest.raises(UserError, match="on other lesions or masks than those prepared now; train anew"):
+    with pytest.raises(UserError, match="from other lesions or masks than those prepared now; pass the same"):
         other = ["--resume", "--prepared", str(tmp_path / "prepared")]  # without the GrabCut masks
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, path, *other))
     torch.save([1], state_path(path))

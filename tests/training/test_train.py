@@ -194,7 +194,7 @@ def test_an_array_that_is_missing_is_said_before_anything_is_written(
         (A1, "--encoder resnet17", "not an encoder"),
         (A1, "--encoder vgg11 --prepared nowhere", "--encoder vgg11 can't be used"),
         (A1, "--encoder-weights nowhere.pth", "does not exist"),
-        (A1, "--outlines 29", "has 28 training lesions with an outline, not 29; pass a smaller number"),
+        (A1, "--outlines 29", "make 28, not 29; pass 28"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(phantom_ham, tmp_path, recipe, flags, sentence):

@@ -87,6 +87,12 @@ def test_json_that_is_no_file_is_named(tmp_path):
             read_json(path)
 
 
+def test_what_spreadsheets_leave_around_a_table_is_passed_over(tmp_path):
+    (tmp_path / "a.csv").write_text("volume, split \n\n1,train\n,\n2,test\n,\n,\n")
+    rows = [{"volume": "1", "split": "train"}, {"volume": "2", "split": "test"}]
+    assert read_csv(tmp_path / "a.csv") == rows
+
+
 def test_csv_round_trip(tmp_path):
     write_csv(tmp_path / "a.csv", [{"a": "1,5", "b": "é"}, {"a": 2}], ["a", "b"])
     assert read_csv(tmp_path / "a.csv") == [{"a": "1,5", "b": "é"}, {"a": "2", "b": ""}]

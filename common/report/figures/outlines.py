@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from common.evaluation.results import read_results
 from common.recipe import A1RECIST
 from common.report.figures.page import PLOTS, WIDTH, rgb, save_figure
-from common.report.runs import SCORING_SETTINGS, RunGroup, group_runs
+from common.report.runs import RunGroup, group_runs
 from common.report.significance import compare_groups, interval_text
 from common.utils.drawing import BLUE, GREEN, NAVY, ORANGE
 from common.utils.errors import UserError
@@ -39,7 +39,7 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
         UserError: there are none, they differ in more, or the quarters were not scored on the same marks.
     """
     groups = group_runs(read_results(folders))
-    quarters = {_scoring(group): group for group in groups if group.target is None and "quarters" in group.label}
+    quarters = {group.scoring: group for group in groups if group.target is None and "quarters" in group.label}
     networks = [group for group in groups if group.label == A1RECIST.label and group.competes]
     if differing := sorted(
         {name for first, second in pairwise(networks) for name in _differing(first, second)} - _MAY_DIFFER
@@ -48,12 +48,15 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
     if not networks:
         raise UserError(f"{folders[0]} holds no results of A1+R")
     for group in networks:
-        if _scoring(group) not in quarters:
+        if group.scoring not in quarters:
             raise UserError(
                 f"{folders[0]} lacks the quarters of marks moved by {_noise(group):g} %; run python common baselines "
                 f"--prompt-noise {_noise(group):g} with --results there, and --seed and --limit as for the network"
             )
-    runs = [OutlineRuns(_noise(group), _outlines(group), group, quarters[_scoring(group)]) for group in networks]
+    runs = [
+        OutlineRuns(_noise(group), group.runs[0]["training"].get("outlines") or 0, group, quarters[group.scoring])
+        for group in networks
+    ]
     runs.sort(key=lambda run: (run.noise, run.outlines))
     for first, second in pairwise(runs):
         if first[:2] == second[:2]:
@@ -67,16 +70,8 @@ def _differing(first: RunGroup, second: RunGroup) -> set[str]:
     return {name for name in own.keys() | other.keys() if own.get(name) != other.get(name)}
 
 
-def _scoring(group: RunGroup) -> tuple[str | None, ...]:
-    return tuple(group.settings.get(name) for name in SCORING_SETTINGS)
-
-
 def _noise(group: RunGroup) -> float:
     return group.runs[0]["settings"].get("prompt_noise") or 0.0
-
-
-def _outlines(group: RunGroup) -> int:
-    return group.runs[0]["training"].get("outlines") or 0
 
 
 def outline_table(runs: Sequence[OutlineRuns]) -> list[list[str]]:
