@@ -32,3 +32,12 @@ def test_the_published_split(shared):
     with np.load(shared / "data" / "ham10000_full120" / full_ham.IMAGES) as packed:
         rows = [{"lesion": name} for name in packed["names"]]
         assert HAM_data.split_by_image(rows) == packed["split"].tolist()
+
+
+def test_ellipses_about_the_crossing_point_miss_more_than_fitted_ones(shared, tmp_path):
+    package, overlaps = shared / "data" / "ham10000_full120", []
+    for crossing in (False, True):
+        full_ham.unpack(package, tmp_path / str(crossing), clusters=5, limit=50, crossing=crossing)
+        dataset = LesionDataset.open(tmp_path / str(crossing) / "prepared")
+        overlaps.append(iou(dataset.array("ellipse"), dataset.array("truth")).mean())
+    assert overlaps[1] < overlaps[0] - 0.05
