@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,36 +96,46 @@ def preprocess(
             lesion; fewer lesions than clusters; ``folder`` can't be written to, or holds something else.
     """
     check_writable(folder.parent, "pass another --prepared")
-    scale = config.settings.get("quarters_scale", QUARTERS_SCALE)
     with exclusive(folder):
         check_replaceable(folder)
         if not force and is_current(folder, config.describe(), refresh):
             return
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            rows, all_dropped = [], list(dropped)
-            notes: dict[str, list[str]] = {}
-            with ArrayWriter(temporary) as writer:
-                outcomes = parallel_map(make_lesions, jobs, workers)
-                for job_outcomes in progress(outcomes, f"preparing {config.dataset.name}", len(jobs), unit):
-                    for outcome in job_outcomes:
-                        if isinstance(outcome, Dropped):
-                            all_dropped.append(outcome)
-                        else:
-                            quarters = quarters_mask(outcome.ends, (PATCH, PATCH), scale)
-                            writer.append(outcome.arrays() | {"quarters": quarters})
-                            rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
-                            for note in outcome.notes:
-                                notes.setdefault(note, []).append(outcome.name)
+            outcomes = parallel_map(make_lesions, jobs, workers)
+            outcomes = progress(outcomes, f"preparing {config.dataset.name}", len(jobs), unit)
+            rows, lost, digest = _write_arrays(config, temporary, chain.from_iterable(outcomes))
+            all_dropped = [*dropped, *lost]
             _stop_at_unreadable(all_dropped, skip_bad)
-            for note, names in notes.items():
-                print(f"{join_names(names)}: {note}", file=sys.stderr)
-            metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, writer.digest)
+            metadata = _write_tables(config, temporary, rows, all_dropped, assign_splits, digest)
         print(f"{folder}: {describe_counts(metadata)}")
         if empty := [name for name, count in metadata["splits"].items() if not count]:
             print(f"warning: {describe_empty(empty)}", file=sys.stderr)
         if (truth := config.dataset.truth) not in metadata["arrays"]:
             print(f"warning: there is no {truth}.npy to score against; evaluations need --truth", file=sys.stderr)
+
+
+def _write_arrays(
+    config: PreprocessConfig, folder: Path, outcomes: Iterable[Outcome]
+) -> tuple[list[dict[str, Any]], list[Dropped], hashlib.blake2b]:
+    """Write the lesions' arrays and print their notes; their rows of `lesions.csv`, what was dropped, and a digest."""
+    rows: list[dict[str, Any]] = []
+    dropped: list[Dropped] = []
+    notes: dict[str, list[str]] = {}
+    scale = config.settings.get("quarters_scale", QUARTERS_SCALE)
+    with ArrayWriter(folder) as writer:
+        for outcome in outcomes:
+            if isinstance(outcome, Dropped):
+                dropped.append(outcome)
+                continue
+            quarters = quarters_mask(outcome.ends, (PATCH, PATCH), scale)
+            writer.append(outcome.arrays() | {"quarters": quarters})
+            rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
+            for note in outcome.notes:
+                notes.setdefault(note, []).append(outcome.name)
+    for note, names in notes.items():
+        print(f"{join_names(names)}: {note}", file=sys.stderr)
+    return rows, dropped, writer.digest
 
 
 def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any) -> list[Outcome]:

@@ -81,18 +81,7 @@ def read_prompts(path: Path, source: Path, shape: Sequence[int], axes: Sequence[
     names = {row.get("lesion") for row in rows}
     if clash := next((n for n, row in enumerate(rows, 1) if not row.get("lesion") and str(n) in names), None):
         raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
-    kind, more = ("image", "slice") if len(shape) == 2 else ("volume", "volume")
-    for column in ("image", "file_name", more):
-        named = {row[column] for row in rows if row.get(column)}
-        if len(named) > 1:
-            raise UserError(
-                f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
-            )
-        if other := next((name for name in named if not _is_named(source, name)), None):
-            raise UserError(
-                f"the column {column} of {path} names {other}, and {source} is given; pass the {kind} that the rows "
-                "are about, or remove the column"
-            )
+    _check_source(path, rows, source, is_volume=len(shape) > 2)
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     for number, row in enumerate(rows, 1):
         try:
@@ -106,6 +95,22 @@ def read_prompts(path: Path, source: Path, shape: Sequence[int], axes: Sequence[
             raise UserError(f"{path}, row {number} after the header: {error} (see --help)") from None
         prompts[prompt.lesion, prompt.slice] = prompt
     return list(prompts.values())
+
+
+def _check_source(path: Path, rows: Sequence[Mapping[str, str]], source: Path, *, is_volume: bool) -> None:
+    """Raise UserError where the rows are about another image or volume than ``source``, or about several."""
+    kind, more = ("volume", "volume") if is_volume else ("image", "slice")
+    for column in ("image", "file_name", more):
+        named = {row[column] for row in rows if row.get(column)}
+        if len(named) > 1:
+            raise UserError(
+                f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
+            )
+        if other := next((name for name in named if not _is_named(source, name)), None):
+            raise UserError(
+                f"the column {column} of {path} names {other}, and {source} is given; pass the {kind} that the rows "
+                "are about, or remove the column"
+            )
 
 
 def _is_named(source: Path, name: str) -> bool:

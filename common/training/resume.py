@@ -36,7 +36,7 @@ class StateSaver:
     """Saves the state of a training; as a context manager it leaves once everything is written."""
 
     def __init__(self, checkpoint: Path, trainer: Trainer, settings: Mapping[str, Any]) -> None:
-        self._checkpoint, self._trainer, self._settings = checkpoint, trainer, dict(settings)
+        self._checkpoint, self._trainer, self.settings = checkpoint, trainer, dict(settings)
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._saved = -math.inf  # when it was saved last, in s
@@ -80,7 +80,7 @@ class StateSaver:
                 "average": None if trainer.average is None else trainer.average.state_dict(),
                 "random": random,
                 "progress": vars(state),
-                "settings": self._settings,
+                "settings": self.settings,
             }
             self._writing = self._thread.submit(self._write, to_host(content))
         self._saved = time.monotonic()
@@ -117,8 +117,9 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
     epochs, patience = settings.get("epochs", recipe.epochs), settings.get("patience", recipe.patience)
     done = len(read_csv(history)) if history.is_file() else epochs
     falling = settings.get("falling", False)
-    no_more = recipe.epochs == epochs if falling else recipe.epochs <= epochs
-    if no_more and (recipe.patience <= patience or done >= epochs):
+    more_epochs = recipe.epochs != epochs if falling else recipe.epochs > epochs
+    more_patience = done < epochs and recipe.patience > patience
+    if not (more_epochs or more_patience):
         return False
     if falling:
         why = f"its learning rate fell to 0 over {epochs} epochs"

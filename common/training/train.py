@@ -162,26 +162,7 @@ def _fit(
     if (done := len(state.history)) > recipe.epochs:
         raise UserError(f"{state_path(checkpoint)} has {done} epochs behind it; pass --epochs {done} or more")
     with StateSaver(checkpoint, trainer, settings) as saver:
-
-        def interrupt(where: str) -> NoReturn:
-            saver.save(state)
-            raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
-
-        while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
-            if state.batches == 0:
-                saver.save_between_epochs(state)
-            if not _train_epoch(config, trainer, train_loader, state, stop):
-                interrupt(f"in epoch {state.epoch}")
-            lesions = len(train_loader.positions())
-            lesions -= lesions % recipe.batch_size if recipe.method.paired else 0  # the last batch is dropped
-            row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
-            if world.is_main:
-                if row["best"]:
-                    save_checkpoint(checkpoint, trainer.result, settings | {"epoch": row["epoch"]})
-                write_csv(history_path(checkpoint), state.history, list(row))
-            _print_epoch(row, recipe.watch)
-            if world.any(bool(stop)):
-                interrupt(f"after epoch {row['epoch']}")
+        _run_epochs(config, trainer, train_loader, val_loader, state, saver, stop)
         out_of_patience = state.epochs_without_improvement >= recipe.patience
         keeps_last = out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released"
         if not state.finite:
@@ -206,6 +187,39 @@ def _fit(
     value = state.history[-1][f"val_{recipe.watch}"] if keeps_last else state.best
     kept = " (the last one's weights, as published)" if keeps_last else ""
     print(f"{checkpoint}: {watched} on validation {value:.4f}, {len(state.history)} epochs{kept}")
+
+
+def _run_epochs(
+    config: TrainConfig,
+    trainer: Trainer,
+    train_loader: LesionLoader,
+    val_loader: LesionLoader,
+    state: TrainState,
+    saver: StateSaver,
+    stop: StopRequest,
+) -> None:
+    """Train and validate, and keep the best weights and the history; raise Interrupted where a signal asks to stop."""
+    recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
+
+    def interrupt(where: str) -> NoReturn:
+        saver.save(state)
+        raise Interrupted(f"interrupted {where}; the same command with --resume goes on", stop.signal)
+
+    while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
+        if state.batches == 0:
+            saver.save_between_epochs(state)
+        if not _train_epoch(config, trainer, train_loader, state, stop):
+            interrupt(f"in epoch {state.epoch}")
+        lesions = len(train_loader.positions())
+        lesions -= lesions % recipe.batch_size if recipe.method.paired else 0  # the last batch is dropped
+        row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
+        if world.is_main:
+            if row["best"]:
+                save_checkpoint(checkpoint, trainer.result, saver.settings | {"epoch": row["epoch"]})
+            write_csv(history_path(checkpoint), state.history, list(row))
+        _print_epoch(row, recipe.watch)
+        if world.any(bool(stop)):
+            interrupt(f"after epoch {row['epoch']}")
 
 
 def _record_epochs(checkpoint: Path, epochs: int) -> None:
