@@ -90,9 +90,9 @@ PICTURES = [
 
 PREDICTIONS = [
     Case(HAM, "truncated image", cut(JPG), r"ISIC_0000000\.jpg is cut short"),
-    Case(HAM, "image all zero", image(JPG, np.zeros((64, 96, 3), np.uint8)), None, "", made("out/measurements.csv")),
-    Case(HAM, "one pixel", image(JPG, np.zeros((1, 1, 3), np.uint8)), None, "", made("out/measurements.csv")),
-    Case(HAM, "100,000 px wide", image(JPG, np.zeros((20, 100_000, 3), np.uint8)), None, "",
+    Case(HAM, "image all zero", image(JPG, np.zeros((64, 96, 3), np.uint8)), r"ISIC_0000000\.jpg shows nothing"),
+    Case(HAM, "one pixel", image(JPG, np.full((1, 1, 3), (0, 9, 0), np.uint8)), None, "", made("out/measurements.csv")),
+    Case(HAM, "100,000 px wide", image(JPG, np.full((20, 100_000, 3), (0, 9, 0), np.uint8)), None, "",
          made("out/measurements.csv")),
     Case(HAM, "file in place of the results' folder", put("out", "x"), "out is a file"),
     Case(HAM, "read-only folder of results", read_only("out"), r"written to .*; pass another --out"),
