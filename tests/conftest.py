@@ -22,6 +22,14 @@ from helpers import ROOT
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of tests are on localhost."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 def pytest_report_header() -> str:
     if SHARED.is_dir():
         return f"real data and golden values: {SHARED}"

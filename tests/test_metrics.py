@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from scipy.ndimage import binary_erosion
+from scipy.spatial.distance import cdist
 from skimage.feature import canny
 
 from common.metrics import (
     EXTRA_METRICS,
     METRICS,
+    _border,
     _edge_pixels,
     bootstrap_interval,
     dice,
@@ -43,6 +46,17 @@ def test_metrics_by_hand():
     assert 0 < metrics["average_hausdorff"] < metrics["hausdorff95"] <= 3
 
 
+def test_hausdorff_distances_count_both_directions():
+    first, second = _square(20, 20, 10), _square(22, 23, 4)
+    borders = [np.argwhere(mask & ~binary_erosion(mask)) for mask in (first > 0, second > 0)]
+    distances = cdist(*borders)
+    there, back = distances.min(axis=1), distances.min(axis=0)
+    metrics = lesion_metrics(first, second)
+    assert metrics["average_hausdorff"] == pytest.approx((there.mean() + back.mean()) / 2)
+    assert metrics["hausdorff95"] == pytest.approx(np.percentile([*there, *back], 95))
+    assert metrics["hausdorff95"] < metrics["avd"]
+
+
 def test_a_perfect_prediction():
     metrics = lesion_metrics(_square(5, 5, 30), _square(5, 5, 30))
     assert metrics == {"iou": 1, "dice": 1, "vs": 1, "centre_error": 0, "perimeter_error": 0, "avd": 0,
@@ -64,6 +78,9 @@ def test_borders_are_4_connected_and_the_image_edge_counts():
     # A mask that fills the image has its border at the image's edge.
     metrics = lesion_metrics(np.ones((120, 120), np.uint8), _square(60, 60, 1))
     assert metrics["avd"] == pytest.approx(np.hypot(60, 60))
+    mask = np.pad(np.ones((9, 9), np.uint8), 5)
+    mask[5, 5] = 0
+    assert _border(mask)[6, 5] and not _border(mask)[6, 6]  # which touches the missing corner by its own alone
 
 
 def test_edges_are_those_of_the_whole_image():

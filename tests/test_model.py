@@ -101,10 +101,17 @@ def test_a_step_with_other_encoders(encoder, method):
 
 def test_building_a_network_to_try_an_encoder_takes_no_random_numbers():
     weights = []
+    check_encoder.cache_clear()
     for _ in range(2):
         torch.manual_seed(0)
         weights.append(next(build_network(A1, "mit_b0", 1, (64, 64)).parameters()))
     assert torch.equal(*weights)
+
+
+def test_dropouts_are_the_published_ones():
+    network = build_network(A1CLASS, "resnet18", 4)
+    dropouts = {name: module.p for name, module in network.named_modules() if isinstance(module, torch.nn.Dropout)}
+    assert dropouts == {"decoder.aspp.0.project.3": 0.5, "classification_head.2": 0.2}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import toy
 from common.data import preprocess as module
 from common.data.dataset import LesionDataset
 from common.data.preprocess import preprocess
+from common.recist import shape_clusters
 from common.utils.errors import UserError
 from common.weak_masks import quarters_mask
 from toy import DATASET, make_config, make_lesions, split_in_thirds
@@ -28,6 +29,8 @@ def test_rows_stand_in_the_order_of_the_jobs(folder):
     assert dataset.metadata["splits"] == {"train": 4, "val": 4, "test": 4}
     assert dataset.rows("val").tolist() == [1, 4, 7, 10]
     assert dataset.rows("all", limit=1).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(dataset.clusters(), shape_clusters(dataset.array("recist"), 2))
+    assert set(dataset.clusters()[:6]) != set(dataset.clusters()[6:])
 
 
 def test_the_number_of_processes_changes_no_byte(folder, tmp_path):
@@ -49,6 +52,9 @@ def test_equal_content_has_one_identity_whenever_it_is_prepared(folder, tmp_path
     assert identity("copy", inputs="files with other times") == before
     assert identity("redrawn", make_lesions=redraw) != before
     assert identity("window", preprocessing={"channels": "bgr", "window": [50, 400]}) != before
+    split = partial(preprocess, make_config(), tmp_path / "split", range(12), make_lesions, workers=1)
+    split(assign_splits=lambda rows: ["train"] * len(rows))
+    assert LesionDataset.open(tmp_path / "split").identity != before
 
 
 def test_quarters_are_drawn_from_the_ends_as_the_flag_says(folder, tmp_path, capsys):

@@ -27,3 +27,5 @@ def test_groups_are_shuffled_the_same_every_time():
     rows = [{"group": f"{index:02}"} for index in range(50)]
     assert split_rows(rows) == split_rows(rows) == split_rows(rows[::-1])[::-1]
     assert split_rows(rows)[:35] != ["train"] * 35
+    # What was prepared elsewhere must be split the same (r: train, a: val, e: test).
+    assert "".join(name[1] for name in split_rows(rows[:20])) == "rrarerraerarrrarrrrr"

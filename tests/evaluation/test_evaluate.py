@@ -5,6 +5,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_a_perfect_network_scores_perfectly(checkpoints, phantom_ham, dataset, t
     summary = read_json(tmp_path / "A1.json")
     assert (summary["iou"], summary["dice"], summary["vs"]) == (1, 1, 1)
     assert (summary["avd"], summary["centre_error"], summary["perimeter_error"]) == (0, 0, 0)
+
+
+def test_a_score_stands_beside_its_lesion(checkpoints, dataset):
+    """The network misses the second lesion only."""
+    rows, masks = dataset.rows("test"), dataset.array("truth")
+    predicted = [(row, masks[row] * (number != 1)) for number, row in enumerate(rows)]
+    predictor = SimpleNamespace(masks=lambda *_: ((np.array([row]), mask[None]) for row, mask in predicted))
+    scores = score(predictor, LesionLoader(dataset, rows, "ellipse", (128, 128), CPU), masks, 1)
+    assert [(row, values["dice"]) for row, values in scores] == [(row, float(row != rows[1])) for row in rows]
 
 
 def test_released_coseg_scores_a_multiple_of_8_and_corrected_all(checkpoints, phantom_ham, tmp_path, capsys):

@@ -58,6 +58,13 @@ def test_what_was_written_is_read_again(tmp_path):
     assert read_lesion_metrics(evaluation, "avd").to_dict() == {"a": 0.5}
 
 
+def test_the_lesions_of_a_patient_are_drawn_together(tmp_path):
+    lesions = [{"lesion": name, "group": group, "split": "test"} for name, group in ("aP", "bP", "cQ")]
+    scores = [FULL | {"dice": value} for value in (0.1, 0.3, 0.8)]
+    summary = write_results(tmp_path, "a", lesions, scores, "released", ABOUT)
+    assert summary["dice_interval"] == pytest.approx([0.2, 0.8])  # patient p alone, patient q alone
+
+
 def test_the_rows_may_be_compressed(tmp_path):
     lesions = [row | {"group": "patient"} for row in LESIONS]
     write_results(tmp_path, "a.noise5", lesions, [FULL, EMPTY], "released", ABOUT)

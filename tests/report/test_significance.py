@@ -16,6 +16,7 @@ from common.report.significance import (
     paired_difference,
     seed_difference,
 )
+from common.utils.files import write_csv
 from example_results import baseline, result, scored
 
 
@@ -51,6 +52,17 @@ def test_lesions_of_a_patient_are_one_piece_of_evidence():
     of_one = paired_difference(ours, theirs, dict.fromkeys("abcd", "p"))
     assert of_one.mean == pytest.approx(0.05) and math.isnan(of_one.p)
     assert interval_text(of_one) == p_text(of_one) == ""
+
+
+def test_patients_come_from_the_results(tmp_path):
+    runs = []
+    for label, values in (("A1+L", (0.9, 0.7, 0.5, 0.6)), ("A1", (0.8, 0.5, 0.6, 0.6))):
+        runs.append(scored(tmp_path, label, values, result(label)))
+        cells = zip("abcd", "pppq", values, strict=True)
+        rows = [{"lesion": lesion, "group": group, "dice": value} for lesion, group, value in cells]
+        write_csv(tmp_path / f"{label}.csv", rows, ["lesion", "group", "dice"])
+    lesions = compare_groups(*group_runs(runs), "dice").lesions
+    assert (lesions.low, lesions.high, lesions.p) == pytest.approx((0, 0.2 / 3, 1))  # as above
 
 
 def test_nothing_to_compare():

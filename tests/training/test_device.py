@@ -68,8 +68,16 @@ def test_a_device_that_is_not_there(machine, has, wanted, sentence):
 
 def test_precision_can_be_forced():
     assert [pick_precision(precision, CPU) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
-    assert pick_precision("auto", CPU) in ("fp32", "bf16")
     assert pick_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"), [("avx2 avx512f", "fp32"), ("avx512_bf16", "bf16"), ("amx_bf16 amx_tile", "bf16")]
+)
+def test_precision_follows_the_cpu(flags, precision, monkeypatch):
+    cpu_info = SimpleNamespace(is_file=lambda: True, read_text=lambda: f"flags : fpu {flags}")
+    monkeypatch.setattr(module, "Path", lambda _: cpu_info)
+    assert pick_precision("auto", CPU) == precision
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

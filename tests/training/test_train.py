@@ -6,7 +6,9 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,11 +17,15 @@ import HAM_A1class_train
 import HAM_A1recist_train
 import HAM_Acoseg_train
 import HAM_data
+from common.data.augment import Augmentation
+from common.data.dataset import LesionDataset
 from common.recipe import Recipe
 from common.run.cli import parse_train
 from common.training import train as module
 from common.training.checkpoint import load_checkpoint
 from common.training.config import history_path
+from common.training.distributed import SINGLE_PROCESS
+from common.training.resume import StopRequest
 from common.training.train import build_trainer, falling_rate, train
 from common.training.trainer import Trainer, TrainState
 from common.utils.errors import UserError
@@ -38,6 +44,53 @@ def _train(
     where = ["--data", str(data), "--checkpoint", str(checkpoint), "--prepared", str(prepared or data / "prepared")]
     train(parse_train(recipe, None, [*where, *SMALL.split(), *flags.split()]))
     return read_csv(history_path(checkpoint))
+
+
+def _epoch(recipe: Recipe, flags: str = "", number: int = 1) -> SimpleNamespace:
+    """What an epoch of 28 lesions asks of its loader and its trainer."""
+    given = {}
+
+    def batches(size, order, remainder, skip, augmentation):
+        given.update(order=order.tolist(), augmentation=augmentation)
+        return iter(())
+
+    loader = SimpleNamespace(positions=lambda: np.arange(28), batch_count=lambda *_: 3, batches=batches)
+    trainer = SimpleNamespace(world=SINGLE_PROCESS, train_epoch=lambda *arguments: given.update(rate=arguments[3]))
+    config, state = parse_train(recipe, None, flags.split()), TrainState(epoch=number)
+    module._train_epoch(config, trainer, loader, state, StopRequest())
+    return SimpleNamespace(**given)
+
+
+def test_an_epoch_is_shuffled_varied_and_paced_as_the_flags_say():
+    orders = [_epoch(A1RECIST, f"--seed {seed}", number).order for seed, number in ((0, 1), (0, 2), (1, 1))]
+    assert all(sorted(order) == list(range(28)) != order for order in orders)
+    assert len(set(map(tuple, orders))) == 3
+    assert _epoch(A1RECIST, "--seed 3", 2).augmentation == Augmentation(3, 2, flips=True, jitter=0.1)
+    assert _epoch(A1RECIST, "--epochs 2 --lr 0.5").rate(TrainState(epoch=2, batches=2)) < 0.05
+    plain = _epoch(A1)
+    assert plain.augmentation is None and plain.rate is None
+
+
+def test_weights_follow_the_seed_and_gradients_the_protocol():
+    def build(flags: str = "") -> Trainer:
+        config = parse_train(ACOSEG, None, f"{NETWORK} --device cpu --precision fp32 {flags}".split())
+        return build_trainer(config, torch.device("cpu"), SINGLE_PROCESS)
+
+    first, again, other = (next(build(f"--seed {seed}").network.parameters()) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not build().zero_grad and build("--protocol corrected").zero_grad
+
+
+def test_outlines_are_chosen_by_the_seed(phantom_ham, tmp_path, monkeypatch):
+    chosen = []
+    choose = LesionDataset.choose_rows
+    monkeypatch.setattr(
+        LesionDataset, "choose_rows", lambda *arguments: chosen.append(choose(*arguments).tolist()) or exit(9)
+    )
+    for seed in (0, 0, 1):
+        with pytest.raises(SystemExit):
+            _train(phantom_ham, A1, tmp_path / "a.pt", f"--outlines 5 --seed {seed}")
+    assert chosen[0] == chosen[1] != chosen[2]
 
 
 def test_loss_falls_and_the_best_weights_are_kept(phantom_ham, tmp_path):

@@ -91,8 +91,10 @@ def test_a_pair_is_fed_both_ways_and_others_once():
 class Tiny(torch.nn.Module):
     """A network of one convolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
+        if seed is not None:
+            torch.manual_seed(seed)
         self.convolution = torch.nn.Conv2d(3, 1, 1)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -101,13 +103,34 @@ class Tiny(torch.nn.Module):
 
 @pytest.fixture
 def trainer() -> Trainer:
-    network = Tiny()
+    network = Tiny(0)
     return Trainer(network, torch.optim.SGD(network.parameters(), 0.1), HAM_A1_train.RECIPE, True, CPU, "fp32")
 
 
 def _batch(seed: int) -> Batch:
     images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(seed))
     return Batch(images, (images[:, :1] > 0).float(), torch.zeros(2, dtype=torch.int64), np.arange(2))
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.2])
+def test_a_processes_share_of_an_uneven_batch_is_weighted(weight, trainer):
+    losses, gradients = [], []
+    for share in (1.0, weight):
+        losses.append(trainer.optimize((_batch(0)._replace(weight=share),))["total"].item())
+        gradients.append(trainer.network.convolution.weight.grad.clone())
+        trainer.network.load_state_dict(Tiny(0).state_dict())
+    assert losses[1] == pytest.approx(weight * losses[0])
+    torch.testing.assert_close(gradients[1], weight * gradients[0])
+
+
+def test_gradients_are_clipped_before_the_step():
+    network = Tiny(0)
+    before = torch.cat([weight.detach().flatten() for weight in network.parameters()])
+    optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    trainer = Trainer(network, optimizer, HAM_Acoseg_train.RECIPE, True, CPU, "fp32")
+    assert trainer.step((_batch(0),))["gradient_norm"] > 0.05
+    after = torch.cat([weight.detach().flatten() for weight in network.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.05, rel=1e-3)  # FACTS.md section 2, ACoseg
 
 
 def test_an_epoch_sums_its_losses_and_stops_when_asked(trainer, monkeypatch):
