@@ -106,7 +106,7 @@ def cut_channels(channels: Iterable[Channel], read: SliceReader, window: Sequenc
 
 
 def one_colour(image: np.ndarray) -> str | None:
-    """Return "black" or "white" for a patch, 0..255, that is nothing else, since its intensities can't be right."""
+    """Return "black" or "white" if a patch, 0..255, is entirely that: its intensities can't be right then."""
     return "black" if image.max() <= 0 else "white" if image.min() >= 255 else None
 
 

@@ -47,7 +47,7 @@ class Mark:
 
 
 def find_table(data: Path) -> Path:
-    """The table in its place in the folder ``data``, else the one that lies least deep below it.
+    """The table directly in the folder ``data``, else the one nested least deeply below it.
 
     Raises:
         UserError: there is none.

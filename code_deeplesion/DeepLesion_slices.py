@@ -32,7 +32,7 @@ class Task(NamedTuple):
 def find_slices(data: Path, series: Collection[str]) -> dict[str, dict[int, Path]]:
     """Find the slices of some series below the folder ``data``, by series and number.
 
-    They are called `SERIES/NNN.png`, however deep, or, where no file is, `SERIES_NNN.png`. Of several copies of a
+    They are named `SERIES/NNN.png`, at any depth or, if there are none, `SERIES_NNN.png`. Of several copies of a
     slice, that in `Images_png/SERIES` counts, else the first.
 
     Raises:

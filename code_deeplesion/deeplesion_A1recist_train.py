@@ -3,9 +3,9 @@
 python deeplesion_A1recist_train.py
 python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9 # on a laptop
 
-The mark is a fourth input channel, and what the logits start from; the mask trained on is that of the marks'
-quarter-ellipses. Lesions are mirrored and transposed, marks moved by 10 % of the long diameter, weights averaged, and
-the learning rate falls to 0.
+The mark is a fourth input channel and the prior of the logits; the training masks are the marks' quarter-ellipses.
+Lesions are mirrored and transposed, marks moved by 10 % of the long diameter, weights averaged, and the learning rate
+falls to 0.
 DeepLesion has no outlines, and so no --outlines.
 Cost: 2 epochs of the training split (of 32,727 lesions in all), each lesion as in A1.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.

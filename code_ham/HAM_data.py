@@ -101,7 +101,7 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
 
     Args:
         pair: the files.
-        corrected: RGB patches with masks in place, and images of one lesion belong together; False is as published
+        corrected: RGB patches, masks that are not shifted, and images grouped by lesion; False is as published
             (FACTS.md 4.1, 4.7, 4.10).
         grabcut: make the GrabCut mask too.
 

@@ -2,8 +2,8 @@
 
 python HAM_predict.py --checkpoint checkpoints/ham_a1class.pt photo.jpg my_images/ --out predictions
 
-Each image shows one lesion. All of it is squeezed to 120x120 px, as HAM10000 is; its mask has the image's own size and
-lies over it as viewers show it, turned by its EXIF orientation.
+Each image shows one lesion. It is resized as a whole to 120x120 px, as in HAM10000; the mask has the image's own size
+and fits it as viewers show it, with its EXIF orientation applied.
 """
 
 from collections.abc import Sequence

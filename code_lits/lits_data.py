@@ -128,7 +128,7 @@ def make_lesion(
     target = resize_mask(ellipse_mask(ellipse, component.shape), centred=corrected)
     if not (truth.any() and target.any()):
         return Dropped(name, "the mask is empty at 120x120")
-    # Both the choice of lesions and the vector for k-means rest on the pixels that the ellipse covers wholly.
+    # The choice of lesions and the vector for k-means both use only pixels that the ellipse covers completely.
     covered = shrink_mask(ellipse_mask(ellipse, component.shape, margin=0.4))
     tumour = shrink_mask(component)
     recist = fit_ellipse(covered)
@@ -155,7 +155,7 @@ def make_lesion(
 
 
 def make_lesions(pair: Pair, *, window: tuple[float, float] | None, corrected: bool, grabcut: bool) -> list[Outcome]:
-    """Make the lesions of a volume, in the order of their names; a fault anywhere in it loses it as a whole.
+    """Make the lesions of a volume, in the order of their names; an error anywhere drops the whole volume.
 
     Only slices that hold tumour are read from the volume, one at a time.
 

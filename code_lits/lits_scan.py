@@ -85,7 +85,7 @@ class Scan:
             self._stream.close()
 
     def _find_turn(self, stored: tuple[int, int, int], volume: "Scan | None") -> np.ndarray:
-        """The (3, 2) turn of nibabel's that brings the file into its order of reading; remarks on it."""
+        """nibabel's (3, 2) transform from stored to reading order; anything unusual is added to ``remarks``."""
         own, turn = self._stored_as, _AS_STORED.copy()
         if volume is not None:
             other = volume._stored_as
@@ -112,7 +112,7 @@ class Scan:
 
     @cached_property
     def _voxels(self) -> Any:
-        """Voxels as rows, columns, slices: those on disk, or, since it would be read anew for each slice, in memory."""
+        """Voxels as rows, columns, slices: on disk or, if the axes must be reordered, all of them in memory."""
         if (self._turn == _AS_STORED).all():
             return self._image.dataobj
         return apply_orientation(np.asarray(self._image.dataobj), self._turn)

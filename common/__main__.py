@@ -1,4 +1,4 @@
-"""The tools, behind one door: python common TOOL ..., from any folder.
+"""The command-line tools: python common TOOL ..., from any folder.
 
     python common report [RESULTS_DIR ...]      the paper's table from evaluation results
     python common html [RESULTS_DIR ...]        the same and more as one HTML file
@@ -7,7 +7,7 @@
     python common baselines PREPARED            the weak masks themselves, scored
     python common benchmark DATASET             speed and memory beside the published way
     python common scaling DATASET               how training grows with the number of lesions
-    python common gpu DATASET                   all that only a GPU can tell, in ten minutes
+    python common gpu DATASET                   checks and measurements that need a GPU, in ten minutes
 
 Each has a --help of its own.
 """

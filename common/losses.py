@@ -9,13 +9,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 def lesion_losses(
     outputs: Mapping[str, Tensor], mask: Tensor, cluster: Tensor, overlap: bool = False
 ) -> dict[str, Tensor]:
-    """The unweighted losses of a batch: one for each output the network has and, where asked for, the overlap's.
+    """Compute a batch's unweighted losses: one per network output and, if ``overlap``, the soft Dice loss.
 
     Args:
         outputs: {"mask": (B, 1, H, W) logits} and, with the head, {"cluster": (B, K) logits}.
         mask: (B, 1, H, W) target of 0/1 over the whole canvas, mirrored like the image.
         cluster: (B,) int64 shape clusters.
-        overlap: with the `overlap_loss`, which is not the paper's.
+        overlap: add `overlap_loss`, which the paper does not use.
 
     Returns:
         {"mask": mean binary cross-entropy, "overlap", "cluster": mean cross-entropy}, float32 scalars.
@@ -42,7 +42,7 @@ def overlap_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The loss that is trained on. A loss without a weight is an error, not a silent 0."""
+    """The total training loss. A loss without a weight raises KeyError instead of counting as 0."""
     total = sum(weights[name] * loss for name, loss in losses.items())
     assert isinstance(total, Tensor)
     return total

@@ -1,7 +1,7 @@
-"""The paper's six metrics, one value per lesion, reduced last (FACTS.md section 5).
+"""The paper's six metrics, computed per lesion and averaged last (FACTS.md section 5).
 
-Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. What is undefined (a distance to an empty
-prediction) is NaN until the reduction.
+Masks are (120, 120) arrays of 0/1; lengths are in px of that frame. Undefined values (distances to an empty
+prediction) are NaN until `fill_undefined` replaces them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def _border_distances(truth: np.ndarray, prediction: np.ndarray) -> dict[str, fl
 
 
 def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, np.ndarray]:
-    """Give empty predictions a distance, as the reduction needs one (FACTS.md 4.8).
+    """Fill in the undefined distances of empty predictions, so that they can be averaged (FACTS.md 4.8).
 
     Args:
         values: (N,) values by name, NaN where undefined.
@@ -141,10 +141,10 @@ def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict
 
 
 def bootstrap_interval(values: np.ndarray, groups: Sequence[str] | None = None) -> tuple[float, float, float]:
-    """Mean of (N,) values, one per lesion, and the low and high end of its 95 % interval: a percentile bootstrap.
+    """Mean of (N,) per-lesion values, and the low and high end of its 95 % percentile bootstrap interval.
 
-    Lesions of one group, such as the slices of a patient, are drawn together, as they resemble each other. One group
-    or lesion says nothing of others: then there is no interval, which is NaN.
+    Lesions of one group, such as the slices of a patient, are correlated and therefore resampled together. With a
+    single group or lesion there is no interval: both ends are NaN.
     """
     mean = float(np.mean(values))
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]

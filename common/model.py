@@ -26,8 +26,8 @@ HEAD_DROPOUT = 0.2  # dropout of the cluster head (FACTS.md section 1).
 ATTENTION_WIDTH = 4096  # hidden units of ACoseg's attention (FACTS.md section 1).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MARK_EDGE = 0.5  # between a prompt's values on either side of the edge of the mark's quarters
-PRIOR = 4.0  # to begin with, a prompt adds logits of 2 and -2 on either side of that edge
+MARK_EDGE = 0.5  # midway between a prompt's values just inside (1) and outside (0) the edge of the mark's quarters
+PRIOR = 4.0  # initial weight of the prompt's logits: +2 just inside that edge, -2 just outside
 _RESNETS = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 
 
@@ -40,14 +40,14 @@ class AtrousConv2d(nn.Conv2d):
 
     @classmethod
     def replace(cls, network: nn.Module) -> None:
-        """Let all such convolutions of a network be of this class; parameters and tensor names stay what they were."""
+        """Turn all such convolutions of a network into this class; parameters and tensor names are unchanged."""
         for module in network.modules():
             if type(module) is nn.Conv2d and module.groups == module.in_channels and module.dilation != (1, 1):
                 assert module.kernel_size == (3, 3) and module.padding == module.dilation and module.bias is None
                 module.__class__ = cls
 
     def forward(self, features: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """Map (B, C, h, w) features to (B, C, h, w), or to what lies on a span of the rows and one of the columns."""
+        """Map (B, C, h, w) features to (B, C, h, w), or only to the given spans of rows and columns."""
         (rate, _), (height, width) = self.dilation, features.shape[2:]
         (top, bottom, _), (left, right, _) = rows.indices(height), columns.indices(width)
         row_taps, column_taps = (
@@ -76,8 +76,8 @@ def decode_canvas(decoder: nn.Module, head: nn.Module, features: Sequence[Tensor
 class LesionNet(smp.DeepLabV3Plus):
     """DeepLabV3+ at output stride 16, one class, with the cluster head when ``clusters`` is given (A1, A1+L).
 
-    With ``prompt`` the images have a fourth channel, which shows the lesion's RECIST mark (see `CanvasTransform`). The
-    mask's logits start from it, too: where the network makes nothing of an image, the answer is the mark's
+    With ``prompt`` the images have a fourth channel that encodes the lesion's RECIST mark (see `CanvasTransform`). It
+    is also the prior of the mask's logits: where the decoder outputs 0 everywhere, the prediction is the mark's
     `quarters_mask`.
 
     Tensor names are those of the released checkpoints.
@@ -94,7 +94,7 @@ class LesionNet(smp.DeepLabV3Plus):
     def forward(self, images: Tensor, decode: Decode = decode_canvas) -> dict[str, Tensor]:
         """Map (B, 3, H, W) normalised images, (B, 4, H, W) with ``prompt``, to named logits.
 
-        ``decode`` makes the mask's logits of decoder, head and features.
+        ``decode`` computes the mask's logits from decoder, head and features.
         """
         features = self.encoder(images)
         outputs = {"mask": decode(self.decoder, self.segmentation_head, features)}
@@ -110,8 +110,8 @@ class LesionNet(smp.DeepLabV3Plus):
 class CosegNet(nn.Module):
     """ACoseg (Agarwal et al. 2020): DeepLabV3+ with channel attention on its deepest and its stride-4 features.
 
-    In the released code nothing passes between the two images of a pair, so the network takes one batch of images like
-    any other; only training feeds it in pairs (FACTS.md sections 1 and 2). The released class registers the network's
+    In the released code the two images of a pair do not interact, so the network takes plain batches of images like any
+    other; only training feeds it in pairs (FACTS.md sections 1 and 2). The released class registers the network's
     parts a second time under other names, so its checkpoints hold most tensors twice; the same is done here.
     """
 
@@ -160,7 +160,7 @@ def check_encoder(encoder: str, canvas: tuple[int, int]) -> None:
         raise UserError(
             f"--encoder {encoder} is not an encoder of segmentation-models-pytorch, nor tu-NAME of timm; {remedy}"
         )
-    # Tensors of the meta device hold no numbers and cost nothing; mit encoders read numbers while they are built.
+    # Meta tensors hold no data and cost nothing, but mit encoders read values while they are being built.
     device = torch.device("cpu" if encoder.startswith("mit_") else "meta")
     try:
         with torch.random.fork_rng(devices=()), device, torch.no_grad():
@@ -192,9 +192,9 @@ def build_network(
 class CanvasTransform(nn.Module):
     """Normalise patches and mirror-pad them to the canvas (FACTS.md section 1); append a prompt where one is given.
 
-    The prompt is a channel made from the four end points of the lesion's RECIST diameters alone. It falls from 2 where
-    they cross to 1 at the edge of their `quarters_mask`, outside from 0 to -1 at twice that distance. Ramp and step
-    together were learnt faster than either alone (trials: code_ham/README.md).
+    The prompt is a channel computed from the four end points of the RECIST diameters alone. It falls linearly from 2 at
+    their crossing to 1 at the edge of their `quarters_mask`, steps down to 0 there, and falls to -1 at twice that
+    distance. Ramp and step together trained faster than either alone (trials: code_ham/README.md).
     """
 
     def __init__(self, canvas: tuple[int, int]) -> None:

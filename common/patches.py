@@ -12,7 +12,7 @@ import numpy as np
 PATCH = 120  # side of the square patch in px
 
 SMALL_CANVAS = (128, 128)
-"""The canvas of the corrected protocol: it leaves out the patch's mirror images (measured: common/README.md)."""
+"""The canvas of the corrected protocol: the patch with hardly any mirrored border (measured: common/README.md)."""
 CANVAS = (384, 480)  # the published (rows, columns) the network sees: 132/132 rows and 180/180 columns around the patch
 
 CANVAS_MULTIPLE = 16  # the encoder's output stride: a canvas must be a multiple of it
@@ -58,16 +58,16 @@ def resize_image(image: np.ndarray) -> np.ndarray:
 
 
 def resize_points(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Where (n, 2) points (x, y), in px of an image of ``shape``, lie on the patch that `resize_image` makes of it."""
+    """Map (n, 2) points (x, y) from px of an image of ``shape`` to px of the patch that `resize_image` makes of it."""
     return (points + 0.5) * PATCH / shape[1::-1] - 0.5
 
 
 def resize_mask(mask: np.ndarray, *, centred: bool) -> np.ndarray:
     """Resize a (H, W) mask to a (120, 120) uint8 mask of 0/1 with nearest neighbours.
 
-    ``centred`` takes the pixels at the centres of the patch's, so that the mask lies on what `resize_image` makes; as
-    published, they are taken at the upper left corners, and the mask lies up to 0.5 px to the lower right (FACTS.md
-    4.10).
+    ``centred`` samples at the centres of the patch's pixels, which aligns the mask with the result of `resize_image`.
+    Otherwise, as published, it is sampled at their upper left corners, which shifts it up to 0.5 px to the lower right
+    (FACTS.md 4.10).
     """
     nearest = cv2.INTER_NEAREST_EXACT if centred else cv2.INTER_NEAREST
     return cv2.resize((mask > 0).astype(np.uint8), (PATCH, PATCH), interpolation=nearest)
@@ -104,7 +104,7 @@ def paste_patch(patch: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.nda
     image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     if crop.scale == 1:
         return image
-    # The very scale, not the ratio of whole sizes that `cv2.resize` would take.
+    # Use the exact scale, not the ratio of rounded sizes that `cv2.resize` would use.
     shift = crop.scale / 2 - 0.5
     matrix = np.array([[crop.scale, 0, shift], [0, crop.scale, shift]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -119,7 +119,7 @@ def patch_offset(canvas: tuple[int, int]) -> tuple[int, int]:
 def canvas_index(canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row and column indices that spread a 120x120 patch over ``canvas`` (rows, columns) by reflection.
 
-    The edge is not repeated (``BORDER_REFLECT_101``); the reflection is, where the canvas needs it.
+    The edge pixel is not repeated (``BORDER_REFLECT_101``); on a large canvas the patch is reflected several times.
     """
     row, column = patch_offset(canvas)
     pixels = np.arange(PATCH)

@@ -23,18 +23,18 @@ def default_target(protocol: str | None, method: "Method | None" = None) -> str:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `common/` must know of a dataset; everything else stands in the dataset's own folder."""
+    """What `common/` needs to know about a dataset; everything else is in the dataset's own folder."""
 
     name: str  # as results and messages call it
     folder: Path  # the dataset's code folder; checkpoints and results lie in it by default
     data: str  # name of the default data folder inside ``folder``
-    prepare: tuple[str, ...]  # the script that makes ``prepared/``, a file name, and words to follow it
+    prepare: tuple[str, ...]  # file name of the script that makes ``prepared/``, and the arguments to call it with
     clusters: int  # K, the number of shape clusters of the A1+L method
     truth: str  # the prepared array that predictions are scored against: "truth", or what stands in for it
     read_truth: Callable[[Path, list[dict[str, str]], np.ndarray], dict[int, np.ndarray]] | None = None
-    """Reads human masks from a folder, for rows of `lesions.csv` and their (N, 120, 120) ellipses, as (120, 120) 0/1 by
-    row; None where masks are part of the dataset."""
-    splits: tuple[int, int, int] | None = None  # published numbers of lesions, where other splits can be made
+    """Given a folder of human masks, rows of `lesions.csv` and their (N, 120, 120) ellipses, returns (120, 120) 0/1
+    masks by row; None where masks are part of the dataset."""
+    splits: tuple[int, int, int] | None = None  # published split sizes; None if no other split can be made
     channels: str = "bgr"  # of the released patches: "bgr" (RGB under `corrected`), or "slices" (previous, key, next)
 
     @property
@@ -53,7 +53,7 @@ class Method:
     paired: bool = False  # a batch is cut into two halves that are fed as (first, second), then as (second, first)
     clip_norm: float | None = None  # gradients are clipped to this norm before every step
     accumulates: bool = False  # the release never zeroes its gradients (FACTS.md 4.2; mended under `corrected`).
-    least_steps: int = 0  # of a training, whose epochs become more where lesions are few, unless --epochs is given
+    least_steps: int = 0  # small training sets get more epochs to reach this, unless --epochs is given
     flags: Mapping[str, Any] = field(
         default_factory=dict, hash=False
     )  # defaults of training flags that differ from `PLAIN`
@@ -96,7 +96,7 @@ class Recipe:
     out_of_patience: Literal["best", "last"]
     """The weights kept when patience runs out under `released`; always the best under `corrected`."""
     scored_multiple: int
-    """Under `released` only this many lesions, or a multiple, are scored (FACTS.md 4.4); 1 means all."""
+    """Under `released`, the number of scored lesions is cut to a multiple of this (FACTS.md 4.4); 1 means all."""
     published: tuple[tuple[float, float], ...]
     """The paper's (mean, spread) of `metrics.METRICS` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
@@ -106,7 +106,7 @@ class Recipe:
         return max(self.epochs, math.ceil(self.method.least_steps / steps))
 
     def checkpoint_name(self, clusters: int) -> str:
-        """The published file name; for another K than published, with that K: checkpoint_190.pt, checkpoint_3.pt."""
+        """The published file name, ending in K if K is not the published one: checkpoint_190.pt, checkpoint_3.pt."""
         stem, published = self.checkpoint.removesuffix(".pt"), self.dataset.clusters
         if not self.method.cluster_head or clusters == published:
             return self.checkpoint

@@ -1,4 +1,4 @@
-"""A lesion's RECIST diameters, its ellipse from a mask or from them, and the k-means shape clusters over all ellipses.
+"""RECIST diameters of a lesion, the ellipse of its mask or of its diameters, and k-means clusters of all ellipses.
 
 Points are (x, y), counted from 0 at the centre of the first pixel. For diameters a mask's border runs halfway between a
 pixel inside and its neighbour outside, so that a row of n pixels is n px long and a disc of radius r about 2r px wide.
@@ -16,7 +16,7 @@ from common.utils.errors import UserError
 
 Array = TypeVar("Array", np.ndarray, Any)  # Any: a tensor, without importing torch
 _LEAST_PART = 1e-3  # of a diameter's length; where two diameters only touch, a quarter shrinks to a line
-_BEYOND = 0.25  # of a diameter's length by which the crossing may lie beyond its end
+_BEYOND = 0.25  # how far beyond a diameter's end the crossing may lie, as a fraction of its length
 _PARALLEL = 1e-6  # sine of the angle between two diameters under which they count as parallel
 
 
@@ -132,8 +132,8 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
         ends: (4, 2) points (x, y): both ends of the long diameter, then both of the short one, in px.
 
     Returns:
-        Centre where the lines through the diameters cross, width the short and height the long diameter's length,
-        angle that of the short one; None where a diameter has no length or the two are parallel.
+        An ellipse centred where the lines through the diameters cross, as wide as the short one and as high as the
+        long one, at the angle of the short one; None where a diameter has no length or the two are parallel.
     """
     long, short = ends[1] - ends[0], ends[3] - ends[2]
     long_length, short_length = float(np.hypot(*long)), float(np.hypot(*short))
@@ -145,10 +145,10 @@ def ellipse_from_diameters(ends: np.ndarray) -> Ellipse | None:
 
 
 def diameters_cross(ends: np.ndarray) -> bool:
-    """Whether two diameters that are not parallel meet, or would if each was a quarter longer at either end.
+    """Whether two non-parallel diameters cross, or would if each were extended by a quarter of its length at both ends.
 
-    Where they don't, the end points are likely in another order. All of the 32 marks of radiologists at hand cross, and
-    none nearer to an end than a fifth of a diameter.
+    If not, the end points are probably in the wrong order. The 32 radiologists' marks at hand all cross, none closer to
+    an end than a fifth of a diameter.
 
     Args:
         ends: (4, 2) points as `ellipse_from_diameters` takes them.
@@ -157,30 +157,30 @@ def diameters_cross(ends: np.ndarray) -> bool:
 
 
 def long_first(ends: np.ndarray) -> np.ndarray:
-    """(4, 2) end points of two diameters in the order that all else relies on: the longer one's before the other's."""
+    """Reorder (4, 2) end points of two diameters so that the longer one comes first, as all other functions expect."""
     first, second = np.hypot(*(ends[1::2] - ends[::2]).T)
     return np.roll(ends, 2, axis=0) if first < second else ends
 
 
 def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
-    """Displacements of marks' end points: (N, 4, 2), their length's root mean square 1; one seed for each mark."""
+    """Random displacements of N marks' end points, (N, 4, 2), of root-mean-square length 1; one seed per mark."""
     return np.stack([np.random.default_rng(seed).normal(0, np.sqrt(0.5), (4, 2)) for seed in seeds])
 
 
 def move_ends(ends: Array, fraction: float, noise: Array) -> Array:
-    """Move (N, 4, 2) end points by a fraction of the long diameter, in the root mean square.
+    """Move (N, 4, 2) end points at random, by a root-mean-square distance of ``fraction`` times the long diameter.
 
-    Only operators are used, as in `quarter_radius`; ``noise`` is that of `mark_noise`.
+    ``noise`` comes from `mark_noise`; works on arrays and tensors, as `quarter_radius` does.
     """
     long = ((ends[:, 1] - ends[:, 0]) ** 2).sum(-1) ** 0.5
     return ends + fraction * long[:, None, None] * noise
 
 
 def quarter_radius(ends: Array, x: Array, y: Array) -> Array:
-    """How far points lie from where two RECIST diameters cross: 1 on the four quarter-ellipses through their ends.
+    """Relative distance from the crossing of two RECIST diameters: 1 on the four quarter-ellipses through their ends.
 
     Each quarter joins an end of the long diameter to one of the short, whatever their angle; an affine map of the mark
-    maps the quarters with it. Only operators are used, so that arrays may be NumPy's or tensors.
+    transforms the quarters with it. Only arithmetic operators are used, so arrays can be NumPy's or tensors.
 
     Args:
         ends: (..., 4, 2) points (x, y) as `ellipse_from_diameters` takes them, the diameters not parallel.
@@ -211,7 +211,7 @@ def _cross(first: Array, second: Array) -> Array:
 
 
 def _reach(position: Array, before: Array) -> Array:
-    """A position along a diameter in units of the part that it lies on, ``before`` being the fraction before 0."""
+    """Scale a position along a diameter, 0 at the crossing, to 1 at either end; ``before`` is the fraction before 0."""
     return _larger(position / _larger(1 - before, _LEAST_PART), -position / _larger(before, _LEAST_PART))
 
 

@@ -6,11 +6,11 @@ import numpy as np
 from common.recist import Ellipse, quarter_radius
 
 QUARTERS_SCALE = 0.96
-"""Of the radii of `quarters_mask`. Lesions are not convex: on the training lesions of HAM10000 whole quarters have 1.10
-times the outlines' area; with this factor 1.02 times (0.97 has the highest Dice, 0.1 points above, and 1.04)."""
+"""Factor of the radii in `quarters_mask`. Lesions are not convex: on HAM10000's training lesions, full-size quarters
+have 1.10 times the outlines' area, with this factor 1.02 times (0.97 has 1.04, and the highest Dice by 0.1 points)."""
 
-# GrabCut starts from random numbers, and for about one lesion in a hundred they decide between two answers. With
-# this seed set before every lesion, the result depends on neither order nor number of processes.
+# GrabCut's random initialisation decides between two results for about one lesion in a hundred. With this seed set
+# before every lesion, the result depends on neither the order nor the number of processes.
 _SEED = 3
 
 
@@ -22,7 +22,7 @@ def ellipse_mask(ellipse: Ellipse, shape: tuple[int, int], grow: float = 0.0, ma
     Args:
         ellipse: in px of the raster.
         shape: rows and columns.
-        grow: px added all round (a drawn outline covers half its width more).
+        grow: px added on all sides (a drawn outline adds half its width).
         margin: count a pixel only when the four points at ± this many px about its centre lie inside too;
             0.5 means pixels that are completely covered.
 

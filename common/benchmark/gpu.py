@@ -1,6 +1,6 @@
-"""Everything about a GPU that no other machine can tell, in one run of about ten minutes: `make gpu`.
+"""All checks and measurements that need a GPU, in one run of about ten minutes: `make gpu`.
 
-    python common gpu ham --data DIR                       # DIR is a prepared data folder, phantoms will do
+    python common gpu ham --data DIR                       # DIR is a prepared data folder; synthetic data will do
     python common gpu ham --data DIR --checks tests/on_gpu.py
 
 Facts of the machine; the checks, which pytest runs; memory; speed of the training step by method, canvas, precision and

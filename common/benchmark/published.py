@@ -1,4 +1,4 @@
-"""The published way of working, written for the benchmark from FACTS.md sections 5 and 6: the peer of `ours`.
+"""The release's way of working, rewritten for the benchmark from FACTS.md sections 5 and 6: the counterpart of `ours`.
 
 One process draws each ellipse through a plotting library; one worker decodes, resizes and pads every sample each time
 it is needed; the network runs in float32 (on a GPU as PyTorch has it by default: convolutions in TF32, other products

@@ -1,4 +1,4 @@
-"""Variations of training lesions: mirrored and transposed patches, and RECIST marks that are not exact."""
+"""Augmentation of training lesions: mirrored and transposed patches, and jittered RECIST marks."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ def unflip(patches: Tensor, view: Tensor) -> Tensor:
 
 
 def flip_ends(ends: Tensor, view: Tensor) -> Tensor:
-    """Move (B, 4, 2) end points in px of their patches with what `flip` does to these."""
+    """Transform (B, 4, 2) end points, in px of their patches, as `flip` transforms the patches."""
     ends = torch.where(view[:2].T[:, None], PATCH - 1 - ends, ends)
     return torch.where(view[2, :, None, None], ends.flip(-1), ends)
 
@@ -38,8 +38,8 @@ def flip_ends(ends: Tensor, view: Tensor) -> Tensor:
 class Augmentation:
     """How the lesions of an epoch are varied.
 
-    What a lesion gets follows from the seed, the epoch and its place in it alone: neither the batches, the number of
-    processes nor an interruption change it, and a lesion that comes twice is varied twice.
+    A lesion's variation depends only on the seed, the epoch and its place in the epoch: not on batches, the number of
+    processes or interruptions. A lesion that occurs twice in an epoch is varied independently each time.
     """
 
     seed: int

@@ -2,7 +2,7 @@
 
 `<data folder>/prepared/` holds, row i always being the same lesion:
 
-    images.npy    (N, 120, 120, 3) uint8 or float32   intensities 0..255 in the channel order that is fed
+    images.npy    (N, 120, 120, 3) uint8 or float32   intensities 0..255 in the network's channel order
     ellipse.npy   (N, 120, 120) uint8 0/1             the published approximate target
     quarters.npy  (N, 120, 120) uint8 0/1             a better one: `weak_masks.quarters_mask` of ends.npy
     grabcut.npy   (N, 120, 120) uint8 0/1             the GrabCut target (absent with --no-grabcut)
@@ -86,7 +86,7 @@ def _prepare_command(folder: Path, info: DatasetInfo) -> str:
 
 @dataclass(frozen=True)
 class LesionDataset:
-    """A prepared folder, opened: arrays are mapped, not read, and stay those that were there when they were mapped."""
+    """An open prepared folder; mapped arrays keep their content even if the folder is prepared again."""
 
     folder: Path
     metadata: Mapping[str, Any]  # the content of `prepared.json`.
@@ -184,7 +184,7 @@ class LesionDataset:
 
     @property
     def target(self) -> str:
-        """The array of weak masks that pictures show: what is trained on by default, if an older folder has it."""
+        """Weak masks that pictures show: the protocol's default target, or the ellipse if an older folder lacks it."""
         name = default_target(self.metadata["protocol"])
         return name if name in self.metadata["arrays"] else "ellipse"
 
@@ -202,7 +202,7 @@ class LesionDataset:
         truth = self.array("truth")
         outlined = rows[[bool(truth[row].any()) for row in rows]]
         if not len(outlined):
-            raise UserError(f"{self.folder / 'truth.npy'} has the outline of none of these lesions; add outlines")
+            raise UserError(f"{self.folder / 'truth.npy'} has no outline of any of these lesions; add outlines")
         return outlined
 
     def choose_rows(self, rows: np.ndarray, count: int, seed: int) -> np.ndarray:

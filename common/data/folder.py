@@ -1,4 +1,4 @@
-"""The folder that arrays are prepared in: when it is made anew, what must not be lost, and one process at a time."""
+"""The prepared folder: whether it must be made again, what must not be overwritten, and locking between processes."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def check_replaceable(folder: Path) -> None:
-    """The folder is replaced as a whole, so nothing of the user's may be in it.
+    """Check that a folder holds none of the user's own files, since it is going to be replaced as a whole.
 
     Raises:
         UserError: something is, or it is no folder.

@@ -1,4 +1,4 @@
-"""Batches on the device: uint8 patches travel, normalising and padding happen after the transfer."""
+"""Batches on the device: patches are transferred as uint8, then normalised and padded there."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     clusters: Tensor  # (B,) int64
     rows: np.ndarray  # (B,) row numbers of the prepared arrays
     weight: float = 1.0
-    """Weight of these lesions' mean loss in the mean over processes, so that this is the mean over the whole batch."""
+    """Weight of this process's mean loss, chosen so that the mean over processes is the mean over the whole batch."""
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """The first and the second half of the batch."""
@@ -70,7 +70,7 @@ class LesionLoader:
         return ["images", self.target, *["ends"] * self.prompt, *["truth"] * (self.outlined is not None)]
 
     def positions(self) -> np.ndarray:
-        """Positions within ``rows`` that make an epoch: each once, outlined ones as often as makes `OUTLINED_SHARE`."""
+        """Positions within ``rows`` that make an epoch: each once, outlined ones repeated to reach `OUTLINED_SHARE`."""
         positions = np.arange(len(self.rows))
         if self.outlined is None:
             return positions

@@ -1,4 +1,4 @@
-"""Making a prepared folder: on all cores, with a line for every lesion that is dropped, whole or not at all."""
+"""Make a prepared folder on all cores, completely or not at all, with a record of every lesion that is dropped."""
 
 import argparse
 import hashlib
@@ -86,7 +86,7 @@ def preprocess(
             lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
         force: make the folder anew even if it is there.
-        refresh: make a folder that is there anew only if the inputs have changed; its settings must then be these.
+        refresh: make an existing folder anew only if the inputs have changed; its settings must match ``config``.
         skip_bad: go on without lesions whose files are unreadable.
         workers: processes; None means one for each core.
         unit: what a job is, for the progress display.
@@ -139,7 +139,7 @@ def _write_arrays(
 
 
 def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any) -> list[Outcome]:
-    """What ``make`` makes of a job, or, where it can't use a file, that the lesions of `job.name` are unreadable."""
+    """Return ``make(job)``, or an `Unreadable` named `job.name` where a file of the job can't be used."""
     try:
         return make(job, **settings)
     except (UserError, OSError) as error:
@@ -183,7 +183,7 @@ def _write_tables(
     assign_splits: Callable[[list[dict[str, Any]]], list[str]],
     digest: hashlib.blake2b,
 ) -> dict[str, Any]:
-    """Splits, clusters and the three tables, once all arrays are written; the metadata, which is written last."""
+    """Assign splits and clusters and write the three tables, `prepared.json` last; returns its content."""
     reasons = Counter("unreadable" if isinstance(item, Unreadable) else item.reason for item in dropped)
     if not rows:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"

@@ -92,7 +92,7 @@ def _result_stem(config: EvalConfig) -> str:
 
 
 def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol) -> np.ndarray:
-    """The lesions that are scored: under `released`, down to the recipe's multiple (FACTS.md 4.4).
+    """The lesions to score; under `released`, their number is rounded down to the recipe's multiple (FACTS.md 4.4).
 
     Raises:
         UserError: none are left.
@@ -101,7 +101,7 @@ def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol
     multiple = config.recipe.scored_multiple
     if protocol == "corrected" or len(rows) % multiple == 0:
         return rows
-    # "Last" is meant in the order of the published list, which need not be that of the names.
+    # The release drops the last lesions of its own test list, which is not always sorted by name.
     published = sorted(rows, key=lambda row: int(dataset.lesions[row].get("order") or row))
     kept = np.array(sorted(published[: len(rows) - len(rows) % multiple]))
     if not len(kept):
@@ -114,7 +114,7 @@ def rows_to_score(dataset: LesionDataset, config: EvalConfig, protocol: Protocol
 
 
 def check_preprocessing(dataset: LesionDataset, checkpoint: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse lesions that were preprocessed in another way than those that the network was trained on.
+    """Refuse lesions that were preprocessed differently from those that the network was trained on.
 
     Raises:
         UserError: names the setting that differs.
@@ -136,12 +136,12 @@ def seen_in_training(
     """How many of the lesions the network was trained or validated on; None where its checkpoint doesn't say.
 
     Raises:
-        UserError: some of these lie in the test split, and that is not allowed.
+        UserError: some of these are in the test split, and --allow-seen is not given.
     """
     if "groups" not in settings:
         return None
     known = {group for groups in settings["groups"].values() for group in groups}
-    # A lesion whose patient was not known was a group of its own name; the patient may have become known since.
+    # A lesion of unknown patient formed a group of its own name; its patient may have become known since then.
     names = [(lesion["group"], lesion["lesion"]) for lesion in dataset.lesions]
     seen = [row for row in rows if not known.isdisjoint(names[row])]
     as_test = [row for row in seen if dataset.lesions[row]["split"] == "test"]

@@ -1,4 +1,4 @@
-"""Tables with a row an image, which shows one lesion: RECIST end points, and whatever else is known by image."""
+"""CSV tables with one row per image, which shows one lesion: RECIST end points, or anything else known per image."""
 
 import os
 import posixpath
@@ -17,9 +17,9 @@ from common.utils.files import read_csv
 
 Table = dict[Path, dict[str, str]]  # rows by image
 HELP = f"""\
-The lesions CSV has the columns image,{",".join(ENDS)} and a row for each image, whose name may lack
-folder and suffix: px of the RECIST end points, both of the long and both of the short diameter, counted from 0; x is
-the column, y the row of the image as viewers show it. Rows of other images, or of other folders, are passed over.
+The lesions CSV has the columns image,{",".join(ENDS)} and one row per image, named with or without
+folder and suffix. The numbers are RECIST end points in px from 0, both of the long, then both of the short diameter; x
+is the column, y the row of the image as viewers show it. Rows of other images, or of other folders, are ignored.
 """
 
 
@@ -69,7 +69,7 @@ def _lies_in(image: Path, folders: Sequence[str]) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """A name in lower case, composed: a Mac's files have other Unicode than what was typed, and the same name."""
+    """A name in lower case and composed Unicode (NFC), as macOS may store a typed name in decomposed form."""
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 

@@ -30,7 +30,7 @@ class LesionPatch:
     """Draws on the image, (H, W) uint8 0/1, where the prompt says that the lesion is; None where it may be anywhere."""
 
     def own_parts(self, mask: np.ndarray) -> np.ndarray:
-        """The parts of a (H, W) uint8 0/1 mask that touch the lesion's place, or else the nearest: not its neighbours.
+        """Keep those parts of a (H, W) uint8 0/1 mask that touch the lesion's place, or else the nearest part.
 
         A patch may show several lesions, and a network that sees no mark segments all of them.
         """
@@ -47,7 +47,7 @@ class LesionPatch:
         return self.place is None or bool((mask & self.place()).any())
 
     def cuts(self, mask: np.ndarray) -> bool:
-        """Whether a (H, W) 0/1 mask reaches the patch's border where the image goes on, and so may the lesion."""
+        """Whether a (H, W) 0/1 mask reaches a patch border inside the image, beyond which the lesion may continue."""
         inside = (self.paste(np.ones((PATCH, PATCH), np.float32)) > 0.5).astype(np.uint8)
         if inside.all():
             return False

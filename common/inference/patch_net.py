@@ -1,4 +1,4 @@
-"""From a patch to the logits of its pixels, with nothing computed for the rest of the canvas that can be left out."""
+"""From a patch to the logits of its pixels, computing no more of the rest of the canvas than these depend on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +26,8 @@ class PatchNet(nn.Module):
     def forward(self, patches: Tensor, ends: Tensor | None = None) -> dict[str, Tensor]:
         """Map (B, 120, 120, 3) intensities 0..255 to {"mask": (B, 120, 120)} and, with the head, "cluster": (B, K).
 
-        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch. Where the
-        prompt is at its lowest, twice as far out as the mark's quarters, there is no lesion, whatever the network says.
+        A network with prompt needs the (B, 4, 2) ``ends`` of the lesions' diameters, in px of the patch. Beyond
+        twice the size of the mark's quarters, where the prompt is lowest, nothing is lesion, whatever the network says.
         """
         images = self.transform(patches, ends)
         logits = self.network(images, self.centre)

@@ -1,4 +1,4 @@
-"""Prediction on photos that show one lesion each: the command line that reads them, each of them being one patch."""
+"""Prediction on photos that show one lesion each: the command line, and the reading of each photo as one patch."""
 
 import argparse
 import sys
@@ -71,7 +71,7 @@ def predict_photos(
 ) -> None:
     """Segment photos with a network trained on a dataset, as a command line says; see --help.
 
-    With a ``recipe``, the network is one of its method, and by default that of its checkpoint.
+    With a ``recipe``, the network must be of its method, and the recipe's checkpoint is the default.
 
     Raises:
         UserError: no image; the network is of another method; RECIST marks are needed and missing, or given and not
@@ -101,7 +101,7 @@ def predict_photos(
 
 
 def _check_use(args: argparse.Namespace, predictor: "Predictor | None", recipe: Recipe | None) -> None:
-    """Check that the network is of the recipe's method, and that marks are given where, and only where, they serve."""
+    """Check that the network is of the recipe's method, and that marks are given if, and only if, they are used."""
     if predictor and recipe and predictor.model.method != recipe.method:
         method = predictor.model.method
         raise UserError(f"{args.checkpoint} holds the network of {method.label}; say predict {method.name}")

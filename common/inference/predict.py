@@ -32,10 +32,10 @@ MEASUREMENTS = "measurements.csv"
 _RESULTS_HELP = f"""
 --out gets the masks, an overlay of each image or slice (outline blue, diameters orange), and {MEASUREMENTS}: area and
 RECIST diameters (the longest chord, and the longest one across it) of each lesion in px and, where the spacing is
-known, mm; mL for a lesion on consecutive slices. In CT, only the parts that touch a lesion's box, point or mark are the
-lesion, or else the nearest. An empty mask has area and diameters 0. Where a mask has several parts (the column parts),
-the diameters are those of the largest. Where the column cut is above 0, the mask reaches the border of its patch and
-the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
+known, mm; mL for a lesion on consecutive slices. In CT, only the mask's parts that touch the lesion's box, point or
+mark are kept, or else the nearest part. An empty mask has area and diameters 0. If a mask has several parts (column
+parts), the diameters are those of the largest. If the column cut is above 0, the mask reaches the border of its patch,
+and the lesion may be larger than measured. {PAGE} shows overlays and measurements in a browser.
 """
 _IMAGES_IN_MEMORY = 8
 
@@ -53,7 +53,7 @@ def predict_parser(
     text = f"default {checkpoint}" if checkpoint else "ours, or a released one"
     source = parser.add_mutually_exclusive_group(required=checkpoint is None)
     source.add_argument("--checkpoint", type=Path, default=checkpoint, metavar="PATH", help=text)
-    text = f"without a network: quarter-ellipses from the RECIST marks as masks, {QUARTERS_SCALE:g} of the marks' size"
+    text = f"no network: the masks are the RECIST marks' quarter-ellipses, scaled by {QUARTERS_SCALE:g}"
     source.add_argument("--target", choices=("quarters",), help=text)
     if lesions_help:
         add("--lesions", type=Path, required=True, metavar="CSV", help="where the lesions are; see below")
@@ -66,7 +66,7 @@ def predict_parser(
 def load_predictor(
     args: argparse.Namespace, dataset: DatasetInfo, inputs: Sequence[Path], prompts: Sequence[LesionPrompt] = ()
 ) -> "Predictor | None":
-    """Load the network that the flags name, once ``--out`` is there and can be written to; None with ``--target``.
+    """Make sure that ``--out`` is writable, then load the network that the flags name; None with ``--target``.
 
     Raises:
         UserError: ``--out`` is no folder, holds one of the inputs or the results of others; a flag contradicts what the
@@ -157,7 +157,7 @@ def predict(
             else:
                 yield image
 
-    for name in (MEASUREMENTS, PAGE):  # of a run before, which they would describe beside the masks of this one
+    for name in (MEASUREMENTS, PAGE):  # of an earlier run; they would not match the masks of this one
         (out / name).unlink(missing_ok=True)
     for image, masks in _predict_masks(predictor, readable()):
         union = np.bitwise_or.reduce([mask for mask, _ in masks])
@@ -230,7 +230,7 @@ def _probabilities(predictor: "Predictor", patches: Sequence[LesionPatch]) -> np
 
 
 def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
-    """The mask of a patch, or, where it is cut off, of a larger one, unless that shows nothing or neighbours alone."""
+    """A patch's mask or, if that is cut off, a larger patch's, unless the latter is empty or shows only neighbours."""
     mask = patch.own_parts((patch.paste(probability) > 0.5).astype(np.uint8))
     cut = patch.cuts(mask)
     if cut and patch.larger:

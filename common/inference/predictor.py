@@ -114,8 +114,8 @@ class Predictor:
     def logits(self, patches: Tensor, ends: Tensor | None = None, batch_size: int | None = None) -> dict[str, Tensor]:
         """Map (B, 120, 120, 3) patches of 0..255, on the device, to named logits; see `PatchNet`.
 
-        ``ends``, (B, 4, 2) on the device, are for a network with prompt alone. ``batch_size`` is that of the
-        flag --batch-size, for the advice where memory is short; None without the flag.
+        ``ends``, (B, 4, 2) on the device, are for a network with prompt alone. ``batch_size`` is the
+        value of --batch-size, for the out-of-memory message; None for scripts without that flag.
         """
         with explain_out_of_memory(batch_size, self.model.canvas), autocast(self.device, self.precision):
             return self._mean_of_views(patches, ends) if self.tta else self._network(patches, ends)

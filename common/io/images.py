@@ -93,10 +93,10 @@ class Photo(NamedTuple):
 
 
 def read_photo(path: Path) -> Photo:
-    """Read a colour or grey image of 8 bits, or of 16 that are used, and turn it as its EXIF orientation says.
+    """Read an 8-bit or full-range 16-bit image, in colour or grey, and apply its EXIF orientation.
 
     Raises:
-        UserError: as `read_image`; or the pixels are of a kind that would come out nearly of one colour, or are.
+        UserError: as `read_image`; or the pixels are nearly of one colour, or would be once reduced to 8 bits.
     """
     pixels = read_image(path, cv2.IMREAD_UNCHANGED)
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Mask files: white on black in any depth, soft, coloured, transparent or turned, as a mask of 0 and 1."""
+"""Read mask files (white on black, of any bit depth, soft, coloured, transparent or rotated) as masks of 0 and 1."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def read_mask(path: Path, photo: Photo | None = None) -> tuple[np.ndarray, list[
         (H, W) uint8 0/1, lying over the image as viewers show it, and sentences for the user.
 
     Raises:
-        UserError: as `read_image`; the mask is no shape on a ground, or not of the image's size.
+        UserError: as `read_image`; the mask is no shape on a background, or not of the image's size.
     """
     mask, notes = _threshold(path, *_grey_levels(path, read_image(path, cv2.IMREAD_UNCHANGED)))
     orientation = read_orientation(path)

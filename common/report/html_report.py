@@ -2,10 +2,10 @@
 
     python common html [RESULTS_DIR ...] --out report.html
 
-Table and differences are those of `python common report`. With the prepared lesions that were scored the page also
-shows Dice against the lesion's size, with the checkpoints also learning curves, and with both the worst and best
-lesions of each method with their outlines. They are looked for beside the results and in code_*/, and known by the
-digests that an evaluation records.
+The table and differences are those of `python common report`. If the prepared lesions are found, the page adds Dice
+against lesion size; if the checkpoints are found, learning curves; if both are, the outlines of each method's worst and
+best lesions. They are looked for beside the results and in code_*/, and identified by the digests that an evaluation
+records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

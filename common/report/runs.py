@@ -1,8 +1,8 @@
 """Runs grouped into the rows of the results table, and the groups that can be compared with each other.
 
 Runs that differ in the seed only form a group. Groups are comparable when network, images and scoring are the same
-(`SHARED_SETTINGS`); learning rate, K and the like (`METHOD_SETTINGS`) may be a method's own. What a method does not do
-by itself (`VARIATIONS`) is part of a group's name.
+(`SHARED_SETTINGS`); learning rate, K and the like (`METHOD_SETTINGS`) may be a method's own. Options that
+differ from the method's defaults (`VARIATIONS`) are part of a group's name.
 """
 
 from collections import defaultdict
@@ -37,7 +37,7 @@ SHARED_SETTINGS = {
     "trained": "trained with {}",
 }  # that comparable groups have in common, and how they are written
 SCORING_SETTINGS = ("protocol", "limit", "truth", "truth_masks", "split", "prepared", "prompt_noise", "noise_seed")
-"""In which a baseline must agree with networks."""
+"""Settings in which a baseline must agree with the networks."""
 METHOD_SETTINGS = {
     "lr": "lr {}",
     "batch_size": "batch {}",
@@ -130,7 +130,7 @@ def group_runs(evaluations: Iterable[Mapping[str, Any]]) -> list[RunGroup]:
     """Group evaluations by everything but the seed; copies of the same run count once.
 
     Raises:
-        UserError: two runs of a group have the same seed: they are no sample of the chance of training.
+        UserError: two runs of a group have the same seed, so they don't sample the randomness of training.
     """
     groups: dict[tuple[Any, ...], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for evaluation in evaluations:
@@ -209,7 +209,7 @@ def comparable_groups(groups: Sequence[RunGroup]) -> list[list[RunGroup]]:
 
 
 def a1_reference(group: RunGroup, block: Sequence[RunGroup]) -> RunGroup | None:
-    """The A1 that a group is compared with: of the same target, or of the protocol's if the group's is its default.
+    """The A1 that a group is compared with: of the same target or, if the group has its default, of the protocol's.
 
     An A1 or a baseline is compared with the protocol's. Ties are broken by equal variations, then an equal
     number of lesions, then an equal recipe.

@@ -49,8 +49,8 @@ def paired_difference(
 ) -> Difference | None:
     """Ours minus theirs, values by lesion, over the lesions that both have; None with fewer than two of them.
 
-    Lesions of one of the ``groups``, by lesion, are not independent: their mean is what Wilcoxon's test sees, and for
-    the interval they are drawn together.
+    ``groups`` maps lesions to groups, such as patients, within which they are not independent: Wilcoxon's test sees the
+    groups' means, and the bootstrap draws a group's lesions together.
     """
     from scipy.stats import wilcoxon  # slow to import
 
@@ -64,7 +64,7 @@ def paired_difference(
 
 
 def seed_difference(by_seed: Sequence[Difference]) -> Difference | None:
-    """Mean of the seeds' differences, which shows how much is the chance of training; None with fewer than two."""
+    """Mean difference over seeds, with an interval for the randomness of training; None with fewer than two seeds."""
     from scipy.stats import ttest_1samp  # slow to import
 
     if len(by_seed) < 2:

@@ -27,14 +27,14 @@ COLUMNS = ["data", "model", "runs", "lesions", *HEADINGS.values()]
 DIFFERENCE_COLUMNS = ["data", "difference", "metric", "over", "lesions", "points", "95 % interval", "p"]
 TABLE_NOTE = (
     "IoU, Dice and VS in per cent; centre, perimeter and AVD in px; ± is the sample standard deviation over runs; in "
-    "brackets the change against A1 in per cent; in bold the best of the methods compared, baselines and full "
-    "supervision apart; (paper) is the published row, of the full dataset."
+    "brackets the change against A1 in per cent; in bold the best of the methods compared, without baselines "
+    "and full supervision; (paper) is the published row, of the full dataset."
 )
 DIFFERENCE_NOTE = (
-    "Differences are in percentage points. Over lesions, which are paired: bootstrap interval and Wilcoxon's p, for "
-    "the chance of drawing these lesions. Over seeds: t interval and t-test p of the seeds' mean differences, for the "
-    "chance of training. Methods differ where neither chance explains the difference. Lesions of one patient are not "
-    "independent: they are drawn together, and their mean is tested; of a single patient there is no interval."
+    "Differences are in percentage points. Over lesions (paired): bootstrap interval and Wilcoxon's p, for the "
+    "randomness of these lesions. Over seeds: t interval and t-test p of the seeds' mean differences, for the "
+    "randomness of training. Methods differ where neither explains the difference. Lesions of one patient are not "
+    "independent: they are resampled together, and their mean is tested; a single patient has no interval."
 )
 
 

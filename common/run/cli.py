@@ -47,7 +47,7 @@ def prepare_parser(dataset: DatasetInfo, description: str | None) -> argparse.Ar
         type=scale,
         default=QUARTERS_SCALE,
         metavar="FACTOR",
-        help=f"of the quarters' radii ({note})",
+        help=f"scale of the quarters' radii ({note})",
     )
     add("--force", action="store_true", help="make the arrays again even if they are there")
     add("--refresh", action="store_true", help="make arrays that are there again only if the input files have changed")
@@ -69,8 +69,8 @@ def _run_parser(recipe: Recipe, description: str | None) -> argparse.ArgumentPar
     checkpoint, results = dataset.folder / "checkpoints" / recipe.checkpoint, dataset.folder / "results"
     with_k = f", with another K than {dataset.clusters} its name ends in _K" if recipe.method.cluster_head else ""
     add("--checkpoint", type=Path, metavar="PATH", help=f"default {checkpoint}{with_k}")
-    add("--results", type=Path, default=results, metavar="DIR", help=f"of evaluation (default {results})")
-    add("--clusters", type=positive, metavar="K", help="default that of the prepared arrays")
+    add("--results", type=Path, default=results, metavar="DIR", help=f"evaluation results (default {results})")
+    add("--clusters", type=positive, metavar="K", help="number of shape clusters (default: as prepared)")
     add("--batch-size", type=positive, default=recipe.batch_size, metavar="N", help=f"default {recipe.batch_size}")
     add("--seed", type=seed_number, default=0, help="default 0")
     add("--limit", type=positive, metavar="N", help="only the first N lesions of each split, for a quick look")
@@ -87,7 +87,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help="what the encoder starts from; PATH is a torchvision-keyed state dict (default imagenet)")  # fmt: skip
     targets = recipe.method.flags.get("target", "ellipse; corrected: quarters")
     add("--target", choices=TARGETS, help=f"mask to train on (default {targets})")
-    add("--prompt", choices=PROMPTS, help="show the network each lesion's own mark (default %(default)s)")
+    add("--prompt", choices=PROMPTS, help="recist: each lesion's RECIST mark is an input, too (default %(default)s)")
     add("--outlines", type=positive, metavar="N", help="train on the true outlines of N lesions, chosen by the seed")
     add("--flips", action=argparse.BooleanOptionalAction,
         help="mirror and transpose lesions at random (default %(default)s)")  # fmt: skip
@@ -96,7 +96,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--average", type=number_below(1), metavar="DECAY",
         help="keep an exponential moving average (EMA) of the weights (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
-        help="warm the rate up, then a cosine to 0; keep the last epoch (default %(default)s)")  # fmt: skip
+        help="learning rate with warm-up and cosine decay to 0; keep the last epoch (default %(default)s)")  # fmt: skip
     of_few = f"; more for few lesions, to reach {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
     add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
     rate = numbers("a number above 0, below a million", lambda rate: rate > 0)
@@ -104,13 +104,13 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--patience", type=positive, default=recipe.patience, metavar="EPOCHS",
         help=f"epochs without improvement before stopping (default {recipe.patience})")  # fmt: skip
     add("--resume", action="store_true",
-        help="go on where a training was interrupted or, with more --epochs, where it ended")  # fmt: skip
+        help="continue an interrupted training or, with more --epochs, a completed one")  # fmt: skip
     add("--compile", action="store_true", help="compile the network first: minutes once, faster steps after")
     add("--no-graph", dest="graph", action="store_false", help="on a GPU, launch each kernel of a step by itself")
     parser.set_defaults(**{**PLAIN, **recipe.method.flags})
     args = parser.parse_args(arguments)
     if args.prompt != "none" and recipe.method.paired:
-        raise UserError(f"--prompt {args.prompt} is for A1, A1+L and A1+R; {recipe.method.label} has no place for it")
+        raise UserError(f"--prompt {args.prompt} is for A1, A1+L and A1+R; {recipe.method.label} can't use it")
     if args.flips and recipe.method.cluster_head:
         raise UserError(
             f"--flips would leave the shape cluster of a mirrored lesion as it was; {recipe.method.label} trains "

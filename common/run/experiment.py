@@ -69,7 +69,7 @@ def seeds(text: str) -> list[int]:
 
 
 _OWN_FLAGS = ("--data", "--prepared", "--checkpoint", "--results", "--seed", "--resume")
-"""Of training scripts: the experiment passes them itself."""
+"""Flags of training scripts that the experiment sets itself."""
 
 
 class Training(NamedTuple):
@@ -91,7 +91,7 @@ def find_trainings(args: argparse.Namespace, folder: Path) -> list[Training]:
     names = args.methods.split(",") if args.methods else papers or list(methods)
     for word in [*args.train, *(word for _, flags in args.special for word in split_flags(flags))]:
         if (flag := word.partition("=")[0]) in _OWN_FLAGS:
-            raise UserError(f"--train and --for can't hold {flag}; pass --data, --prepared or --seeds by themselves")
+            raise UserError(f"--train and --for can't hold {flag}; pass --data, --prepared or --seeds directly")
     for name in [*names, *(name for name, _ in args.special)]:
         if name not in methods:
             raise UserError(f"{folder.name} has no method {name}; there are {', '.join(methods)}")
@@ -190,7 +190,7 @@ def _read_result(path: Path) -> dict[str, Any] | None:
 
 
 def _check_training(path: Path, recorded: Mapping[str, Any], config: TrainConfig) -> None:
-    """Refuse to take for done, or to overwrite, what was trained with other settings or on other lesions."""
+    """Refuse to skip or to overwrite a training with other settings or on other lesions."""
     metadata = read_metadata(config.prepared)
     settings = {"prepared": metadata["identity"]} if metadata else {}
     settings |= config.describe() | ({"precision": config.precision} if config.precision != "auto" else {})

@@ -32,7 +32,7 @@ from common.utils.provenance import digest
 from common.weak_masks import ellipse_mask, grabcut_mask
 
 LEAST_IOU = 0.4
-"""Of an ellipse with the outline: 6 of HAM10000's 10,012 lesions have less; LiTS's are dropped (FACTS.md section 3)."""
+"""IoU of ellipse and outline: 6 of HAM10000's 10,012 lesions have less; LiTS's are dropped (FACTS.md section 3)."""
 LEAST_OUTLINE = 50  # px on the patch
 ON_PATCH = f"on the patch of {PATCH}x{PATCH} px; cut the image closer to the lesion"
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
@@ -170,9 +170,9 @@ def own_data(
         truth: the array that predictions are scored against, one of `recipe.TARGETS`.
         make_lesion: takes the place of `make_lesion`, with its arguments and result; a function of your script, so that
             processes can share it.
-        split: takes the place of `split_rows`: given the rows of `lesions.csv`, names the split of each. Where the
-            source of one of the two has changed, lesions are prepared again; changes of what they call are seen with
-            --force only.
+        split: takes the place of `split_rows`: given the rows of `lesions.csv`, names the split of each. If the
+            source of either function has changed, lesions are prepared again; changes in what they call need
+            --force.
     """
     path = Path(script).resolve()
     dataset = DatasetInfo(name, path.parent, "data", (path.name, "prepare"), clusters, truth)

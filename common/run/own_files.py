@@ -56,9 +56,9 @@ def _find_masks(data: Path, _changed: int) -> dict[str, Path]:
 
 
 def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | None, list[str]]:
-    """As `read_mask`, of the file in `masks/`, beside the image's folder, that has the image's stem.
+    """`read_mask` of the file with the image's stem in `masks/`, the folder beside the image's.
 
-    None where there is no folder of masks at all, or no mask for an image that is ``marked`` by end points.
+    None without a folder of masks, or without a mask of an image that is ``marked`` by end points.
     """
     folder = image.parent.with_name("masks")
     if not folder.is_dir():
@@ -71,7 +71,7 @@ def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | 
 
 
 def find_copies(images: Sequence[Path]) -> dict[str, str]:
-    """Of images that are files of equal content, the name of the first by the name of each, and a line that says so."""
+    """Map every image that has identical copies to the first of them, by name, and print a line about it."""
     sizes = Counter(path.stat().st_size for path in images)
     by_content = defaultdict(list)
     for path in images:

@@ -1,7 +1,7 @@
 """Checkpoints: weights in the released layout, with the settings of their training.
 
 A file is ``{"model_dict": state_dict, "recipe": {...}}``; the release reads and writes only the first key, under the
-same names (FACTS.md section 2). What other trainers wrap around the weights is taken off when a file is read.
+same names (FACTS.md section 2). Wrappers that other trainers put around the weights are removed on loading.
 """
 
 import io
@@ -122,7 +122,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    """Settings as JSON would give them back; none in place of what JSON can't hold."""
+    """Settings after a round trip through JSON; empty if JSON can't hold them."""
     try:
         plain = json.loads(json.dumps(settings))
     except (TypeError, ValueError, RecursionError):
@@ -177,7 +177,7 @@ def load_model(
     """
     if state_path(path).exists():
         raise UserError(
-            f"the training that makes {path} is not complete, and what stands there may be older; "
+            f"the training of {path} is not complete, and the file may be older than its state; "
             f"resume it, or delete {state_path(path)} to use the checkpoint as it is"
         )
     checkpoint = checkpoint or load_checkpoint(path)
@@ -195,7 +195,7 @@ def load_model(
     if (prompt := own.get("prompt", PROMPTS[0])) not in PROMPTS:
         raise UserError(f"{path} gives an invalid prompt ({prompt!s:.40}); train it again")
     if prompt == "recist" and "prior" not in checkpoint.state:
-        raise UserError(f"{path} is of an earlier version, which showed marks otherwise; train it again")
+        raise UserError(f"{path} is from an earlier version, which encoded marks differently; train it again")
     network = build_network(method, encoder, checkpoint.clusters or 1, canvas, prompt == "recist")
     try:
         network.load_state_dict(checkpoint.state)

@@ -1,4 +1,4 @@
-"""The configuration of a training or an evaluation, flags of whatever runs a network, a checkpoint's other files."""
+"""Configurations of training and evaluation, flags of all scripts that run a network, a checkpoint's other files."""
 
 import argparse
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ def finished_path(checkpoint: Path) -> Path:
 
 
 def add_network_flags(parser: argparse.ArgumentParser, default: str = "", corrected: str = "") -> None:
-    """The flags of whatever runs a network.
+    """Add the flags of all scripts that run a network.
 
-    ``default`` precedes in their help what a checkpoint's settings can replace; ``corrected`` follows the canvas.
+    In their help, ``default`` precedes defaults that a checkpoint may replace, and ``corrected`` follows the canvas.
     """
     add = parser.add_argument
     size = f"{CANVAS[0]}x{CANVAS[1]}{corrected}"
@@ -72,7 +72,7 @@ class TrainConfig(RunConfig):
     outlines: int | None  # training lesions whose true outline is the target; None means none
     flips: bool  # mirror and transpose training lesions at random
     jitter: float  # per cent of the long diameter by which training moves the end points of a prompt
-    average: float  # largest decay of the exponential moving average of weights that is kept; 0 keeps the weights
+    average: float  # largest decay of the weights' exponential moving average, which is saved; 0 saves the weights
     falling: bool  # linear warm-up, then a cosine schedule of the learning rate that ends at 0
     seed: int
     resume: bool
@@ -108,10 +108,10 @@ def _describe_weights(weights: str) -> str:
 
 
 def check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any], remedy: str) -> None:
-    """Check that a training ``recorded`` in ``path`` had these ``settings``; what it does not say counts as the same.
+    """Check that a training ``recorded`` in ``path`` had these ``settings``; what it does not record counts as equal.
 
     Raises:
-        UserError: names the first setting in which it is another, and the ``remedy``.
+        UserError: names the first setting that differs, and the ``remedy``.
     """
     known = {**PLAIN, **recorded}
     weights = [str(values.get("encoder_weights")) for values in (known, settings)]
@@ -137,7 +137,7 @@ class EvalConfig(RunConfig):
     split: Literal["train", "val", "test", "all"]
     truth: str  # what predictions are scored against: one of `TARGETS`, or a folder of human masks
     download: bool  # fetch the released checkpoint first
-    prompt_noise: float  # per cent of the long diameter by which the marks are moved that a network with prompt sees
+    prompt_noise: float  # per cent of the long diameter by which a prompted network's marks are moved
     seed: int  # of that noise
     tta: bool  # average the logits over the mirrored and transposed patches too
     allow_seen: bool  # score lesions that the network was trained on as test data, and say so

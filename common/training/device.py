@@ -121,7 +121,7 @@ def copy_to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 @contextmanager
 def explain_out_of_memory(batch_size: int | None, canvas: tuple[int, int]) -> Iterator[None]:
-    """Where the network does not fit into memory, say what to try instead; None for a script without --batch-size.
+    """Turn out-of-memory errors into advice on what to try; ``batch_size`` is None for scripts without --batch-size.
 
     Raises:
         UserError: out of memory, on the GPU or off it.

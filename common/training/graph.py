@@ -17,8 +17,8 @@ Step = Callable[[Groups], dict[str, Tensor]]
 class GraphedStep:
     """A training step that is captured once and then replayed for full-size batches; others run it uncaptured.
 
-    Only what lies on the device may change from step to step: the tensors of the batch, the network's and the
-    optimizer's; a learning rate that changes must be a tensor there. The step must read nothing on the host.
+    Only tensors on the device may change from step to step: those of the batch, the network and the optimizer; a
+    changing learning rate must be one of them. The step must not read anything back to the host.
     """
 
     def __init__(self, step: Step, batch_size: int) -> None:

@@ -1,7 +1,7 @@
 """Interrupting and resuming a training: its saved state, and the signals that ask it to stop.
 
-The state is saved between epochs, at most once a minute and while the next one is under way, and in the middle of one
-when Ctrl-C or SIGTERM asks for it. It lies beside the checkpoint, as `<stem>.state`. When the training is complete it
+The state is saved after an epoch, at most once a minute and in the background of the next one, and in the middle of an
+epoch on Ctrl-C or SIGTERM. It lies beside the checkpoint, as `<stem>.state`. When the training is complete it
 is removed or, where more epochs could follow, kept as `<stem>.finished`.
 """
 
@@ -98,7 +98,7 @@ class StateSaver:
 
 
 def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> bool:
-    """Whether a training can go on, or begin; False where it is complete, with the epochs and patience of ``recipe``.
+    """Whether a training can start or continue; False if it is complete with the epochs and patience of ``recipe``.
 
     Raises:
         UserError: it is complete, but with other settings than the ``wanted`` ones, or is to have more epochs and there

@@ -118,9 +118,9 @@ def _compile(forward: Forward, size: int) -> Forward:
 
 
 def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
-    """The learning rate of each step: half a cosine from the recipe's to 0, under a linear warm-up.
+    """The learning rate of each step: half a cosine from the recipe's to 0, times a linear warm-up.
 
-    The warm-up takes 100 steps, of a short training a quarter.
+    The warm-up takes 100 steps, or a quarter of a short training.
     """
     total = config.recipe.epochs * batches
     warm_up = max(1, min(100, total // 4))
@@ -150,7 +150,7 @@ def describe_training(
 def _fit(
     config: TrainConfig, trainer: Trainer, train_loader: LesionLoader, val_loader: LesionLoader, stop: StopRequest
 ) -> None:
-    """Epochs until patience or their number runs out, from the beginning or from where a training was interrupted."""
+    """Train, from the beginning or from a saved state, until the epochs or the patience run out."""
     recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
     settings = describe_training(config, trainer, train_loader, val_loader)
     no_matter = {"precision": config.precision == "auto", "clusters": not recipe.method.cluster_head}

@@ -68,13 +68,13 @@ class TrainState:
 class RunningAverage:
     """A network whose weights and buffers are the exponential moving average (EMA) of another's.
 
-    The decay grows with the updates, so that a short training's beginning is forgotten as well: it is 0 in the first,
-    n / (n + 9) after n of them, and at most ``decay``. PyTorch's own average has a fixed decay, and counts its updates
-    on the GPU, for which every step would wait.
+    The decay grows with the number of updates, so that even a short training forgets its beginning: it is 0 in the
+    first, n / (n + 9) after n of them, and at most ``decay``. PyTorch's own average has a fixed decay, and counts its
+    updates on the GPU, for which every step would have to wait.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """``decay`` is the share of the past, once there is enough of it."""
+        """``decay`` is the weight of the past average in an update, once there have been enough of them."""
         self.network = copy.deepcopy(network)
         self._updates, self._decay = 0, decay
 
@@ -119,7 +119,7 @@ class Trainer:
 
     @property
     def result(self) -> nn.Module:
-        """The network that training is to result in."""
+        """The network to validate and save: the running average where there is one."""
         return self.network if self.average is None else self.average.network
 
     def train_epoch(

@@ -13,7 +13,7 @@ TTA_HELP = "test-time augmentation: average over the mirrored and transposed pat
 
 
 def numbers(what: str, fits: Callable[..., bool], count: int = 1) -> Callable[[str], Any]:
-    """A parser of a number, or of ``count`` of them, that ``fits``; anything else is refused as not being ``what``."""
+    """Make a parser of ``count`` numbers that satisfy ``fits``; its error says that the text is not ``what``."""
 
     def parse(text: str) -> Any:
         values = number_list(text, count)
@@ -81,7 +81,7 @@ def number_list(text: str, count: int) -> tuple[float, ...] | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line whose help keeps its lines, and where bad input is one sentence and exit status 2."""
+    """A parser whose help keeps its line breaks, and that answers bad input with one sentence and exit status 2."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)

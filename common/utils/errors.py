@@ -76,7 +76,7 @@ def _is_first_to_fail(sentence: str) -> bool:
 
 
 def explain(error: Exception) -> str | None:
-    """One sentence on an error that the person at the terminal can mend; None for a fault of the program."""
+    """One sentence on an error that the user can fix; None for a bug in the program."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -59,7 +59,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path, remedy: str) -> None:
-    """Create a folder and try to write a temporary file in it: before the work, not after it.
+    """Create a folder and test that files can be written to it, before the work rather than after it.
 
     Raises:
         UserError: it can't be written to; ends in ``remedy``, which names the flag that takes another folder.

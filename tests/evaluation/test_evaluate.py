@@ -282,7 +282,7 @@ def test_data_that_grew_after_training_are_told(tmp_path):
     with pytest.raises(UserError, match="were seen in the training of"):
         evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
     state_path(tmp_path / "a.pt").write_bytes(b"")
-    with pytest.raises(UserError, match="is not complete, and what stands there may be older"):
+    with pytest.raises(UserError, match="is not complete, and the file may be older"):
         evaluate(make_config(RECIPE, tmp_path / "a.pt", data, tmp_path))
 
 
