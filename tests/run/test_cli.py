@@ -70,7 +70,9 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
     with pytest.raises(SystemExit):
         parse_train(recipe, None, ["--help"])
     out = " ".join(capsys.readouterr().out.split())
-    for flag, default in zip(("own mark", "lesions at random", "long diameter at random"), defaults, strict=True):
+    for flag, default in zip(
+        ("RECIST mark is an input, too", "lesions at random", "long diameter at random"), defaults, strict=True
+    ):
         assert f"{flag} (default {default})" in out
     assert ("(default 2; more for few lesions, to reach 800 steps)" in out) == (recipe is A1RECIST)
 
@@ -78,7 +80,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
 @pytest.mark.parametrize(
     ("recipe", "flags", "sentence"),
     [
-        (HAM_Acoseg_train.RECIPE, "--prompt recist", "--prompt recist is for A1, A1+L and A1+R; ACoseg has"),
+        (HAM_Acoseg_train.RECIPE, "--prompt recist", "--prompt recist is for A1, A1+L and A1+R; ACoseg can't"),
         (RECIPE, "--jitter 2.5", "--jitter 2.5 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
         (A1RECIST, "--prompt none", "--jitter 10 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
         (RECIPE, "--flips", "leave the shape cluster of a mirrored lesion as it was; A1+L trains"),

@@ -103,7 +103,7 @@ def test_a_prompted_network_without_its_prior_is_of_an_earlier_version(tmp_path)
     network = build_network(A1RECIST, "resnet18", 4, prompt=True)
     del network.prior
     save_checkpoint(tmp_path / "a.pt", network, {"method": "A1recist", "encoder": "resnet18", "prompt": "recist"})
-    with pytest.raises(UserError, match=r"a\.pt is of an earlier version, .*; train it again"):
+    with pytest.raises(UserError, match=r"a\.pt is from an earlier version, .*; train it again"):
         load_model(tmp_path / "a.pt")
 
 
