@@ -179,6 +179,7 @@ def own_data(
     own = recipes(dataset)
 
     def main(arguments: Sequence[str] | None = None) -> None:
+        """Run a command line of `VERBS`; None means that of the script."""
         match list(sys.argv[1:] if arguments is None else arguments):
             case ["-h" | "--help"]:
                 usage = [f"python {path.name} {verb}" for verb in VERBS]
