@@ -22,7 +22,6 @@ from common.model import CanvasTransform
 from common.recipe import Recipe
 from common.run.cli import parse_train
 from common.training import train as training
-from common.training.checkpoint import load_checkpoint
 from common.training.config import TrainConfig
 from common.training.device import set_math_flags
 from common.training.distributed import SINGLE_PROCESS

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
+from common.evaluation.results import read_evaluation
 from common.recipe import METHODS
 from common.report.figures.page import INK, PLOTS, TEXT, WIDTH, rgb, save_figure
 from common.report.runs import setting_text
@@ -35,18 +36,20 @@ RING: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": "whit
 class History(NamedTuple):
     """One training, epoch by epoch."""
 
-    dataset: str  # empty where there is no checkpoint
+    dataset: str  # empty where neither checkpoint nor evaluation is found
     method: str  # as in the paper's table, else the file's stem
-    settings: Mapping[str, Any]  # the checkpoint's, without `NOT_COMPARED`
+    settings: Mapping[str, Any]  # the training's, without `NOT_COMPARED`
     columns: Mapping[str, np.ndarray]  # (E,) values of "epoch" and each of `PANELS`
     best: int  # index of the best epoch
 
 
 def read_history(path: Path) -> History:
-    """Read `<stem>.history.csv` and the settings in the checkpoint `<stem>.pt` beside it, where there is one.
+    """Read `<stem>.history.csv`, and the training's settings from its checkpoint or its evaluation, where there is one.
+
+    They are `<stem>.pt` beside it, or `<stem>.json` beside it or, as an experiment leaves them, in `../results`.
 
     Raises:
-        UserError: not a history.
+        UserError: not a history, or checkpoint or evaluation is damaged.
     """
     rows = read_csv(path)
     try:
@@ -55,14 +58,21 @@ def read_history(path: Path) -> History:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"{path} is not the history of a training; pass a file *{HISTORY}") from error
     stem = path.name.removesuffix(HISTORY)
-    checkpoint, settings = path.with_name(f"{stem}.pt"), {}
-    if checkpoint.is_file():
-        from common.training.checkpoint import load_checkpoint  # torch takes seconds to import
-
-        settings = load_checkpoint(checkpoint).settings
+    settings = _find_settings(path.parent, stem)
     dataset, method = str(settings.get("dataset", "")), METHODS.get(settings.get("method", ""))
     own = {name: value for name, value in settings.items() if name not in NOT_COMPARED}
     return History(dataset, method.label if method else stem, own, columns, best)
+
+
+def _find_settings(folder: Path, stem: str) -> Mapping[str, Any]:
+    if (checkpoint := folder / f"{stem}.pt").is_file():
+        from common.training.checkpoint import load_checkpoint  # torch takes seconds to import
+
+        return load_checkpoint(checkpoint).settings
+    for file in (folder / f"{stem}.json", folder.parent / "results" / f"{stem}.json"):
+        if file.is_file() and (evaluation := read_evaluation(file)):
+            return evaluation.get("training", {})
+    return {}
 
 
 def group_histories(histories: Sequence[History]) -> dict[str, dict[str, list[History]]]:

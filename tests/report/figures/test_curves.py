@@ -4,11 +4,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from common.metrics import METRICS
 from common.report.figures.curves import _draw_group, draw_histories, group_histories, read_history
 from common.training.checkpoint import save_tensors
 from common.training.config import HISTORY
 from common.utils.errors import UserError
-from common.utils.files import write_csv
+from common.utils.files import write_csv, write_json
 
 A1 = {"dataset": "Toy", "method": "A1", "canvas": [128, 128], "seed": 0, "epoch": 3, "versions": {"torch": "2"}}
 
@@ -32,6 +33,18 @@ def test_a_history_alone_and_with_its_checkpoint(tmp_path):
     assert alone.columns["val_dice"].tolist() == [0.5, 0.8, 0.7]
     trained = read_history(write_history(tmp_path, "a", A1 | {"method": "A1class"}))
     assert (trained.dataset, trained.method, trained.settings) == ("Toy", "A1+L", {"canvas": [128, 128]})
+
+
+def test_without_its_checkpoint_an_evaluation_says_what_was_trained(tmp_path):
+    settings = A1 | {"method": "A1class"}
+    evaluation = dict.fromkeys(("dataset", "label", "split", "truth"), "Toy")
+    evaluation |= {"lesions": 3, "settings": {}, "training": settings} | dict.fromkeys(METRICS, 0.5)
+    path = write_history(tmp_path / "checkpoints", "a")
+    write_json(tmp_path / "results" / "a.json", evaluation)
+    history = read_history(path)
+    assert (history.dataset, history.method, history.settings) == ("Toy", "A1+L", {"canvas": [128, 128]})
+    write_json(tmp_path / "checkpoints" / "a.json", evaluation | {"training": A1})  # beside it comes first
+    assert read_history(path).method == "A1"
 
 
 def test_seeds_are_one_label_and_other_settings_are_not(tmp_path):
