@@ -59,7 +59,7 @@ demo-lits: $(VENV)/installed
 demo-deeplesion: $(VENV)/installed
 	$(call demo,code_deeplesion,DeepLesion,deeplesion,A1coseg,8,$(EPOCHS))
 
-# The README's pictures, from a finished demo (they were drawn from `make demo EPOCHS=12`).
+# The READMEs' pictures, from a finished demo (they were drawn from `make demo EPOCHS=12`) and from what is kept.
 FIGURES  = $(BIN)/python common figures
 FOLDERS  = $(addprefix $(DEMO)/,code_ham code_lits code_deeplesion)
 PREPARED = $(addsuffix /prepared,$(FOLDERS))
@@ -68,7 +68,7 @@ images: $(VENV)/installed
 	$(FIGURES) clusters $(PREPARED) --out images/clusters.png
 	$(FIGURES) results --rows 2 --out images/segmentation_results.png \
 	  $(foreach folder,$(FOLDERS),$(addprefix $(folder)/,prepared A1.pt A*coseg.pt A1class.pt))
-	$(FIGURES) curves $(addsuffix /*.history.csv,$(FOLDERS)) --out images/learning_curves.png
+	$(FIGURES) curves code_ham/measured/methods/checkpoints/*.history.csv --out images/learning_curves.png
 	$(FIGURES) outlines code_ham/measured/outlines --out images/outlines.png
 
 # The paper's experiment on one dataset; the same command goes on where it was interrupted.

