@@ -6,8 +6,8 @@
 Facts of the machine; the checks, which pytest runs; memory; speed of the training step by method, canvas, precision and
 batch, one kernel after the other, as a CUDA graph, and compiled; speed beside the published way and plain matrix
 multiplication; an epoch and an evaluation, split into their parts. Each measurement has a process of its own; what
-fails is told, and the rest goes on. Prints a table, and writes gpu.md and gpu.json to --out. Without a GPU it says so,
-and ends.
+fails is told, and the rest goes on. Prints a table; gpu.md and gpu.json in --out are written anew after every
+measurement, so that an interrupted run leaves what it had. Without a GPU it says so, and ends.
 """
 
 import argparse
@@ -35,13 +35,12 @@ from common.utils.files import check_writable, write_json, write_text
 _QUERY = "name,driver_version,memory.total,clocks.max.sm,clocks.sm,power.limit"
 
 
-def run_parts(planned: Iterator[Part], seconds: float) -> list[dict[str, Any]]:
+def run_parts(planned: Iterator[Part], seconds: float) -> Iterator[dict[str, Any]]:
     """Measure one part after the other until the time is over; a part that fails has an "error" in place of numbers."""
-    rows: list[dict[str, Any]] = []
     until = time.monotonic() + seconds
     for label, measure in planned:
         if time.monotonic() > until:
-            rows.append({"part": label, "error": "no time was left"})
+            yield {"part": label, "error": "no time was left"}
             continue
         try:
             run = run_in_subprocess(measure)
@@ -49,8 +48,7 @@ def run_parts(planned: Iterator[Part], seconds: float) -> list[dict[str, Any]]:
         except Exception as error:  # whatever it is, the other parts are worth having
             row = {"part": label, "error": f"{type(error).__name__}: {error}"}
         print(describe(row), file=sys.stderr, flush=True)
-        rows.append(row)
-    return rows
+        yield row
 
 
 def run_checks(path: Path, seconds: float) -> list[dict[str, Any]]:
@@ -110,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("there is no CUDA GPU here that PyTorch can use; nothing is measured")
         return
     check_writable(args.out, "pass another --out")
-    until = time.monotonic() + 60 * args.minutes
+    until, about = time.monotonic() + 60 * args.minutes, facts()
     recipe = find_methods(find_folder(args.dataset))[A1CLASS.name].recipe
     with tempfile.TemporaryDirectory() as scratch:
         dataset = LesionDataset.open(args.data / "prepared", f"run {recipe.dataset.prepare_command} --data {args.data}")
@@ -120,11 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         large = replace(config, prepared=repeated.folder, lesions=EPOCH_LESIONS)
         run_in_subprocess(published.prepare_without_grabcut, config)  # draws the ellipses that its loader reads
         rows = run_checks(args.checks, 0.3 * 60 * args.minutes) if args.checks else []
-        rows += run_parts(parts(config, large), until - time.monotonic())
-    about = facts()
+        text = _write(args.out, about, rows)
+        for row in run_parts(parts(config, large), until - time.monotonic()):
+            rows.append(row)
+            text = _write(args.out, about, rows)
+    print(text, end="")
+    print(f"{args.out / 'gpu.md'} and gpu.json written")
+
+
+def _write(folder: Path, about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [[row["part"], describe(row).removeprefix(f"{row['part']}: ")] for row in rows]
     text = markdown_table(["; ".join(about["gpus"]), "measured"], cells)
-    print(text, end="")
-    write_text(args.out / "gpu.md", text)
-    write_json(args.out / "gpu.json", {"machine": about, "parts": rows})
-    print(f"{args.out / 'gpu.md'} and gpu.json written")
+    write_text(folder / "gpu.md", text)
+    write_json(folder / "gpu.json", {"machine": about, "parts": rows})
+    return text

@@ -51,7 +51,7 @@ def time_steps(config: BenchmarkConfig) -> Numbers:
             trainer.step(groups)
     host = time.monotonic() - start
     seconds, count = clock(config.device) - start, config.steps * len(steps)
-    with profile(activities=[ProfilerActivity.CUDA] if config.device != "cpu" else None) as record:
+    with profile(activities=[ProfilerActivity.CUDA] if config.device != "cpu" else None, acc_events=True) as record:
         for groups in steps:
             trainer.step(groups)
         clock(config.device)

@@ -25,6 +25,17 @@ def in_process(monkeypatch):
     monkeypatch.setattr(module, "run_in_subprocess", lambda function, *given: TimedRun(function(*given), 0.0, 0, 0))
 
 
+@pytest.fixture
+def pretend_gpu(in_process, monkeypatch):
+    """The CPU in a GPU's place, and an epoch of few lesions."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        module, "make_config", lambda *given, **settings: make_config(*given, **settings | {"device": "cpu"})
+    )
+    monkeypatch.setattr(module, "EPOCH_LESIONS", 50)
+    monkeypatch.setattr(module, "facts", lambda: {"gpus": ["A card"]})
+
+
 def test_one_failure_leaves_the_rest(in_process, capsys):
     planned = iter([("one", partial(works, 1.5)), ("two", fails), ("three", partial(works, 2.0))])
     one, two, three = run_parts(planned, 100)
@@ -35,7 +46,7 @@ def test_one_failure_leaves_the_rest(in_process, capsys):
         "one: step ms 1.5, gpu memory MiB 0",
         "two: RuntimeError: no kernel image",
     ]
-    assert run_parts(iter([("late", partial(works, 1.0))]), -1) == [{"part": "late", "error": "no time was left"}]
+    assert [*run_parts(iter([("late", partial(works, 1.0))]), -1)] == [{"part": "late", "error": "no time was left"}]
 
 
 def test_checks_are_told_one_by_one(tmp_path):
@@ -55,13 +66,7 @@ def test_without_a_gpu_it_says_so_and_ends(phantom_ham, tmp_path, capsys, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(
-        module, "make_config", lambda *given, **settings: make_config(*given, **settings | {"device": "cpu"})
-    )
-    monkeypatch.setattr(module, "EPOCH_LESIONS", 50)
-    monkeypatch.setattr(module, "facts", lambda: {"gpus": ["A card"]})
+def test_the_table_of_a_run(pretend_gpu, phantom_ham, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "parts", lambda *_: iter([("a step", partial(works, 3.0)), ("b", fails)]))
     main(["ham", "--data", str(phantom_ham), "--encoder", "resnet18", "--out", str(tmp_path)])
     assert (tmp_path / "gpu.md").read_text().splitlines() == [
@@ -71,6 +76,16 @@ def test_the_table_of_a_run(in_process, phantom_ham, tmp_path, capsys, monkeypat
         "| b | RuntimeError: no kernel image |",
     ]
     assert [row["part"] for row in json.loads((tmp_path / "gpu.json").read_text())["parts"]] == ["a step", "b"]
+
+
+def test_an_interrupted_run_leaves_what_it_had(pretend_gpu, phantom_ham, tmp_path, monkeypatch):
+    def interrupted() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "parts", lambda *_: iter([("a step", partial(works, 3.0)), ("b", interrupted)]))
+    with pytest.raises(KeyboardInterrupt):
+        main(["ham", "--data", str(phantom_ham), "--encoder", "resnet18", "--out", str(tmp_path)])
+    assert [row["part"] for row in json.loads((tmp_path / "gpu.json").read_text())["parts"]] == ["a step"]
 
 
 def test_facts_of_this_machine():
