@@ -21,7 +21,7 @@ from common.data.preprocess import PreprocessConfig, or_unreadable, preprocess
 from common.io.images import read_image
 from common.patches import PATCH, Crop, cut_patch
 from common.recipe import DatasetInfo
-from common.recist import ellipse_from_diameters, long_first
+from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.run.cli import prepare_parser, work_options
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder
@@ -139,6 +139,9 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
         return Dropped(mark.name, f"the patch is all {colour} in its window (are its px HU + {HU_OFFSET}?)")
     corners, points = np.reshape(mark.box, (2, 2)), np.reshape(mark.ends, (4, 2))
     inside = (points >= corners[0] - 1).all() and (points <= corners[1] + 1).all()
+    notes = [] if inside else ["its end points lie outside its box; look at the order of x and y"]
+    if not diameters_cross(points):
+        notes.append("its diameters do not cross; look at the order of the end points")
     grey = (np.rint(image) if corrected else image / 255).astype(np.uint8)
     known = {name: getattr(mark, name) for name in ("source", "split", "series", "row", "spacing", "interval")}
     return Lesion(
@@ -150,7 +153,7 @@ def make_lesion(task: Task, read: SliceReader, *, corrected: bool, grabcut: bool
         ends=long_first(ends),
         grabcut=grabcut_mask(grey, ellipse, INSET, LEAST_GRABCUT) if grabcut else None,
         info=known | crop._asdict(),
-        notes=() if inside else ("its end points lie outside its box; look at the order of x and y",),
+        notes=tuple(notes),
     )
 
 
@@ -193,6 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Neighbours that are missing now and arrive later change the inputs' fingerprint too.
     slices = {path for task in tasks for path in task.files.values()}
     print(f"{args.data}: {len(slices)} slices are used, such as {tasks[0].files[tasks[0].mark.slice]}, and {table}")
+    if alone := sum(task.mark.interval is not None and len(task.files) == 1 for task in tasks):
+        print(
+            f"{alone} of {len(tasks)} lesions have no neighbouring slice here; their channels are all the key slice",
+            file=sys.stderr,
+        )
     settings = {} if args.noisy else {"noisy": False}  # as published, prepared.json does not tell
     preprocess(
         PreprocessConfig.from_args(DATASET, args, {table, *slices}, {"channels": DATASET.channels}, **settings),

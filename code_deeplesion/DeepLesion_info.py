@@ -75,11 +75,18 @@ def read_marks(path: Path) -> tuple[list[Mark], list[Dropped]]:
     rows = read_csv(path)
     if missing := [column for column in COLUMNS if rows and column not in rows[0]]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; download the table again")
+    names = [cells["File_name"] or "" for cells in rows]
+    if len(rows) == FULL_TABLE and names != sorted(names):
+        print(
+            f"warning: {path} is not sorted by File_name; the rows that the release leaves out are known by "
+            "their places in the published order, so others may be left out",
+            file=sys.stderr,
+        )
     marks, excluded, malformed = [], [], []
     lesions_on: Counter[str] = Counter()
     for number, cells in enumerate(rows):
         # Counted over all rows, so that a lesion keeps its name whatever rows and slices are missing.
-        name = (cells["File_name"] or "").removesuffix(".png")
+        name = names[number].removesuffix(".png")
         lesions_on[name] += 1
         if lesions_on[name] > 1:
             name += f"-{lesions_on[name]}"
@@ -140,7 +147,11 @@ def _read_mark(cells: dict[str, str], number: int, name: str) -> Mark:
         raise ValueError("DICOM_windows is under 1 HU wide or upside down")
     spacing, interval = _read_spacings(cells["Spacing_mm_px_"])
     series, key = file_name[1], int(file_name[2])
-    noisy = None if cells.get(NOISY) is None else number_list(cells[NOISY], 1) == (1,)
+    noisy = None
+    if (cell := cells.get(NOISY)) is not None:
+        if (flag := number_list(cell or "0", 1)) not in ((0,), (1,)):
+            raise ValueError(f"{NOISY} is not 0 or 1")
+        noisy = flag == (1,)
     return Mark(name, number, cells["File_name"], series, key, split, ends, box, window, spacing, interval, noisy)
 
 

@@ -183,7 +183,7 @@ def make_lesions(pair: Pair, *, window: tuple[float, float] | None, corrected: b
             patch = patch_box((rows.start, columns.start, rows.stop - 1, columns.stop - 1), labels.shape)
             pixels = grey(hounsfield[patch], window)
             info = {
-                "source": f"{pair.volume.name} slice {index} component {number}",
+                "source": f"{pair.name} slice {index} component {number}",
                 "spacing_mm": spacing,
                 "patch_px": f"{pixels.shape[0]}x{pixels.shape[1]}",
             }

@@ -4,6 +4,8 @@ import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from filecmp import cmp
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +39,12 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
         The volumes that have segmentations, in the order of the patches' names; the files without counterpart.
 
     Raises:
-        UserError: no volume has a segmentation, or files of one number differ.
+        UserError: no volume has a segmentation, files of one number differ, or those of two numbers are the same.
     """
     paths = find_files(data, ".nii", ".nii.gz")
     unpacked = set(paths)
+    if packed := [path.name for path in paths if path.with_suffix("") in unpacked]:
+        print(f"{join_names(packed)}: passed over; the .nii of the same name is read", file=sys.stderr)
     volumes, segmentations = (
         unique_files(
             (match[1], path)
@@ -58,6 +62,11 @@ def find_pairs(data: Path) -> tuple[list[Pair], list[Dropped]]:
         )
     pairs = [Pair(f"volume-{n}", volumes[n], segmentations[n]) for n in numbers]
     folders = sorted({str(path.parent.relative_to(data)) for pair in pairs for path in pair[1:]})
+    for first, second in combinations(pairs, 2):
+        if first.volume.stat().st_size == second.volume.stat().st_size and cmp(first.volume, second.volume, False):
+            raise UserError(
+                f"{first.volume} and {second.volume} are copies, which may fall into different splits; remove one"
+            )
     print(f"LiTS: {len(pairs)} volumes with segmentations below {data}, in {join_names(folders)}")
     return pairs, drop_unpaired(volumes, segmentations, ("volume", "segmentation"), "{kind}-{key}")
 

@@ -103,7 +103,7 @@ class Scan:
             turn[:, 0] = own[:, 0]
             axis = ("first", "second")[int(turn[:, 0].argsort()[2])]
             self.remarks.append(f"slices are taken along the {axis} axis, which the affine calls superior-inferior")
-        elif (own is None or self._placeholder) and stored[2] in stored[:2] and stored[2] > min(stored):
+        elif (own is None or self._placeholder) and stored[2] in stored[:2] and stored[0] != stored[1]:
             raise UserError(
                 f"{self.path} is {self.size} voxels, as if its slices lay along another axis than the third, and its "
                 "affine is a placeholder that doesn't tell; store it as rows x columns x slices, or give it its affine"

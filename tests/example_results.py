@@ -30,4 +30,5 @@ def scored(folder: Path, name: str, values: tuple[float, ...], evaluation: dict[
     """The evaluation as it is read from ``folder``, with Dice and IoU of the lesions a, b, c, ... in its CSV."""
     rows = [{"lesion": lesion, "dice": value, "iou": value} for lesion, value in zip("abcdefgh", values, strict=False)]
     write_csv(folder / f"{name}.csv", rows, ["lesion", "dice", "iou"])
-    return evaluation | {"path": folder / f"{name}.json", "lesions": len(rows)}
+    means = dict.fromkeys(("dice", "iou"), sum(values) / len(rows)) if values else {}
+    return evaluation | {"path": folder / f"{name}.json", "lesions": len(rows)} | means

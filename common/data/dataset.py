@@ -162,7 +162,8 @@ class LesionDataset:
             return self._mapped[name]
         path = self.folder / f"{name}.npy"
         if not path.is_file():
-            remedy = "; prepare it again with --force" if name in ("quarters", "ends") else ""
+            remedies = dict.fromkeys(("quarters", "ends"), "; prepare it again with --force")
+            remedy = remedies.get(name, "; add true masks and prepare it again" if name == "truth" else "")
             raise UserError(f"{path} does not exist: this folder was prepared without it{remedy}")
         try:
             array = np.load(path, mmap_mode="r")

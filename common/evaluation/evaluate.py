@@ -11,7 +11,14 @@ import torch
 
 from common.data.dataset import LesionDataset
 from common.data.loader import LesionLoader
-from common.evaluation.results import noise_settings, print_left_out, print_metrics, result_stem, write_results
+from common.evaluation.results import (
+    noise_settings,
+    print_left_out,
+    print_metrics,
+    read_evaluation,
+    result_stem,
+    write_results,
+)
 from common.inference.predictor import Predictor
 from common.metrics import METRICS, lesion_metrics
 from common.recipe import TARGETS, Protocol
@@ -75,9 +82,20 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     }
     stem = _result_stem(config)
     lesions = [dataset.lesions[row] for row in rows]
+    _warn_replaced(config.results / f"{stem}.json", about)
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
     print(f"{config.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
+
+
+def _warn_replaced(path: Path, about: Mapping[str, Any]) -> None:
+    """Say that a result of another checkpoint, or of other lesions, is lost."""
+    try:
+        old = read_evaluation(path) if path.is_file() else None
+    except UserError:
+        return
+    if old and any(old.get(name) != about[name] for name in ("checkpoint", "prepared")):
+        print(f"note: {path} was the result of another checkpoint or other lesions, and is replaced", file=sys.stderr)
 
 
 def _result_stem(config: EvalConfig) -> str:
@@ -130,6 +148,16 @@ def check_preprocessing(dataset: LesionDataset, checkpoint: Path, settings: Mapp
             )
 
 
+def seen_rows(dataset: LesionDataset, settings: Mapping[str, Any], rows: np.ndarray) -> list[int] | None:
+    """Those of ``rows`` that a network was trained or validated on; None where its ``settings`` don't say."""
+    if "groups" not in settings:
+        return None
+    known = {group for groups in settings["groups"].values() for group in groups}
+    # A lesion of unknown patient formed a group of its own name; its patient may have become known since then.
+    names = [(lesion["group"], lesion["lesion"]) for lesion in dataset.lesions]
+    return [row for row in rows if not known.isdisjoint(names[row])]
+
+
 def seen_in_training(
     dataset: LesionDataset, config: EvalConfig, settings: Mapping[str, Any], rows: np.ndarray
 ) -> int | None:
@@ -138,12 +166,9 @@ def seen_in_training(
     Raises:
         UserError: some of these are in the test split, and --allow-seen is not given.
     """
-    if "groups" not in settings:
+    seen = seen_rows(dataset, settings, rows)
+    if seen is None:
         return None
-    known = {group for groups in settings["groups"].values() for group in groups}
-    # A lesion of unknown patient formed a group of its own name; its patient may have become known since then.
-    names = [(lesion["group"], lesion["lesion"]) for lesion in dataset.lesions]
-    seen = [row for row in rows if not known.isdisjoint(names[row])]
     as_test = [row for row in seen if dataset.lesions[row]["split"] == "test"]
     if as_test and not config.allow_seen:
         raise UserError(
@@ -168,7 +193,11 @@ def read_truth(
         rows = dataset.outlined_rows(candidates) if config.truth == "truth" else candidates
         return rows, dataset.array(config.truth)
     read = config.recipe.dataset.read_truth
-    if read is None or not Path(config.truth).is_dir():
+    if read is None:
+        raise UserError(
+            f"--truth {config.truth} is none of {', '.join(TARGETS)}, the masks that {config.recipe.dataset.name} has"
+        )
+    if not Path(config.truth).is_dir():
         raise UserError(f"--truth {config.truth} is neither a folder of masks nor one of {', '.join(TARGETS)}")
     truth = read(Path(config.truth), dataset.lesions, dataset.array("ellipse"))
     masks = {row: mask for row, mask in truth.items() if mask.any()}

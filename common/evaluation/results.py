@@ -213,7 +213,7 @@ def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Serie
     """Read a metric by lesion, where it is defined, from the CSV beside an evaluation's JSON, if there is one.
 
     Raises:
-        UserError: the CSV is damaged, or does not have as many lesions as the JSON says.
+        UserError: the CSV is damaged, or of another evaluation than the JSON.
     """
     import pandas as pd  # slow to import
 
@@ -228,4 +228,11 @@ def read_lesion_metrics(evaluation: Mapping[str, Any], metric: str) -> "pd.Serie
     if not len(values) == len(rows) == evaluation["lesions"]:
         count = f"{len(values)} lesions in {len(rows)} rows, not {evaluation['lesions']}"
         raise UserError(f"{path} is damaged: it has {count}; {remedy}")
+    if evaluation.get(metric) is not None and "" not in (row[metric] for row in rows):
+        mean = float(np.mean(list(values.values())))
+        if abs(mean - evaluation[metric]) > 1e-5 * max(1, abs(mean)):  # the CSV has six digits
+            raise UserError(
+                f"{path} is of another evaluation: its mean {metric} is {mean:.6g}, not "
+                f"{evaluation[metric]:.6g}; {remedy}"
+            )
     return pd.Series(values, dtype=float, name=metric).dropna()

@@ -41,7 +41,10 @@ def read_table(
         by_name[plain_name(image.name)].append(image)
         by_stem[plain_name(image.stem)].append(image)
     table: Table = {}
+    elsewhere: dict[str, str] = {}  # why a row is not an image's, by the image's name
     for line, cells in enumerate(read_csv(path), 2):
+        if any(cells.get(None) or ()):  # type: ignore[call-overload]  # where DictReader puts them
+            raise UserError(f"{path} line {line} has more cells than the header; write decimals with a point")
         row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
@@ -49,15 +52,17 @@ def read_table(
         named = by_name.get(name) or by_stem.get(name, [])
         matches = [image for image in named if not others or _lies_in(image, folders)]
         if others and not matches:
+            elsewhere |= {image.name: f"line {line} names {row['image']}, in another folder" for image in named}
             continue
         if len(matches) != 1:
             why = f"may be {' or '.join(map(str, matches))}" if matches else "is none of the images"
-            raise UserError(f"{path} line {line}: {row['image']!r} {why}; write a file's name in full")
+            raise UserError(f"{path} line {line}: {row['image']!r} {why}; write a file's name in full, with its folder")
         if matches[0] in table:
             raise UserError(f"{path} line {line} names {matches[0].name} again; an image shows one lesion")
         table[matches[0]] = {**row, "line": str(line)}
     if (complete or not table) and (without := [image.name for image in images if image not in table]):
-        raise UserError(f"{path} has no row for {join_names(without)}; add rows, or move the images away")
+        remedy = elsewhere.get(without[0], "add rows, or move the images away")
+        raise UserError(f"{path} has no row for {join_names(without)}; {remedy}")
     return table
 
 
@@ -89,7 +94,7 @@ def read_ends(
     for image, row in read_table(path, images, ("image", *ENDS), complete=complete, others=others).items():
         points = number_list(",".join(row[column] for column in ENDS), len(ENDS))
         if points is None:
-            raise UserError(f"{path} line {row['line']} must have a number in each of {', '.join(ENDS)}")
+            raise UserError(f"{path} line {row['line']} must have a number in each of {', '.join(ENDS)}, such as 51.5")
         ends[image] = np.array(points).reshape(4, 2)
     return ends
 

@@ -201,7 +201,8 @@ def _measure(image: LesionImage, masks: Sequence[Look]) -> tuple[list[dict[str, 
 def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
     empty = sum(row["area_px"] == 0 for row in lesions)
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
-    if gaps := [row["lesion"] for row in lesions if (row.get("slices") or 1) > 1 and "volume_ml" not in row]:
+    several = [row for row in lesions if (row.get("slices") or 1) > 1 and "area_mm2" in row]
+    if gaps := [row["lesion"] for row in several if "volume_ml" not in row]:
         print(f"warning: no volume of {join_names(gaps)}, whose slices are not consecutive", file=sys.stderr)
     if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
         print(

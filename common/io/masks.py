@@ -18,6 +18,7 @@ EITHER_WAY = (
 EMPTY = "the mask is empty"
 FULL = "the mask covers the whole image"
 INVERTED = "the mask seems inverted, its border being white; it must be white on black"
+_FEW = 64  # brightest level below which whole levels are labels, not greys
 _INVERTED_BORDER = 0.95  # share of white px; of HAM10000's 10,012 masks none has more than 0.91
 
 
@@ -50,6 +51,8 @@ def _threshold(path: Path, levels: np.ndarray, notes: list[str]) -> tuple[np.nda
     """Cut grey levels at half of the brightest; sentences for the user are added to ``notes``."""
     top = levels.max()
     if top and np.count_nonzero(levels) != np.count_nonzero(levels == top):
+        if top < _FEW and np.array_equal(levels, np.rint(levels)):
+            raise UserError(f"{path} has levels from 0 to {top:g}, as maps of labels have; save the lesion alone")
         notes = [*notes, SOFT]
         kernel = np.ones((7, 7), np.uint8)
         between = (levels > 0.1 * top) & (levels < 0.9 * top)

@@ -160,6 +160,8 @@ def _describe(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
         settings["seen_in_training"] = evaluation.get("seen_in_training") or None
     if training.get("least_steps"):  # the number of epochs follows from that of lesions
         settings["epochs"] = f"of the recipe, at least {training['least_steps']} steps"
+    if not training.get("complete", True):
+        settings["epochs"] = f"{settings['epochs']}, not completed"
     if settings.get("seed") is None:  # a checkpoint that says nothing of its training may differ in more than the seed
         settings["checkpoint"] = evaluation.get("checkpoint", {}).get("sha256")
     if evaluation["label"] not in {method.label for method in METHODS.values() if method.cluster_head}:

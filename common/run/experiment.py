@@ -32,6 +32,7 @@ from common.training.config import TrainConfig, check_settings, history_path, st
 from common.utils.arguments import Parser, split_flags
 from common.utils.errors import Interrupted, UserError
 from common.utils.files import ROOT, check_writable, read_csv
+from common.utils.provenance import sha256
 
 UPPER_BOUND = "truth"  # the target of the A1 that shows how good the network itself can be
 
@@ -173,12 +174,20 @@ def _training_task(args: argparse.Namespace, training: Training) -> Task:
         _check_training(checkpoint, load_checkpoint(checkpoint).settings, config)
     expected = config.recipe.dataset.truth, config.limit
     scored = result is not None and (result["truth"], result["settings"].get("limit")) == expected
+    scored = scored and _is_of(result, checkpoint)
     done, history = scored and not interrupted, history_path(checkpoint)
     seconds = None
     if done and history.is_file():
         with suppress(KeyError, TypeError, ValueError, UserError):  # a damaged one matters to the estimate only
             seconds = sum(float(row["seconds"]) for row in read_csv(history))
     return Task(checkpoint.stem, method.name, commands, done, seconds)
+
+
+def _is_of(result: Mapping[str, Any] | None, checkpoint: Path) -> bool:
+    """Whether a result is that of a completed training and, where its checkpoint is still there, of that very file."""
+    if result is None or not result.get("training", {}).get("complete", True):
+        return False
+    return not checkpoint.is_file() or result.get("checkpoint", {}).get("sha256") == sha256(checkpoint)
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:

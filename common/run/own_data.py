@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from common.data.lesion import Dropped, Lesion, Outcome
@@ -34,6 +35,7 @@ from common.weak_masks import ellipse_mask, grabcut_mask
 LEAST_IOU = 0.4
 """IoU of ellipse and outline: 6 of HAM10000's 10,012 lesions have less; LiTS's are dropped (FACTS.md section 3)."""
 LEAST_OUTLINE = 50  # px on the patch
+LARGE_PART = 0.1  # share of an outline's area from which a second part is taken for another lesion
 ON_PATCH = f"on the patch of {PATCH}x{PATCH} px; cut the image closer to the lesion"
 VERBS = ("prepare", "train METHOD", "eval METHOD", "predict METHOD IMAGE_OR_FOLDER ... --out DIR")
 FLAGS = ("--protocol", "corrected")  # unless a flag says otherwise: there are no published metrics to reproduce
@@ -83,7 +85,7 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
         UserError: the image or its outline is unreadable, they differ in size, or end points lie outside the image.
     """
     photo = read_photo(path)
-    points = ends.get(path)
+    points = long_first(ends[path]) if path in ends else None
     outline, notes = read_outline(path, photo, marked=points is not None)
     if outline is not None and (fault := mask_fault(outline)):
         return [Dropped(path.name, fault)]
@@ -116,7 +118,7 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
         image=patch,
         ellipse=mask,
         recist=recist,
-        ends=resize_points(long_first(points), shape),
+        ends=resize_points(points, shape),
         grabcut=grabcut_mask(patch, mask) if grabcut else None,
         truth=truth,
         info={"source": path.name},
@@ -130,10 +132,13 @@ def _outline_notes(ellipse: np.ndarray, truth: np.ndarray, *, marked: bool) -> l
     notes, both, total = [], np.count_nonzero(ellipse & truth), np.count_nonzero(ellipse | truth)
     if np.count_nonzero(truth) < LEAST_OUTLINE:
         notes.append(f"its outline has less than {LEAST_OUTLINE} px {ON_PATCH}")
+    areas = np.sort(cv2.connectedComponentsWithStats(truth, connectivity=8)[2][1:, cv2.CC_STAT_AREA])
     if marked and not both:
         notes.append("its end points and its outline lie apart; look at the order of x and y")
+    elif len(areas) > 1 and areas[-2] > LARGE_PART * areas.sum():
+        notes.append("its outline has a second large part; an image must show one lesion only")
     elif both < LEAST_IOU * total:
-        notes.append(f"the IoU of its ellipse and its outline is under {LEAST_IOU}; an image must show one lesion only")
+        notes.append(f"the IoU of its ellipse and its outline is under {LEAST_IOU}; look at both")
     return notes
 
 

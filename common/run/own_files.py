@@ -59,6 +59,9 @@ def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | 
     """`read_mask` of the file with the image's stem in `masks/`, the folder beside the image's.
 
     None without a folder of masks, or without a mask of an image that is ``marked`` by end points.
+
+    Raises:
+        UserError: an image that is not marked has no mask, or as `read_mask`.
     """
     folder = image.parent.with_name("masks")
     if not folder.is_dir():
@@ -67,7 +70,11 @@ def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | 
     path = masks.get(image_table.plain_name(image.stem))
     if path is None and marked:
         return None, ["no outline in masks/; its mark alone is used"]
-    return read_mask(path or folder / f"{image.stem}.png", photo)
+    if path is None:
+        raise UserError(
+            f"{image.name} has neither a mask in {folder} nor a row in recist.csv; add one, or move it away"
+        )
+    return read_mask(path, photo)
 
 
 def find_copies(images: Sequence[Path]) -> dict[str, str]:
@@ -93,7 +100,10 @@ def find_table(data: Path, name: str) -> Path | None:
     exact = [path for path in files if path.name.casefold() == name]
     if files and len(exact) != 1:
         names = join_names([path.name for path in files])
-        raise UserError(f"{data} holds {names}; name the one to read {name}, keep no other")
+        remedy = f"name the one to read {name}, keep no other"
+        if not any(path.suffix.casefold() == ".csv" for path in files):
+            remedy = f"save the one to read as {name}, in CSV UTF-8"
+        raise UserError(f"{data} holds {names}; {remedy}")
     return exact[0] if exact else None
 
 

@@ -238,6 +238,8 @@ def load_model_for(config: EvalConfig) -> TrainedModel:
         )
     if config.clusters and checkpoint.clusters not in (None, config.clusters):
         raise UserError(f"{path} has {checkpoint.clusters} clusters, not {config.clusters}; leave --clusters out")
+    if not checkpoint.settings.get("complete", True):
+        print(f"warning: the training of {path} was not completed; its result is kept apart", file=sys.stderr)
     published = config.recipe.dataset.clusters
     if not checkpoint.settings and checkpoint.clusters not in (None, published):
         print(

@@ -101,8 +101,8 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
     """Whether a training can start or continue; False if it is complete with the epochs and patience of ``recipe``.
 
     Raises:
-        UserError: it is complete, but with other settings than the ``wanted`` ones, or is to have more epochs and there
-            is no state to go on from.
+        UserError: it is complete, but with other settings than the ``wanted`` ones; or it is not complete or is to have
+            more epochs, and no state is left.
     """
     if state_path(checkpoint).exists() or not checkpoint.exists():
         return True
@@ -111,6 +111,11 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
         raise UserError(
             f"{checkpoint} doesn't say how it was trained, as released ones don't; pass another --checkpoint, or train "
             "anew without --resume"
+        )
+    if not settings.get("complete", True):
+        raise UserError(
+            f"the training of {checkpoint} was not completed, and {state_path(checkpoint).name} is gone; "
+            "delete the checkpoint, or train anew without --resume"
         )
     fixed = {name: value for name, value in wanted.items() if name not in _OF_A_RUN}
     check_settings(checkpoint, settings, fixed, _REMEDY)

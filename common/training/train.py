@@ -73,7 +73,7 @@ def train(config: TrainConfig) -> None:
         print(
             f"{recipe.dataset.name} {method.label}: {len(train_rows)} training and {len(val_rows)} validation lesions, "
             f"{config.encoder}, {config.canvas[0]}x{config.canvas[1]}, {device.type}, {trainer.precision}, "
-            f"{config.protocol}"
+            f"{config.protocol}, target {config.target}"
             + ("" if outlined is None else f", {len(outlined)} outlines")
             + (f", {world.size} processes" if world.size > 1 else "")
         )
@@ -177,8 +177,8 @@ def _fit(
     if world.is_main:
         if keeps_last:
             save_checkpoint(checkpoint, trainer.result, settings | {"epoch": state.epoch - 1})
-        elif config.resume:
-            _record_epochs(checkpoint, recipe.epochs)
+        else:
+            _mark_complete(checkpoint, recipe.epochs)
         if resumable:
             state_path(checkpoint).replace(finished_path(checkpoint))
         else:
@@ -215,18 +215,19 @@ def _run_epochs(
         row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
         if world.is_main:
             if row["best"]:
-                save_checkpoint(checkpoint, trainer.result, saver.settings | {"epoch": row["epoch"]})
+                save_checkpoint(checkpoint, trainer.result, saver.settings | {"epoch": row["epoch"], "complete": False})
             write_csv(history_path(checkpoint), state.history, list(row))
         _print_epoch(row, recipe.watch)
         if world.any(bool(stop)):
             interrupt(f"after epoch {row['epoch']}")
 
 
-def _record_epochs(checkpoint: Path, epochs: int) -> None:
-    """Record in a checkpoint how many epochs it was trained for: its weights may predate the training's extension."""
+def _mark_complete(checkpoint: Path, epochs: int) -> None:
+    """Record that a checkpoint's training is complete, and its epochs: its weights may predate their extension."""
     best = load_checkpoint(checkpoint)
-    if best.settings.get("epochs") != epochs:
-        save_tensors(checkpoint, {"model_dict": best.state, "recipe": best.settings | {"epochs": epochs}})
+    settings = {name: value for name, value in best.settings.items() if name != "complete"} | {"epochs": epochs}
+    if settings != best.settings:
+        save_tensors(checkpoint, {"model_dict": best.state, "recipe": settings})
 
 
 def _train_epoch(

@@ -158,7 +158,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = [row for row in reader if any(row.values())]  # spreadsheets leave rows of empty cells
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path} is not a readable CSV file ({error})") from error
+            raise UserError(f"{path} is not a readable CSV file ({error}); save it as CSV UTF-8") from error
     header = list(filter(None, reader.fieldnames))
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise UserError(f"{path} has two columns named {twice}; rename or remove one")
@@ -201,7 +201,7 @@ def find_files(folder: Path, *suffixes: str) -> list[Path]:
 
 def file_stem(name: str) -> str:
     """A file's name without its suffix, two of them where the second is .gz."""
-    return name.removesuffix(".gz").rpartition(".")[0] or name
+    return re.sub(r"\.gz$", "", name, flags=re.IGNORECASE).rpartition(".")[0] or name
 
 
 def describe_folder(folder: Path) -> str:

@@ -492,6 +492,13 @@ def prepare_layout(monkeypatch, shared: Path, data: Path, place, table: str) -> 
     return {path.name: path.read_bytes() for path in (data / "prepared").iterdir() if path.name != "prepared.json"}
 
 
+def test_end_points_in_another_order_are_told(tmp_path, monkeypatch, capsys):
+    write_slice(tmp_path, 10, np.random.default_rng(0).uniform(0, 255, (512, 512)))
+    write_table(tmp_path, {"Measurement_coordinates": "205, 215, 228, 207, 235, 215, 228, 221"})
+    run(monkeypatch, tmp_path, "--no-grabcut")
+    assert f"{SERIES}_010: its diameters do not cross; look at the order of the" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("points", "told"),
     [
@@ -529,7 +536,8 @@ def test_every_layout_gives_the_arrays_of_the_documented_one(shared, tmp_path, m
         output = capsys.readouterr()
         assert f"{data}: 48 slices are used, such as {data}" in output.out
         assert set(output.err.splitlines()) == {
-            "warning: there is no grabcut.npy to score against; evaluations need --truth"
+            "22 of 32 lesions have no neighbouring slice here; their channels are all the key slice",
+            "warning: there is no grabcut.npy to score against; evaluations need --truth",
         }
 
 
@@ -651,7 +659,7 @@ def test_soft_masks_are_cut_at_half_and_told(mask, tmp_path, capsys):
     [
         (
             np.maximum(square(level=1), 2 * np.roll(square(level=1), 90)),
-            "has large grey areas between black and white; save the lesion alone",
+            "has levels from 0 to 2, as maps of labels have; save the lesion alone",
         ),
         (255 - square(), "can't be used: the mask seems inverted"),
         (OPAQUE, "can't be used: the mask covers the whole image"),

@@ -125,17 +125,26 @@ def test_the_table_is_found_at_any_depth_the_documented_place_first(tmp_path):
 
 def test_possibly_noisy_rows_are_counted_and_left_out_where_that_is_asked_for(tmp_path, capsys):
     path = tmp_path / "DL_info.csv"
-    rows = [GOOD | {NOISY: cell} for cell in ("0", "1", "1.0", "", "x")]
+    rows = [GOOD | {NOISY: cell} for cell in ("0", "1", "1.0", "")]
     write_csv(path, rows, [*COLUMNS, NOISY])
     marks, _ = read_marks(path)
-    assert [mark.noisy for mark in marks] == [False, True, True, False, False]
+    assert [mark.noisy for mark in marks] == [False, True, True, False]
     assert choose_noisy(marks, path, keep=True) == (marks, [])
-    line = f"{path}: 2 of 5 lesions are possibly noisy; "
+    line = f"{path}: 2 of 4 lesions are possibly noisy; "
     assert capsys.readouterr().out == f"{line}kept, as published (--no-noisy leaves them out)\n"
     kept, left_out = choose_noisy(marks, path, keep=False)
-    assert [mark.row for mark in kept] == [0, 3, 4]
+    assert [mark.row for mark in kept] == [0, 3]
     assert [(item.lesion, item.reason) for item in left_out] == [(mark.name, "possibly noisy") for mark in marks[1:3]]
     assert capsys.readouterr().out == f"{line}left out\n"
+
+
+@pytest.mark.parametrize("cell", ["TRUE", "x", "2"])
+def test_what_possibly_noisy_means_is_not_guessed(cell, tmp_path, capsys):
+    path = tmp_path / "DL_info.csv"
+    write_csv(path, [GOOD | {NOISY: "0"}, GOOD | {NOISY: cell}], [*COLUMNS, NOISY])
+    marks, dropped = read_marks(path)
+    assert [mark.row for mark in marks] == [0]
+    assert [item.reason for item in dropped] == ["Possibly_noisy is not 0 or 1"]
 
 
 def test_noisy_rows_that_can_not_be_left_out(tmp_path, capsys):
@@ -163,7 +172,7 @@ def test_no_usable_row(tmp_path):
         read_marks(table(tmp_path))
 
 
-def test_eight_rows_are_left_out_of_the_full_table_only(tmp_path):
+def test_eight_rows_are_left_out_of_the_full_table_only(tmp_path, capsys):
     path = table(tmp_path, {})
     header, row = path.read_text().splitlines()
     path.write_text("\n".join([header] + [row] * FULL_TABLE))
@@ -171,5 +180,10 @@ def test_eight_rows_are_left_out_of_the_full_table_only(tmp_path):
     assert len(marks) == 32_727 and len(dropped) == 8
     assert not {mark.row for mark in marks} & EXCLUDED
     assert {item.reason for item in dropped} == {"left out by the release"}
+    assert not capsys.readouterr().err
+    other = row.replace(GOOD["File_name"], "0" + GOOD["File_name"][1:].replace("1", "0", 1))
+    path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1) + [other]))
+    read_marks(path)
+    assert "is not sorted by File_name; the rows that the release leaves out" in capsys.readouterr().err
     path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1)))
     assert len(read_marks(path)[0]) == FULL_TABLE - 1

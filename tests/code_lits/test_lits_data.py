@@ -87,7 +87,7 @@ def test_recist_agrees_with_the_published_ones(real, golden):
 
 def test_lesions_name_their_origin(real):
     first = real.lesions[0]
-    assert first["source"] == "volume-0.nii.gz slice 46 component 1"
+    assert first["source"] == "volume-0 slice 46 component 1"
     assert first["spacing_mm"] == "0.703125x0.703125x5"
     assert {int(row["cluster"]) for row in real.lesions} == set(range(40))
 

@@ -1,5 +1,6 @@
 """LiTS as its downloads leave it: whatever the layout, the arrays are those of the documented one."""
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import lits_data
 import lits_files
 from common.data.lesion import Dropped
 from common.utils.errors import UserError
-from common.utils.files import read_csv
+from common.utils.files import read_csv, read_json
 
 NUMBERS = (1, 4)  # the two smallest of the real volumes
 DOCUMENTED = ("volume_pt1/volume-{n}.nii.gz", "segmentations/segmentation-{n}.nii.gz")
@@ -50,20 +51,19 @@ def build(shared: Path, folder: Path, templates: tuple[str, str]) -> Path:
 
 
 def prepare(data: Path, *flags: str) -> dict[str, bytes]:
-    """The arrays and the table of lesions, without the name of the volume's file."""
+    """The arrays, the table of lesions and the identity of both."""
     lits_data.main(["--data", str(data), "--clusters", "2", "--workers", "1", "--no-grabcut", *flags])
     content = {path.name: path.read_bytes() for path in (data / "prepared").glob("*.npy")}
-    rows = read_csv(data / "prepared" / "lesions.csv")
-    content["lesions.csv"] = repr([row | {"source": row["source"].split(maxsplit=1)[1]} for row in rows]).encode()
-    return content
+    content["lesions.csv"] = (data / "prepared" / "lesions.csv").read_bytes()
+    return content | {"identity": read_json(data / "prepared" / "prepared.json")["identity"].encode()}
 
 
 @pytest.fixture(scope="module")
 def documented(shared, tmp_path_factory):
     content = prepare(build(shared, tmp_path_factory.mktemp("documented"), DOCUMENTED))
     arrays = {f"{name}.npy" for name in ("images", "ellipse", "quarters", "truth", "recist", "ends")}
-    assert content.keys() == arrays | {"lesions.csv"}
-    assert content["lesions.csv"].count(b"'volume-1_") == 33
+    assert content.keys() == arrays | {"lesions.csv", "identity"}
+    assert content["lesions.csv"].count(b"\nvolume-1_") == 33
     return content
 
 
@@ -81,8 +81,6 @@ def test_every_layout_gives_the_arrays_of_the_documented_one(templates, shared, 
         for junk in JUNK:
             put(data / junk.format(folder=path.parent, name=path.name, n=1), b"junk")
     assert prepare(data) == documented
-    first = read_csv(data / "prepared" / "lesions.csv")[0]
-    assert first["source"].startswith(f"{Path(templates[0].format(n=1)).name} slice ")
     output = capsys.readouterr()
     assert output.out.startswith(f"LiTS: 2 volumes with segmentations below {data}, in ")
     assert output.out.count(str(data)) == 2  # that line, and what was prepared
@@ -105,7 +103,7 @@ def test_masks_without_their_volumes_are_one_line(data, documented, capsys):
     assert reasons.count("segmentation without volume") == 129
 
 
-def test_what_is_there_twice_is_taken_once(data, documented, shared):
+def test_what_is_there_twice_is_taken_once(data, documented, shared, capsys):
     build(shared, data, LAYOUTS["a batch of the challenge"])
     assert prepare(data) == documented
     packed, unpacked = data / "volume_pt1" / "volume-1.nii.gz", data / "volume_pt1" / "volume-1.nii"
@@ -116,6 +114,15 @@ def test_what_is_there_twice_is_taken_once(data, documented, shared):
     put(packed, b"another")  # is not looked at
     pairs, dropped = lits_files.find_pairs(data)
     assert (pairs[0].volume, dropped) == (unpacked, [])
+    assert "volume-1.nii.gz: passed over; the .nii of the same name is read" in capsys.readouterr().err
+
+
+def test_a_volume_under_two_numbers_is_refused(data):
+    for number in (7, 9):
+        shutil.copyfile(data / "volume_pt1" / "volume-1.nii.gz", data / "volume_pt1" / f"volume-{number}.nii.gz")
+        put(data / "segmentations" / f"segmentation-{number}.nii.gz", b"")
+    with pytest.raises(UserError, match=r"volume-1\.nii\.gz and .*volume-7\.nii\.gz are copies, .* remove one"):
+        lits_files.find_pairs(data)
 
 
 def test_files_of_one_number_that_differ_are_refused(data):
@@ -153,8 +160,8 @@ def test_unreadable_volumes_are_listed_together_and_dropped_whole(tmp_path, caps
     strange[0, 0, 11] = 7
     write_scans(tmp_path, 1, volume, labels)
     write_scans(tmp_path, 2, with_nan, labels)
-    write_scans(tmp_path, 3, volume, strange)
-    write_scans(tmp_path, 4, volume, labels[..., 1:])
+    write_scans(tmp_path, 3, volume + 1, strange)
+    write_scans(tmp_path, 4, volume + 2, labels[..., 1:])
     write_scans(tmp_path, 5, volume * 0, labels)
     write_scans(tmp_path, 6, volume, labels)
     (tmp_path / "volume-6.nii").write_text("<html>403 Forbidden</html>")

@@ -133,7 +133,7 @@ def test_another_origin_or_spacing_is_a_warning(tmp_path, arrays, capsys, affine
     ]
 
 
-@pytest.mark.parametrize("shape", [(10, 64, 64), (64, 10, 64)])
+@pytest.mark.parametrize("shape", [(10, 64, 64), (64, 10, 64), (80, 64, 64)])
 def test_slices_that_seem_to_lie_elsewhere_need_an_affine(tmp_path, shape):
     pair = [nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)) for _ in range(2)]
     with pytest.raises(UserError, match=r"volume-1.nii.gz is \d+x\d+x64 voxels, as if its slices lay along another"):
@@ -145,7 +145,9 @@ def test_one_line_for_all_volumes_of_a_kind(tmp_path, capsys):
     for number in range(2, 6):
         for name, image in (("volume/volume", volume), ("segmentations/segmentation", segmentation)):
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.eye(4)), tmp_path / f"{name}-{number}.nii")
+            voxels = np.asarray(image.dataobj).copy()
+            voxels[0, 0, 0] = -number if name == "volume/volume" else 0  # no two volumes are alike
+            nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}-{number}.nii")
     prepare(tmp_path, volume, reorient(segmentation, "LPS"))
     assert [line.partition(":")[0] for line in remarks(capsys)] == [
         "volume-1",

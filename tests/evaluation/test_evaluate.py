@@ -87,6 +87,20 @@ def test_what_is_written(checkpoints, phantom_ham, tmp_path, capsys):
     assert re.search(rf"avd +{summary['avd']:.2f} px", out)
 
 
+def test_what_is_replaced_and_what_was_not_completed_is_told(checkpoints, phantom_ham, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    replaced = "A1.json was the result of another checkpoint or other lesions, and is replaced"
+    for name, other in (("one", False), ("one", False), ("two", True)):
+        path = save_with(
+            {"complete": name == "one", "seed": int(other)}, checkpoints / "A1.pt", tmp_path / name / "A1.pt"
+        )
+        evaluate(make_config(RECIPE, path, phantom_ham, tmp_path, "--limit", "2"))
+        err = capsys.readouterr().err
+        assert (replaced.replace("A1", "A1.limit2") in err) == other
+        assert (f"the training of {path} was not completed" in err) == (name == "two")
+
+
 def test_a_perfect_network_scores_perfectly(checkpoints, phantom_ham, dataset, tmp_path, monkeypatch):
     class Oracle(torch.nn.Module):
         """Returns the masks of the rows in turn."""
@@ -151,7 +165,7 @@ def test_a_truth_other_than_human_masks_is_named(checkpoints, phantom_ham, tmp_p
 
 
 def test_a_truth_that_is_none_is_refused(checkpoints, phantom_ham, tmp_path):
-    with pytest.raises(UserError, match="--truth nowhere is neither"):
+    with pytest.raises(UserError, match=r"--truth nowhere is none of ellipse, .*, the masks that HAM10000 has"):
         evaluate(make_config(RECIPE, checkpoints / "A1.pt", phantom_ham, tmp_path, "--truth", "nowhere"))
     assert not list(tmp_path.iterdir())
 

@@ -52,6 +52,22 @@ def test_a_row_of_another_folder_is_of_another_image(tmp_path):
         read_ends(table, [Path("c/1.jpg")], others=True)
 
 
+def test_a_row_of_the_same_name_in_another_folder_is_told(tmp_path):
+    (tmp_path / "t.csv").write_text(HEADER + "/mnt/study/1.jpg,2,2,3,4,5,6,7,8\n")
+    with pytest.raises(UserError, match=r"has no row for 1\.jpg; line 2 names /mnt/study/1\.jpg, in another folder"):
+        read_ends(tmp_path / "t.csv", [Path("a/1.jpg")], others=True)
+
+
+@pytest.mark.parametrize("more", ["9", ",9"])
+def test_rows_with_more_cells_than_the_header_are_refused(more, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(HEADER + "1,2,0,3,0,5,6,7,8\n" + f"2,2,0,3,0,5,6,7,8,{more}\n")  # decimal commas, say
+    with pytest.raises(UserError, match=r"t\.csv line 3 has more cells than the header; write decimals with a point"):
+        read_ends(table, [Path("1.jpg"), Path("2.jpg")])
+    table.write_text(HEADER + "1,2,0,3,0,5,6,7,8,,\n")  # empty ones are what spreadsheets leave
+    assert read_ends(table, [Path("1.jpg")])[Path("1.jpg")][0].tolist() == [2, 0]
+
+
 def test_paths_from_anywhere_name_their_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table, image = tmp_path / "t.csv", Path("x/../imgs/a.jpg")

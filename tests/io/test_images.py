@@ -132,10 +132,15 @@ def test_a_photo_is_what_opencv_reads(shared, tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_sixteen_bits_are_shown_where_they_are_used_and_else_refused(channels, tmp_path):
-    bright = np.random.default_rng(0).integers(0, 65_535, (5, 7, channels), dtype=np.uint16)
+    bright = np.random.default_rng(0).integers(0, 65_535, (9, 12, channels), dtype=np.uint16)
     bright[..., 3:] = 65_535  # opaque
     write_image(tmp_path / "a.png", bright)
     np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, cv2.imread(str(tmp_path / "a.png")))
+    padded = np.full((9, 9), 32_768, np.uint16) + np.arange(81, dtype=np.uint16).reshape(9, 9) * 30  # CT, HU + 32768
+    padded[0, 0], padded[8, 8] = 0, 45_000  # outside the scanner's circle, and metal
+    write_image(tmp_path / "c.png", padded)
+    with pytest.raises(UserError, match=r"c\.png has uint16 levels from 0 to 45000; save it .* CT through a window"):
+        read_photo(tmp_path / "c.png")
     for bits in (8, 10, 12, 14, 15):
         dark = np.minimum(bright >> (16 - bits), (1 << bits) - 1)
         dark[..., 3:] = 65_535

@@ -92,11 +92,14 @@ def test_a_smooth_border_is_cut_at_half(tmp_path):
     assert read_mask(write(tmp_path / "b.png", levels.astype(np.uint16) * 257))[0].sum() == mask.sum()
 
 
-@pytest.mark.parametrize("high", [2, 255])
-def test_labels_of_several_things_are_refused(high, tmp_path):
+@pytest.mark.parametrize("size", [1, 8])  # a label may be a rim of one pixel
+@pytest.mark.parametrize(("high", "fault"), [(2, "levels from 0 to 2"), (255, "large grey areas")])
+def test_labels_of_several_things_are_refused(size, high, fault, tmp_path):
+    if (size, high) == (1, 255):
+        return  # what smoothing leaves
     levels = SHAPE * np.uint8(high)
-    levels[12:20, 14:24] = high / 2
-    with pytest.raises(UserError, match=r"a\.png has large grey areas between black and white"):
+    levels[12 : 12 + size, 14:24] = high / 2
+    with pytest.raises(UserError, match=rf"a\.png has {fault}"):
         read_mask(write(tmp_path / "a.png", levels))
 
 

@@ -46,7 +46,8 @@ def scored(folder, dataset, values):
     names = [dataset.lesions[row]["lesion"] for row in rows]
     scores = [{"lesion": name, "dice": value} for name, value in zip(names, values, strict=True)]
     write_csv(folder / "a.csv", [*scores, {"lesion": "gone", "dice": 0.0}], ["lesion", "dice"])
-    return result(lesions=len(scores) + 1) | {"path": folder / "a.json"}, names, rows
+    dice = sum(values) / (len(scores) + 1)
+    return result(dice=dice, lesions=len(scores) + 1) | {"path": folder / "a.json"}, names, rows
 
 
 def test_worst_and_best_in_turn_each_with_its_panels(dataset, checkpoint, tmp_path):
@@ -78,7 +79,7 @@ def test_an_empty_prediction_is_named(dataset, checkpoint, tmp_path, monkeypatch
 def test_a_single_lesion_is_neither_worst_nor_best(dataset, checkpoint, tmp_path):
     run, names, _ = scored(tmp_path, dataset, (0.7, 0.2, 0.9, 0.5))
     write_csv(tmp_path / "a.csv", [{"lesion": names[0], "dice": 0.7}], ["lesion", "dice"])
-    assert html_pictures.lesion_strips(run | {"lesions": 1}, checkpoint, dataset, 3) == []
+    assert html_pictures.lesion_strips(run | {"lesions": 1, "dice": 0.7}, checkpoint, dataset, 3) == []
 
 
 def test_sizes_by_hand(dataset):
@@ -117,7 +118,7 @@ def test_dice_against_size_shows_every_lesion_of_every_network(dataset, tmp_path
     run, names, _ = scored(tmp_path, dataset, (0.7, 0.2, 0.9, 0.5))
     scatters = []
     monkeypatch.setattr(Axes, "scatter", lambda _, x, y, **style: scatters.append((sorted(x), sorted(y), style)))
-    ellipse = baseline(lesions=run["lesions"]) | {"path": run["path"]}
+    ellipse = baseline(dice=run["dice"], lesions=run["lesions"]) | {"path": run["path"]}
     block = group_runs([run, result("A1+L") | {"path": tmp_path / "none.json"}, ellipse])
     assert decode(html_pictures.size_plot(block, dataset)).shape[1] > 1000
     sizes = sorted(html_pictures.lesion_sizes(dataset, "truth")["diameter"][names])

@@ -51,6 +51,12 @@ def test_epochs_that_follow_from_the_lesions_part_no_groups():
     assert groups[0].kind == groups[1].kind
 
 
+def test_a_training_that_was_not_completed_is_never_averaged():
+    groups = group_runs([result(), result(seed=1, training={"complete": False})])
+    assert [len(group.runs) for group in groups] == [1, 1]
+    assert [group.settings["epochs"] for group in groups] == ["epochs 50", "epochs 50, not completed"]
+
+
 def test_settings_as_text():
     assert runs.setting_text({"mask": 50.0, "cluster": 1}) == "50 mask + 1 cluster"
     assert [runs.setting_text(value) for value in ([384, 480], 1e-5, "none")] == ["384x480", "1e-05", "none"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.evaluation.results import read_lesion_metrics
 from common.report.runs import group_runs
 from common.report.significance import (
     Difference,
@@ -16,6 +17,7 @@ from common.report.significance import (
     paired_difference,
     seed_difference,
 )
+from common.utils.errors import UserError
 from common.utils.files import write_csv
 from example_results import baseline, result, scored
 
@@ -90,6 +92,13 @@ def test_mean_over_seeds_by_lesion():
     table = pd.DataFrame([{"a": 1.0, "b": 0.0}, {"a": 0.5, "c": 1.0}]).T
     assert mean_by_lesion(table).to_dict() == {"a": 0.75}
     assert mean_by_lesion(pd.DataFrame()).empty
+
+
+def test_lesions_of_another_evaluation_are_refused(tmp_path):
+    run = scored(tmp_path, "a", (0.5, 0.6), result())
+    assert read_lesion_metrics(run, "dice").tolist() == [0.5, 0.6]
+    with pytest.raises(UserError, match=r"a\.csv is of another evaluation: its mean dice is 0\.55, not 0\.7"):
+        read_lesion_metrics(run | {"dice": 0.7}, "dice")
 
 
 def test_two_groups_by_hand(tmp_path):

@@ -198,6 +198,28 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(done, capsys):
         result.write_text(text)
 
 
+def test_a_result_is_made_again_where_its_training_was(done, capsys):
+    """By hand, or completed since: a result must be that of the checkpoint beside it."""
+    out, flags = done
+    result, checkpoint = out / "results" / "A1class_ellipse_seed0.limit8.json", out / "checkpoints"
+    checkpoint /= "A1class_ellipse_seed0.pt"
+    text, content = result.read_text(), checkpoint.read_bytes()
+    for run in (
+        {"checkpoint": {"sha256": "another"}},
+        {"training": read_json(result)["training"] | {"complete": False}},
+    ):
+        try:
+            result.write_text(json.dumps(read_json(result) | run))
+            assert len([line for line in plan(capsys, *flags)[1:] if "done" not in line]) == 2
+        finally:
+            result.write_text(text)
+    try:
+        checkpoint.unlink()  # who keeps results alone keeps what they say
+        assert all(line.endswith("# done") for line in plan(capsys, *flags)[1:])
+    finally:
+        checkpoint.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder tu-tf_mobilenet.*, not resnet34"),

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ def test_stopped_after_every_step_and_resumed(recipe, flags, steps, phantom_ham,
     for row, expected in zip(rows, expected_rows, strict=True):
         numbers = {key: float(value) for key, value in expected.items() if "second" not in key}
         assert {key: float(row[key]) for key in numbers} == pytest.approx(numbers, rel=1e-6)
+
+
+def test_without_its_state_an_uncompleted_training_is_not_taken_for_a_complete_one(phantom_ham, tmp_path, monkeypatch):
+    path, request = tmp_path / "a.pt", module.StopRequest()
+    config = _config(HAM_A1class_train.RECIPE, phantom_ham, path, *FEW.split())
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "catch_stop_signals", lambda: nullcontext(request))
+        patch.setattr(module, "_print_epoch", lambda *_: request.handle(signal.SIGTERM, None))
+        with pytest.raises(Interrupted):
+            train(config)
+    state_path(path).unlink()
+    with pytest.raises(UserError, match=r"a\.pt was not completed, and a\.state is gone; delete the checkpoint, or"):
+        train(replace(config, resume=True))
+    train(config)
+    assert "complete" not in load_checkpoint(path).settings
 
 
 def _start(checkpoint: Path, data: Path) -> subprocess.Popen:

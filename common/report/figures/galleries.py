@@ -1,5 +1,6 @@
 """Two pages of patches: shape clusters with their lesions, and predictions beside the truth."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,7 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
     Raises:
         UserError: a checkpoint is damaged, or was trained on lesions that were preprocessed in another way.
     """
-    from common.evaluation.evaluate import check_preprocessing  # torch takes seconds to import
+    from common.evaluation.evaluate import check_preprocessing, seen_rows  # torch takes seconds to import
     from common.inference.predictor import Predictor
     from common.training.checkpoint import check_dataset
 
@@ -57,6 +58,11 @@ def predict(dataset: LesionDataset, checkpoints: Sequence[Path], split: str, cou
         check_preprocessing(dataset, checkpoint, predictor.model.settings)
         method, settings = predictor.model.method, predictor.model.settings
         heading = ", ".join([method.label, *variations(method.label, settings).values()])
+        if split == "test" and (seen := seen_rows(dataset, settings, rows)):
+            print(
+                f"warning: {len(seen)} of these {len(rows)} lesions were seen in the training of {checkpoint}",
+                file=sys.stderr,
+            )
         target = settings.get("target", "ellipse")
         if target != default_target(predictor.model.protocol, method):
             heading += f"\ntrained on {target}"
