@@ -318,6 +318,15 @@ def test_the_experiment_finds_the_file(mine, tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_a_mark_is_the_same_whichever_diameter_comes_first(mine):
+    path = mine.DATASET.folder / "data" / "images" / "lesion 0.png"
+    ends = np.array([[30, 40], [90, 60], [55, 30], [60, 70]], float)  # not at right angles
+    one, other = (make_lesion(path, {path: points}, False)[0] for points in (ends, np.roll(ends, 2, axis=0)))
+    assert one.ellipse.any()
+    for name, array in one.arrays().items():
+        np.testing.assert_array_equal(other.arrays()[name], array)
+
+
 def test_ones_own_patients_and_ones_own_lesions(mine):
     def split_by_patient(rows):
         for row in rows:

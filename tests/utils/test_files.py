@@ -16,6 +16,7 @@ from common.utils.files import (
     atomic_path,
     check_writable,
     describe_folder,
+    file_stem,
     find_files,
     read_csv,
     read_json,
@@ -124,6 +125,11 @@ def test_a_cell_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tm
 
 def test_the_projects_folder_holds_the_package():
     assert (ROOT / "common" / "utils" / "files.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["a.b.nii", "a.b.NII", "a.b.nii.gz", "a.b.NII.GZ"])
+def test_a_stem_has_no_suffix(name):
+    assert file_stem(name) == "a.b"
 
 
 def test_files_are_found_at_any_depth_without_what_systems_leave_behind(tmp_path):

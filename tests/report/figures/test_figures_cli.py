@@ -59,6 +59,14 @@ def test_networks_of_one_method_are_told_apart(phantom_ham, networks):
     assert all(masks.shape == (2, 120, 120) for masks in predicted.masks.values())
 
 
+def test_lesions_seen_in_training_are_told(phantom_ham, tmp_path, capsys):
+    dataset = LesionDataset.open(phantom_ham / "prepared")
+    groups = {"train": dataset.groups(dataset.rows("test")), "val": []}
+    save_checkpoint(tmp_path / "a.pt", build_network(A1CLASS, "resnet18", 4), {**SETTINGS, "groups": groups})
+    predict(dataset, [tmp_path / "a.pt"], "test", 2)
+    assert "warning: 2 of these 2 lesions were seen in the training of" in capsys.readouterr().err
+
+
 def test_networks_of_other_preprocessing_are_refused(phantom_ham, networks, tmp_path):
     prepared, settings = phantom_ham / "prepared", {"preprocessing": {"channels": "bgr", "window": [50, 400]}}
     save_checkpoint(tmp_path / "a.pt", build_network(A1CLASS, "resnet18", 4), {**SETTINGS, **settings})
