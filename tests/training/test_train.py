@@ -207,7 +207,8 @@ def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham,
     history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 2")
     assert float(history[-1]["train_total"]) < float(history[0]["train_total"])
     assert re.search(
-        r"A1\+R: 28 training and 8 validation lesions, .*, released, target quarters, [5-9] outlines\n", capsys.readouterr().out
+        r"A1\+R: 28 training and 8 validation lesions, .*, released, target quarters, [5-9] outlines\n",
+        capsys.readouterr().out,
     )
     checkpoint = load_checkpoint(tmp_path / "r.pt")
     assert checkpoint.state["encoder.model.conv_stem.weight"].shape == (16, 4, 3, 3)
