@@ -197,10 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     slices = {path for task in tasks for path in task.files.values()}
     print(f"{args.data}: {len(slices)} slices are used, such as {tasks[0].files[tasks[0].mark.slice]}, and {table}")
     if alone := sum(task.mark.interval is not None and len(task.files) == 1 for task in tasks):
-        print(
-            f"{alone} of {len(tasks)} lesions have no neighbouring slice here; their channels are all the key slice",
-            file=sys.stderr,
-        )
+        print(f"{alone} of {len(tasks)} lesions have no neighbouring slice here; their channels are all the key slice")
     settings = {} if args.noisy else {"noisy": False}  # as published, prepared.json does not tell
     preprocess(
         PreprocessConfig.from_args(DATASET, args, {table, *slices}, {"channels": DATASET.channels}, **settings),

@@ -82,20 +82,20 @@ def _evaluate(config: EvalConfig, device: torch.device, world: World) -> None:
     }
     stem = _result_stem(config)
     lesions = [dataset.lesions[row] for row in rows]
-    _warn_replaced(config.results / f"{stem}.json", about)
+    _tell_replaced(config.results / f"{stem}.json", about)
     summary = write_results(config.results, stem, lesions, metrics, model.protocol, about)
     print_metrics(summary, config.truth)
     print(f"{config.results / stem}.json and .csv written ({len(rows) / seconds:.2f} images/s)")
 
 
-def _warn_replaced(path: Path, about: Mapping[str, Any]) -> None:
+def _tell_replaced(path: Path, about: Mapping[str, Any]) -> None:
     """Say that a result of another checkpoint, or of other lesions, is lost."""
     try:
         old = read_evaluation(path) if path.is_file() else None
     except UserError:
         return
     if old and any(old.get(name) != about[name] for name in ("checkpoint", "prepared")):
-        print(f"note: {path} was the result of another checkpoint or other lesions, and is replaced", file=sys.stderr)
+        print(f"{path} was the result of another checkpoint or of other lesions, and is replaced")
 
 
 def _result_stem(config: EvalConfig) -> str:

@@ -535,8 +535,8 @@ def test_every_layout_gives_the_arrays_of_the_documented_one(shared, tmp_path, m
         assert prepare_layout(monkeypatch, shared, data, place, f"{deep.INFO}/{deep.INFO}") == right
         output = capsys.readouterr()
         assert f"{data}: 48 slices are used, such as {data}" in output.out
+        assert "22 of 32 lesions have no neighbouring slice here; their channels are all the key" in output.out
         assert set(output.err.splitlines()) == {
-            "22 of 32 lesions have no neighbouring slice here; their channels are all the key slice",
             "warning: there is no grabcut.npy to score against; evaluations need --truth",
         }
 
