@@ -76,10 +76,11 @@ def read_marks(path: Path) -> tuple[list[Mark], list[Dropped]]:
     if missing := [column for column in COLUMNS if rows and column not in rows[0]]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; download the table again")
     names = [cells["File_name"] or "" for cells in rows]
-    if len(rows) == FULL_TABLE and names != sorted(names):
+    series = [name.rpartition("_")[0] for name in names]  # within one, key slices are in no order
+    if len(rows) == FULL_TABLE and series != sorted(series):
         print(
-            f"warning: {path} is not sorted by File_name; the rows that the release leaves out are known by "
-            "their places in the published order, so others may be left out",
+            f"warning: {path} is not in the published order, of patients, studies and series; the rows the release "
+            "leaves out are known by their places there, so others may be left out",
             file=sys.stderr,
         )
     marks, excluded, malformed = [], [], []

@@ -181,9 +181,13 @@ def test_eight_rows_are_left_out_of_the_full_table_only(tmp_path, capsys):
     assert not {mark.row for mark in marks} & EXCLUDED
     assert {item.reason for item in dropped} == {"left out by the release"}
     assert not capsys.readouterr().err
-    other = row.replace(GOOD["File_name"], "0" + GOOD["File_name"][1:].replace("1", "0", 1))
-    path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1) + [other]))
-    read_marks(path)
-    assert "is not sorted by File_name; the rows that the release leaves out" in capsys.readouterr().err
+    for name, told in (
+        ("000000_01_01_109.png", True),
+        (GOOD["File_name"].replace(GOOD["File_name"][-7:-4], "001"), False),
+    ):
+        other = row.replace(GOOD["File_name"], name)
+        path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1) + [other]))
+        read_marks(path)
+        assert ("is not in the published order, of patients, studies" in capsys.readouterr().err) == told
     path.write_text("\n".join([header] + [row] * (FULL_TABLE - 1)))
     assert len(read_marks(path)[0]) == FULL_TABLE - 1
