@@ -168,7 +168,7 @@ def test_stopped_in_mid_epoch_and_resumed(recipe, phantom_ham, tmp_path, monkeyp
         with pytest.raises(Interrupted):
             train(config)
     train(config)
-    # Not bit for bit: a GPU sums in any order. A lost optimizer's state would show, at 7e-3.
+    # Not bit for bit: a GPU sums in any order. In A1+L, a lost optimizer's state shows at 7e-3.
     whole, parts = (read_csv(tmp_path / f"{name}.history.csv") for name in ("whole", "parts"))
     for one, other in zip(whole, parts, strict=True):
         assert float(one["train_total"]) == pytest.approx(float(other["train_total"]), rel=2e-3)
