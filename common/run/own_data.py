@@ -223,6 +223,7 @@ def _prepare(
     groups = patients or find_copies(images)
 
     def split_patients(rows: list[dict[str, str]]) -> list[str]:
+        """Put the lesions of a patient, or of copies of an image, into one group; then split."""
         for row in rows if groups else ():
             group = groups.get(row.get("source", "")) or groups.get(row["lesion"])
             if group is None and patients:
