@@ -141,8 +141,10 @@ class CosegNet(nn.Module):
 
 def _attend(features: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
     """Scale each channel of (B, C, h, w) features by a weight in 0..1 computed from the means of all channels."""
-    weights = excite(squeeze(features.mean(dim=(2, 3))).tanh()).sigmoid()
-    return features * weights[:, :, None, None]
+    # In float32: autocast would copy the layers' millions of weights and gradients, which takes longer than the layers.
+    with torch.autocast(features.device.type, enabled=False):
+        weights = excite(squeeze(features.float().mean(dim=(2, 3))).tanh()).sigmoid()
+    return features * weights[:, :, None, None].to(features.dtype)
 
 
 @cache

@@ -160,6 +160,17 @@ def test_attention_by_hand():
     torch.testing.assert_close(scaled, torch.tensor([[[[0.5, 1.5]], [[2 * weight, 2 * weight]]]]))
 
 
+def test_attention_is_computed_in_float32_under_autocast():
+    torch.manual_seed(0)
+    squeeze, excite = torch.nn.Linear(64, 256), torch.nn.Linear(256, 64)
+    features = torch.randn(2, 64, 8, 8).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        scaled = _attend(features, squeeze, excite)
+    gate = torch.sigmoid(excite(torch.tanh(squeeze(features.float().mean(dim=(2, 3))))))
+    assert scaled.dtype == torch.bfloat16
+    assert torch.equal(scaled, features * gate[:, :, None, None].bfloat16())
+
+
 def test_a_prediction_of_acoseg_does_not_depend_on_its_partner():
     network = CosegNet("resnet18").eval()
     images = torch.randn(3, 3, 128, 128)
