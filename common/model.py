@@ -141,9 +141,10 @@ class CosegNet(nn.Module):
 
 def _attend(features: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
     """Scale each channel of (B, C, h, w) features by a weight in 0..1 computed from the means of all channels."""
-    # In float32: autocast would copy the layers' millions of weights and gradients, which takes longer than the layers.
+    # In the layers' own precision: autocast would copy their millions of weights, which takes longer than using them.
+    means = features.to(squeeze.weight.dtype).mean(dim=(2, 3))
     with torch.autocast(features.device.type, enabled=False):
-        weights = excite(squeeze(features.float().mean(dim=(2, 3))).tanh()).sigmoid()
+        weights = excite(squeeze(means).tanh()).sigmoid()
     return features * weights[:, :, None, None].to(features.dtype)
 
 
