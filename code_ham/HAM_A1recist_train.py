@@ -5,10 +5,11 @@ python HAM_A1recist_train.py --outlines 150   # with the true outlines of 150 tr
 python HAM_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # on a laptop
 
 The mark is a fourth input channel and the prior of the logits. The training masks are the marks' quarter-ellipses; with
---outlines, at least half of every epoch has true outlines instead. Lesions are mirrored and transposed, marks moved by
-10 % of the long diameter, weights averaged, and the learning rate falls to 0. Results: code_ham/README.md.
-Cost: 2 epochs of 7,008 images, or twice as many with --outlines, each image as in A1; more epochs on small training
-sets, to reach 800 steps.
+--outlines, a last epoch is on the true outlines alone, each 25 times. Lesions are mirrored and transposed, marks moved
+by 10 % of the long diameter (in that last epoch by 3 %) and weights averaged; the learning rate falls to 0, with
+--outlines once more in that epoch. Results: code_ham/README.md.
+Cost: 2 epochs of 7,008 images, each image as in A1; more epochs on small training sets, to reach 800 steps.
+With --outlines N 25 N images more, or as many as come before where that is less.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
 """
 

@@ -152,7 +152,7 @@ def test_a_graph_changes_no_loss(recipe, flags, phantom_ham):
         config = configure(recipe, phantom_ham, "--precision", "fp32", *flags.split(), *graph)
         trainer, state = without_dropout(build_trainer(config, GPU, SINGLE_PROCESS)), TrainState()
         assert (trainer.graphed is None) == bool(graph)
-        rate = training.falling_rate(config, 7) if config.falling else None
+        rate = training.falling_rate(config.recipe.lr, range(1, 3), 7) if config.falling else None
         trainer.train_epoch(batches(config, GPU), state, lambda: False, rate)
         sums.append({name: value / state.steps for name, value in state.sums.items()})
     assert sums[0] == pytest.approx(sums[1], rel=0.03)  # a GPU sums in any order, and steps amplify the rounding
@@ -181,7 +181,8 @@ def test_a_state_goes_to_the_cpu_and_back(recipe, phantom_ham, tmp_path):
         config = configure(recipe, phantom_ham, "--device", device.type, "--precision", "fp32", "--falling")
         trainer, settings = build_trainer(config, device, SINGLE_PROCESS), {"falling": True}
         state = load_state(path, trainer, settings)
-        trainer.train_epoch(batches(config, device), state, lambda: False, training.falling_rate(config, 7))
+        rate = training.falling_rate(config.recipe.lr, range(1, 3), 7)
+        trainer.train_epoch(batches(config, device), state, lambda: False, rate)
         steps.append(state.steps)
         with StateSaver(path, trainer, settings) as saver:
             saver.save(state)

@@ -14,7 +14,6 @@ from common.data.dataset import LesionDataset
 from common.model import CanvasTransform
 from common.utils.parallel import in_order
 
-OUTLINED_SHARE = 0.5  # of an epoch's samples, at least, that have a true outline, where some lesions have one
 PREFETCH = 3  # batches that are read while the network computes
 Remainder = Literal["keep", "merge", "drop"]
 """What becomes of a last, smaller batch: it is kept; or dropped; or merged into the batch before it where it is too
@@ -58,8 +57,8 @@ class LesionLoader:
     paired: bool = False  # each half of a batch is divided among the processes on its own, as a paired method needs it
     prompt: bool = False  # images have the channel that shows a lesion's own RECIST mark (`model.CanvasTransform`)
     ends: np.ndarray | None = None  # (N, 4, 2) of all rows, in place of the prepared ones, such as `noisy_ends`
-    outlined: np.ndarray | None = None  # those of ``rows`` whose mask is their outline instead, ascending
-    _resident: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    samples: int = 0  # of an epoch; where there are fewer lesions, they are repeated
+    _resident: dict[str, Tensor] = field(init=False, default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,16 +66,11 @@ class LesionLoader:
     @property
     def names(self) -> list[str]:
         """The arrays that batches are made from."""
-        return ["images", self.target, *["ends"] * self.prompt, *["truth"] * (self.outlined is not None)]
+        return ["images", self.target, *["ends"] * self.prompt]
 
     def positions(self) -> np.ndarray:
-        """Positions within ``rows`` that make an epoch: each once, outlined ones repeated to reach `OUTLINED_SHARE`."""
-        positions = np.arange(len(self.rows))
-        if self.outlined is None:
-            return positions
-        outlined = np.searchsorted(self.rows, self.outlined)
-        missing = OUTLINED_SHARE / (1 - OUTLINED_SHARE) * (len(positions) - len(outlined)) - len(outlined)
-        return np.concatenate([positions, np.resize(outlined, max(round(missing), 0))])
+        """Positions within ``rows`` that make an epoch: each once, or as often as it takes to make ``samples``."""
+        return np.resize(np.arange(len(self.rows)), max(self.samples, len(self.rows)))
 
     def batch_count(self, size: int, remainder: Remainder = "keep") -> int:
         """How many batches of an epoch `batches` yields."""
@@ -107,9 +101,6 @@ class LesionLoader:
         for batch, where, shard, tensors in zip(batches, places, shards, self._read(self.names, shards), strict=True):
             arrays = dict(zip(self.names, tensors, strict=True))
             images, masks, ends = arrays["images"], arrays[self.target], arrays.get("ends")
-            if self.outlined is not None:
-                outlined = self._to_device(torch.from_numpy(np.isin(shard, self.outlined)))
-                masks = torch.where(outlined[:, None, None], arrays["truth"], masks)
             if augmentation is not None:
                 images, masks, ends = augmentation(where, images, masks, ends)
             yield Batch(

@@ -88,7 +88,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     targets = recipe.method.flags.get("target", "ellipse; corrected: quarters")
     add("--target", choices=TARGETS, help=f"mask to train on (default {targets})")
     add("--prompt", choices=PROMPTS, help="recist: each lesion's RECIST mark is an input, too (default %(default)s)")
-    add("--outlines", type=positive, metavar="N", help="train on the true outlines of N lesions, chosen by the seed")
+    add("--outlines", type=positive, metavar="N",
+        help="train on the true outlines of N lesions, chosen by the seed, in the last epoch")  # fmt: skip
     add("--flips", action=argparse.BooleanOptionalAction,
         help="mirror and transpose lesions at random (default %(default)s)")  # fmt: skip
     add("--jitter", type=number_below(100), metavar="PERCENT",
@@ -120,6 +121,11 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         raise UserError(f"--jitter {args.jitter:g} moves a prompt's end points; pass --prompt recist, or --jitter 0")
     if args.outlines and args.target == "truth":
         raise UserError("--target truth trains on every outline; leave --outlines out, or pass another --target")
+    if args.outlines and not args.falling:
+        raise UserError(
+            "--outlines is for the last epoch, which a training that keeps its best by the marks would leave out; pass "
+            "--falling, too"
+        )
     if args.checkpoint and args.checkpoint.suffix != ".pt":
         raise UserError(f"--checkpoint {args.checkpoint} must end in .pt, which .history.csv and .state will replace")
     args.target = args.target or default_target(args.protocol, recipe.method)

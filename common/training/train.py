@@ -1,10 +1,10 @@
 """Training, the same for all methods and datasets: epochs, early stopping, history, interruption."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -28,7 +28,17 @@ from common.utils.files import check_writable, write_csv
 from common.utils.progress import progress
 from common.utils.provenance import package_versions
 
+OUTLINE_PASSES = 25  # over the outlines, in the epoch that has them alone
+OUTLINE_JITTER = 0.3  # of the jitter is left there: the masks no longer invite copying the mark, which it is against
 Forward = Callable[[Tensor], dict[str, Tensor]]
+
+
+class Phase(NamedTuple):
+    """Epochs of a training that have the same lesions and masks, and over which a falling learning rate falls once."""
+
+    epochs: range
+    loader: LesionLoader
+    jitter: float  # of the end points, as a share of the long diameter
 
 
 def train(config: TrainConfig) -> None:
@@ -60,15 +70,14 @@ def train(config: TrainConfig) -> None:
     ):
         _check_world_size(config, world, len(train_rows))
         shared: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "prompt": config.prompt == "recist"}
-        train_loader = LesionLoader(
-            dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired, outlined=outlined
-        )
+        loader = LesionLoader(dataset, train_rows, config.target, config.canvas, device, **shared, paired=method.paired)
         val_loader = LesionLoader(dataset, val_rows, config.target, config.canvas, device, **shared)
-        for name in train_loader.names:
+        for name in loader.names:
             dataset.array(name)  # whether it is there is said before anything is written
         if config.epochs is None:
-            steps = train_loader.batch_count(recipe.batch_size, _remainder(method))
-            config = replace(config, recipe=replace(recipe, epochs=recipe.epochs_of(steps)))
+            steps = loader.batch_count(recipe.batch_size, _remainder(method))
+            epochs = recipe.epochs_of(steps) + (outlined is not None)
+            config = replace(config, recipe=replace(recipe, epochs=epochs))
         trainer = build_trainer(config, device, world)
         print(
             f"{recipe.dataset.name} {method.label}: {len(train_rows)} training and {len(val_rows)} validation lesions, "
@@ -77,7 +86,23 @@ def train(config: TrainConfig) -> None:
             + ("" if outlined is None else f", {len(outlined)} outlines")
             + (f", {world.size} processes" if world.size > 1 else "")
         )
-        _fit(config, trainer, train_loader, val_loader, stop)
+        _fit(config, trainer, _phases(config, loader, outlined), val_loader, stop)
+
+
+def _phases(config: TrainConfig, loader: LesionLoader, outlined: np.ndarray | None) -> list[Phase]:
+    """All epochs on a loader's lesions and masks; with ``outlined`` rows all but the last, which has those outlines.
+
+    Many outlines are passed over fewer times than a few, for no more samples than in all other epochs.
+    """
+    epochs, jitter = config.recipe.epochs, config.jitter / 100
+    if outlined is None:
+        return [Phase(range(1, epochs + 1), loader, jitter)]
+    samples = min(OUTLINE_PASSES * len(outlined), max(epochs - 1, 1) * len(loader))
+    outlines = replace(loader, rows=outlined, target="truth", samples=samples)
+    return [
+        Phase(range(1, epochs), loader, jitter),
+        Phase(range(epochs, epochs + 1), outlines, jitter * OUTLINE_JITTER),
+    ]
 
 
 def build_trainer(config: TrainConfig, device: torch.device, world: World) -> Trainer:
@@ -117,42 +142,42 @@ def _compile(forward: Forward, size: int) -> Forward:
     return lambda images: (compiled if len(images) == size else forward)(images)
 
 
-def falling_rate(config: TrainConfig, batches: int) -> Callable[[TrainState], float]:
-    """The learning rate of each step: half a cosine from the recipe's to 0, times a linear warm-up.
+def falling_rate(lr: float, epochs: range, batches: int) -> Callable[[TrainState], float]:
+    """The learning rate of each step of some epochs: half a cosine from ``lr`` to 0, times a linear warm-up.
 
     The warm-up takes 100 steps, or a quarter of a short training.
     """
-    total = config.recipe.epochs * batches
+    total = len(epochs) * batches
     warm_up = max(1, min(100, total // 4))
 
     def rate(state: TrainState) -> float:
-        step = (state.epoch - 1) * batches + state.batches
-        return config.recipe.lr * min(1, (step + 1) / warm_up) * (1 + math.cos(math.pi * step / total)) / 2
+        step = (state.epoch - epochs.start) * batches + state.batches
+        return lr * min(1, (step + 1) / warm_up) * (1 + math.cos(math.pi * step / total)) / 2
 
     return rate
 
 
 def describe_training(
-    config: TrainConfig, trainer: Trainer, train_loader: LesionLoader, val_loader: LesionLoader
+    config: TrainConfig, trainer: Trainer, phases: Sequence[Phase], val_loader: LesionLoader
 ) -> dict[str, Any]:
     """The settings that a checkpoint carries, with the lesions it was trained and validated on: plain values only."""
-    dataset = train_loader.dataset
+    dataset = val_loader.dataset
     return config.describe() | {
         "precision": trainer.precision,
         "processes": trainer.world.size,
         "versions": package_versions("torch"),
         "prepared": dataset.identity,
         "preprocessing": dataset.metadata["preprocessing"],
-        "groups": {"train": dataset.groups(train_loader.rows), "val": dataset.groups(val_loader.rows)},
+        "groups": {"train": dataset.groups(phases[0].loader.rows), "val": dataset.groups(val_loader.rows)},
     }
 
 
 def _fit(
-    config: TrainConfig, trainer: Trainer, train_loader: LesionLoader, val_loader: LesionLoader, stop: StopRequest
+    config: TrainConfig, trainer: Trainer, phases: Sequence[Phase], val_loader: LesionLoader, stop: StopRequest
 ) -> None:
     """Train, from the beginning or from a saved state, until the epochs or the patience run out."""
     recipe, checkpoint, world = config.recipe, config.checkpoint, trainer.world
-    settings = describe_training(config, trainer, train_loader, val_loader)
+    settings = describe_training(config, trainer, phases, val_loader)
     no_matter = {"precision": config.precision == "auto", "clusters": not recipe.method.cluster_head}
     wanted = {name: value for name, value in settings.items() if not no_matter.get(name)}
     if config.resume and not can_resume(checkpoint, recipe, wanted):
@@ -162,7 +187,7 @@ def _fit(
     if (done := len(state.history)) > recipe.epochs:
         raise UserError(f"{state_path(checkpoint)} has {done} epochs behind it; pass --epochs {done} or more")
     with StateSaver(checkpoint, trainer, settings) as saver:
-        _run_epochs(config, trainer, train_loader, val_loader, state, saver, stop)
+        _run_epochs(config, trainer, phases, val_loader, state, saver, stop)
         out_of_patience = state.epochs_without_improvement >= recipe.patience
         keeps_last = out_of_patience and recipe.out_of_patience == "last" and config.protocol == "released"
         if not state.finite:
@@ -192,7 +217,7 @@ def _fit(
 def _run_epochs(
     config: TrainConfig,
     trainer: Trainer,
-    train_loader: LesionLoader,
+    phases: Sequence[Phase],
     val_loader: LesionLoader,
     state: TrainState,
     saver: StateSaver,
@@ -208,9 +233,10 @@ def _run_epochs(
     while state.epoch <= recipe.epochs and state.epochs_without_improvement < recipe.patience:
         if state.batches == 0:
             saver.save_between_epochs(state)
-        if not _train_epoch(config, trainer, train_loader, state, stop):
+        phase = next(phase for phase in phases if state.epoch in phase.epochs)
+        if not _train_epoch(config, trainer, phase, state, stop):
             interrupt(f"in epoch {state.epoch}")
-        lesions = len(train_loader.positions())
+        lesions = len(phase.loader.positions())
         lesions -= lesions % recipe.batch_size if recipe.method.paired else 0  # the last batch is dropped
         row = state.finish_epoch(trainer.validate(val_loader), recipe, lesions, keep_last=config.falling)
         if world.is_main:
@@ -230,21 +256,19 @@ def _mark_complete(checkpoint: Path, epochs: int) -> None:
         save_tensors(checkpoint, {"model_dict": best.state, "recipe": settings})
 
 
-def _train_epoch(
-    config: TrainConfig, trainer: Trainer, loader: LesionLoader, state: TrainState, stop: StopRequest
-) -> bool:
+def _train_epoch(config: TrainConfig, trainer: Trainer, phase: Phase, state: TrainState, stop: StopRequest) -> bool:
     """Train the rest of the epoch under way; False where it was stopped before its end."""
-    world, batch_size = trainer.world, config.recipe.batch_size
+    world, batch_size, loader = trainer.world, config.recipe.batch_size, phase.loader
     remainder = _remainder(config.recipe.method)
     # An epoch's order follows from the seed and its number alone, so that resuming needs no other state.
     order = np.random.default_rng([config.seed, state.epoch]).permutation(loader.positions())
     total = loader.batch_count(batch_size, remainder)
-    varied = config.flips or config.jitter
-    augmentation = Augmentation(config.seed, state.epoch, config.flips, config.jitter / 100) if varied else None
+    varied = config.flips or phase.jitter
+    augmentation = Augmentation(config.seed, state.epoch, config.flips, phase.jitter) if varied else None
     batches = loader.batches(batch_size, order, remainder, state.batches, augmentation)
     if world.is_main:
         batches = progress(batches, f"epoch {state.epoch}", total - state.batches, "batch")
-    rate = falling_rate(config, total) if config.falling else None
+    rate = falling_rate(config.recipe.lr, phase.epochs, total) if config.falling else None
     trainer.train_epoch(batches, state, lambda: world.any(bool(stop)), rate)
     return state.batches == total
 

@@ -134,39 +134,12 @@ def test_each_process_takes_every_third_row(rank):
     assert loader._shard(loader.rows).tolist() == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]][rank]
 
 
-@pytest.mark.parametrize(
-    ("lesions", "outlined", "length", "times"),
-    [
-        (28, [3, 8, 9], 50, 25 / 3),  # 25 without an outline, and as many with one
-        (28, [0], 54, 27),
-        (28, list(range(14)), 28, 1),  # half as it is
-        (28, list(range(28)), 28, 1),
-        (28, None, 28, 1),
-    ],
-)
-def test_outlined_lesions_are_up_to_half_of_an_epoch(lesions, outlined, length, times):
+@pytest.mark.parametrize(("lesions", "samples", "often"), [(3, 8, [3, 3, 2]), (3, 2, [1, 1, 1]), (2, 0, [1, 1])])
+def test_few_lesions_are_repeated_until_there_are_enough_for_an_epoch(lesions, samples, often):
     rows = 10 + 2 * np.arange(lesions)
-    chosen = None if outlined is None else rows[outlined]
-    loader = LesionLoader(SimpleNamespace(), rows, "ellipse", (128, 128), CPU, outlined=chosen)
-    positions = loader.positions()
-    assert len(positions) == length
-    counts = np.bincount(positions, minlength=lesions)
-    often = [counts[index] for index in outlined or []]
-    assert sorted(counts[counts != 1]) == sorted(count for count in often if count > 1)
-    assert np.mean(often or [1]) == times
-    assert max(often, default=1) - min(often, default=1) <= 1
-    assert loader.batch_count(10) == -(-length // 10)
-
-
-@pytest.mark.parametrize("resident", [False, True])
-def test_outlined_lesions_have_their_outline_and_the_others_the_target(dataset, monkeypatch, resident):
-    monkeypatch.setattr(LesionLoader, "_fits_device", lambda *_: resident)
-    rows = dataset.rows("train")
-    loader = LesionLoader(dataset, rows, "quarters", (128, 128), CPU, outlined=rows[[2, 5, 11]])
-    truth, quarters = dataset.array("truth"), dataset.array("quarters")
-    for batch in loader.batches(8, np.random.default_rng(0).permutation(loader.positions())):
-        for mask, row in zip(centre_crop(batch.masks)[:, 0], batch.rows, strict=True):
-            np.testing.assert_array_equal(mask, (truth if row in loader.outlined else quarters)[row])
+    loader = LesionLoader(SimpleNamespace(), rows, "ellipse", (128, 128), CPU, samples=samples)
+    assert np.bincount(loader.positions()).tolist() == often
+    assert loader.batch_count(2) == -(-sum(often) // 2)
 
 
 def _varied(loader: LesionLoader, size: int, skip: int = 0) -> list[Batch]:
@@ -177,7 +150,7 @@ def _varied(loader: LesionLoader, size: int, skip: int = 0) -> list[Batch]:
 @pytest.fixture
 def varying(dataset) -> LesionLoader:
     rows = dataset.rows("train")
-    return LesionLoader(dataset, rows, "quarters", (128, 128), CPU, prompt=True, outlined=rows[[4]])
+    return LesionLoader(dataset, rows, "quarters", (128, 128), CPU, prompt=True, samples=2 * len(rows) - 1)
 
 
 def test_lesions_are_varied_the_same_whatever_the_batches(varying):
@@ -198,6 +171,5 @@ def test_lesions_are_varied_the_same_in_several_processes(varying, paired):
 
 def test_a_lesion_that_comes_twice_in_an_epoch_is_varied_twice(varying):
     batches = _varied(varying, 8)
-    again = [image for batch in batches for image in batch.images[torch.from_numpy(batch.rows == varying.outlined)]]
-    assert len(again) == 27
-    assert len({image[3].numpy().tobytes() for image in again}) == 27
+    marks = {image[3].numpy().tobytes() for batch in batches for image in batch.images}
+    assert len(marks) == len(varying.positions()) == 55

@@ -53,7 +53,7 @@ def test_what_is_not_of_the_paper_is_trained_where_it_is_named(tmp_path, capsys)
     stems = [Path(words[words.index("--checkpoint") + 1]).stem for words in trainings]
     assert stems == ["A1_ellipse_seed0", "A1_truth_seed0", "A1recist_quarters_seed0"]
     assert [("--outlines" in words) for words in trainings] == [False, False, True]
-    lines = plan(capsys, "ham", *flags[:-3], "--methods", "A1", "--train", "--outlines 9")  # no bound
+    lines = plan(capsys, "ham", *flags[:-3], "--methods", "A1", "--train", "--outlines 9 --falling")  # no bound
     assert not [line for line in lines if "--target truth" in line]
 
 
@@ -225,7 +225,7 @@ def test_a_result_is_made_again_where_its_training_was(done, capsys):
     [("--lr 0.01", "lr 0.001, not 0.01"), ("--encoder resnet34", "encoder tu-tf_mobilenet.*, not resnet34"),
      ("--clusters 5", "clusters 4, not 5"), ("--precision bf16", "precision fp32, not bf16"),
      ("--canvas 144x128", "canvas .128, 128., not .144, 128."), ("--prompt recist", "prompt none, not recist"),
-     ("--outlines 3", "outlines None, not 3"), ("--average 0.5", "average 0.0, not 0.5")],
+     ("--outlines 3 --falling", "outlines None, not 3"), ("--average 0.5", "average 0.0, not 0.5")],
 )  # fmt: skip
 def test_results_of_other_settings_are_neither_taken_nor_overwritten(flags, sentence, done):
     out, usual = done

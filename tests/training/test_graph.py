@@ -61,7 +61,9 @@ def train(recipe: Recipe, data, *, graphed: bool, flags: str = "") -> tuple[dict
     rows = dataset.rows("train")[: 16 if paired else 22]
     loader = LesionLoader(dataset, rows, config.target, (128, 128), CPU, paired=paired, prompt=prompt)
     torch.manual_seed(1)
-    rate = falling_rate(config, 600) if config.falling else None  # of a long training, whose warm-up this is
+    rate = (
+        falling_rate(config.recipe.lr, range(1, 3), 600) if config.falling else None
+    )  # the warm-up of a long training
     trainer.train_epoch(loader.batches(4), state, lambda: False, rate)
     return state.sums, trainer.result
 

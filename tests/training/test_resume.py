@@ -56,8 +56,7 @@ FEW = "--limit 8 --batch-size 4"  # two batches in each of two epochs
     ("recipe", "flags", "steps"),
     [
         (HAM_Acoseg_train.RECIPE, FEW.split(), 4),
-        # 6 lesions and 6 times one of 2 outlines are three batches.
-        (HAM_A1recist_train.RECIPE, f"{FEW} --outlines 2 --average 0.5".split(), 6),
+        (HAM_A1recist_train.RECIPE, f"{FEW} --outlines 2 --average 0.5".split(), 4),
     ],
     ids=["ACoseg", "A1+R"],
 )

@@ -19,6 +19,7 @@ import HAM_Acoseg_train
 import HAM_data
 from common.data.augment import Augmentation
 from common.data.dataset import LesionDataset
+from common.model import centre_crop
 from common.recipe import Recipe
 from common.run.cli import parse_train
 from common.training import train as module
@@ -26,7 +27,7 @@ from common.training.checkpoint import load_checkpoint
 from common.training.config import history_path
 from common.training.distributed import SINGLE_PROCESS
 from common.training.resume import StopRequest
-from common.training.train import build_trainer, falling_rate, train
+from common.training.train import Phase, build_trainer, falling_rate, train
 from common.training.trainer import Trainer, TrainState
 from common.utils.errors import UserError
 from common.utils.files import read_csv
@@ -46,8 +47,8 @@ def _train(
     return read_csv(history_path(checkpoint))
 
 
-def _epoch(recipe: Recipe, flags: str = "", number: int = 1) -> SimpleNamespace:
-    """What an epoch of 28 lesions asks of its loader and its trainer."""
+def _epoch(recipe: Recipe, flags: str = "", number: int = 1, jitter: float = 0) -> SimpleNamespace:
+    """What one of two epochs of 28 lesions asks of its loader and its trainer."""
     given = {}
 
     def batches(size, order, remainder, skip, augmentation):
@@ -57,7 +58,7 @@ def _epoch(recipe: Recipe, flags: str = "", number: int = 1) -> SimpleNamespace:
     loader = SimpleNamespace(positions=lambda: np.arange(28), batch_count=lambda *_: 3, batches=batches)
     trainer = SimpleNamespace(world=SINGLE_PROCESS, train_epoch=lambda *arguments: given.update(rate=arguments[3]))
     config, state = parse_train(recipe, None, flags.split()), TrainState(epoch=number)
-    module._train_epoch(config, trainer, loader, state, StopRequest())
+    module._train_epoch(config, trainer, Phase(range(1, 3), loader, jitter), state, StopRequest())
     return SimpleNamespace(**given)
 
 
@@ -65,8 +66,8 @@ def test_an_epoch_is_shuffled_varied_and_paced_as_the_flags_say():
     orders = [_epoch(A1RECIST, f"--seed {seed}", number).order for seed, number in ((0, 1), (0, 2), (1, 1))]
     assert all(sorted(order) == list(range(28)) != order for order in orders)
     assert len(set(map(tuple, orders))) == 3
-    assert _epoch(A1RECIST, "--seed 3", 2).augmentation == Augmentation(3, 2, flips=True, jitter=0.1)
-    assert _epoch(A1RECIST, "--epochs 2 --lr 0.5").rate(TrainState(epoch=2, batches=2)) < 0.05
+    assert _epoch(A1RECIST, "--seed 3", 2, 0.1).augmentation == Augmentation(3, 2, flips=True, jitter=0.1)
+    assert _epoch(A1RECIST, "--lr 0.5").rate(TrainState(epoch=2, batches=2)) < 0.05
     plain = _epoch(A1)
     assert plain.augmentation is None and plain.rate is None
 
@@ -81,6 +82,35 @@ def test_weights_follow_the_seed_and_gradients_the_protocol():
     assert not build().zero_grad and build("--protocol corrected").zero_grad
 
 
+@pytest.mark.parametrize(("epochs", "outlines", "samples"), [(3, 2, 50), (2, 5, 28), (1, 5, 28)])
+def test_the_last_epoch_is_on_outlines_alone(epochs, outlines, samples, phantom_ham, tmp_path, monkeypatch):
+    """25 times each, but no more samples than all other epochs have."""
+    seen, rates, jitters = [], [], []
+    train_epoch, vary = Trainer.train_epoch, module.Augmentation
+
+    def record(self, batches, state, stop, rate):
+        batches = list(batches)
+        seen.append([(row, mask) for batch in batches for row, mask in zip(batch.rows, batch.masks, strict=True)])
+        rates.append(rate(TrainState(epoch=state.epoch, batches=3)))
+        train_epoch(self, batches, state, stop, rate)
+
+    monkeypatch.setattr(Trainer, "train_epoch", record)
+    monkeypatch.setattr(module, "Augmentation", lambda *args: jitters.append(args[-1]) or vary(*args))
+    flags = "--falling --target ellipse --prompt recist --jitter 10"
+    _train(phantom_ham, A1, tmp_path / "a.pt", f"{flags} --outlines {outlines} --epochs {epochs}")
+    marks = epochs - 1
+    assert jitters == pytest.approx([0.1] * marks + [0.03])
+    assert [len({row for row, _ in epoch}) for epoch in seen] == [28] * marks + [outlines]
+    assert [len(epoch) for epoch in seen] == [28] * marks + [samples]
+    assert epochs < 3 or rates[0] > rates[1] < rates[2]  # one fall over two epochs, another over the last
+    dataset = LesionDataset.open_for(phantom_ham / "prepared", A1.dataset)
+    for number, epoch in enumerate(seen):
+        masks = dataset.array("ellipse" if number < marks else "truth")
+        assert all(np.array_equal(centre_crop(mask[None])[0, 0], masks[row]) for row, mask in epoch)
+    groups = load_checkpoint(tmp_path / "a.pt").settings["groups"]
+    assert groups["train"] == dataset.groups(dataset.rows("train"))
+
+
 def test_outlines_are_chosen_by_the_seed(phantom_ham, tmp_path, monkeypatch):
     chosen = []
     choose = LesionDataset.choose_rows
@@ -89,7 +119,7 @@ def test_outlines_are_chosen_by_the_seed(phantom_ham, tmp_path, monkeypatch):
     )
     for seed in (0, 0, 1):
         with pytest.raises(SystemExit):
-            _train(phantom_ham, A1, tmp_path / "a.pt", f"--outlines 5 --seed {seed}")
+            _train(phantom_ham, A1, tmp_path / "a.pt", f"--outlines 5 --falling --seed {seed}")
     assert chosen[0] == chosen[1] != chosen[2]
 
 
@@ -153,9 +183,10 @@ def test_a_compiled_network_trains_the_same_weights(phantom_ham, tmp_path, monke
     ],
 )  # fmt: skip
 def test_the_falling_rate_by_hand(total, epoch, batches, share):
-    """Two epochs."""
-    rate = falling_rate(parse_train(A1, None, ["--epochs", "2", "--lr", "0.5"]), total // 2)
-    assert rate(TrainState(epoch=epoch, batches=batches)) == pytest.approx(0.5 * share)
+    """Two epochs, the first and the second or, where others come before them, the third and the fourth."""
+    for before in (0, 2):
+        rate = falling_rate(0.5, range(1 + before, 3 + before), total // 2)
+        assert rate(TrainState(epoch=epoch + before, batches=batches)) == pytest.approx(0.5 * share)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +235,8 @@ def test_few_lesions_are_seen_in_more_epochs_unless_the_flag_says_how_many(phant
 
 
 def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham, tmp_path, capsys):
-    history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 2")
-    assert float(history[-1]["train_total"]) < float(history[0]["train_total"])
+    history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 4")
+    assert float(history[1]["train_total"]) < float(history[0]["train_total"])
     assert re.search(
         r"A1\+R: 28 training and 8 validation lesions, .*, released, target quarters, [5-9] outlines\n",
         capsys.readouterr().out,
@@ -222,7 +253,7 @@ def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham,
     [
         ("ends", A1RECIST, "", "; prepare it again with --force"),
         ("quarters", A1RECIST, "", "; prepare it again with --force"),
-        ("truth", A1, "--outlines 9", "; add true masks and prepare it again"),
+        ("truth", A1, "--outlines 9 --falling", "; add true masks and prepare it again"),
         ("grabcut", A1, "--target grabcut", ""),
     ],
 )
@@ -248,7 +279,7 @@ def test_an_array_that_is_missing_is_said_before_anything_is_written(
         (A1, "--encoder resnet17", "not an encoder"),
         (A1, "--encoder vgg11 --prepared nowhere", "--encoder vgg11 can't be used"),
         (A1, "--encoder-weights nowhere.pth", "does not exist"),
-        (A1, "--outlines 29", "make 28, not 29; pass 28"),
+        (A1, "--outlines 29 --falling", "make 28, not 29; pass 28"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(phantom_ham, tmp_path, recipe, flags, sentence):
