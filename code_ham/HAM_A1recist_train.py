@@ -10,7 +10,8 @@ by 10 % of the long diameter (in that last epoch by 3 %) and weights averaged; t
 --outlines once more in that epoch. Results: code_ham/README.md.
 Cost: 2 epochs of 7,008 images, each image as in A1; more epochs on small training sets, to reach 800 steps.
 With --outlines N 25 N images more, or as many as come before where that is less.
-Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
+Prints loss, images/s, validation loss and Dice of every epoch; the last epoch is kept. Validation is against the marks'
+quarter-ellipses, from which true outlines lead away.
 """
 
 import HAM_data  # also puts the project's root on the path

@@ -147,17 +147,18 @@ def test_floating_point_operations_are_those_of_the_convolutions(method):
     assert count_flops(network, (128, 144)) == 3 * sum(counts)
 
 
-def test_attention_by_hand():
-    features = torch.tensor([[[[1.0, 3.0]], [[2.0, 2.0]]]])  # means 2 and 2
-    squeeze, excite = torch.nn.Linear(2, 1), torch.nn.Linear(1, 2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_by_hand(dtype):
+    features = torch.tensor([[[[1.0, 3.0]], [[2.0, 2.0]]]], dtype=dtype)  # means 2 and 2
+    squeeze, excite = torch.nn.Linear(2, 1, dtype=dtype), torch.nn.Linear(1, 2, dtype=dtype)
     with torch.no_grad():
         squeeze.weight.fill_(0.25)
         squeeze.bias.zero_()  # hidden: tanh(1)
         excite.weight.copy_(torch.tensor([[0.0], [1.0]]))
         excite.bias.zero_()
         scaled = _attend(features, squeeze, excite)
-    weight = torch.sigmoid(torch.tanh(torch.tensor(1.0)))
-    torch.testing.assert_close(scaled, torch.tensor([[[[0.5, 1.5]], [[2 * weight, 2 * weight]]]]))
+    weight = torch.sigmoid(torch.tanh(torch.tensor(1.0, dtype=dtype)))
+    torch.testing.assert_close(scaled, torch.tensor([[[[0.5, 1.5]], [[2 * weight, 2 * weight]]]], dtype=dtype))
 
 
 def test_attention_is_computed_in_float32_under_autocast():

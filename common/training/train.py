@@ -243,7 +243,7 @@ def _run_epochs(
             if row["best"]:
                 save_checkpoint(checkpoint, trainer.result, saver.settings | {"epoch": row["epoch"], "complete": False})
             write_csv(history_path(checkpoint), state.history, list(row))
-        _print_epoch(row, recipe.watch)
+        _print_epoch(row, config)
         if world.any(bool(stop)):
             interrupt(f"after epoch {row['epoch']}")
 
@@ -277,9 +277,9 @@ def _remainder(method: Method) -> Remainder:
     return "drop" if method.paired else "merge"
 
 
-def _print_epoch(row: dict[str, Any], watch: str) -> None:
-    best = "  best" if row["best"] else ""
-    mask = "" if watch == "dice" else f"mask loss {row['val_mask']:.4f}, "
+def _print_epoch(row: dict[str, Any], config: TrainConfig) -> None:
+    best = ("  kept" if config.falling else "  best") if row["best"] else ""
+    mask = "" if config.recipe.watch == "dice" else f"mask loss {row['val_mask']:.4f}, "
     print(
         f"epoch {row['epoch']}: loss {row['train_total']:.4f}, validation {mask}Dice {row['val_dice']:.4f}, "
         f"{row['seconds']:.1f} s ({row['images_per_second']:.2f} images/s){best}",

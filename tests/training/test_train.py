@@ -123,12 +123,13 @@ def test_outlines_are_chosen_by_the_seed(phantom_ham, tmp_path, monkeypatch):
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_loss_falls_and_the_best_weights_are_kept(phantom_ham, tmp_path):
+def test_loss_falls_and_the_best_weights_are_kept(phantom_ham, tmp_path, capsys):
     history = _train(phantom_ham, A1CLASS, tmp_path / "c.pt", "--epochs 3")
     losses = [float(row["train_total"]) for row in history]
     assert losses[-1] < losses[0]
     best = min(history, key=lambda row: float(row["val_mask"]))
     assert load_checkpoint(tmp_path / "c.pt").settings["epoch"] == int(best["epoch"])
+    assert capsys.readouterr().out.count(" images/s)  best\n") == sum(row["best"] == "1" for row in history)
 
 
 @pytest.mark.parametrize(("protocol", "kept_epoch"), [("released", 2), ("corrected", 1)])
@@ -237,10 +238,11 @@ def test_few_lesions_are_seen_in_more_epochs_unless_the_flag_says_how_many(phant
 def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham, tmp_path, capsys):
     history = _train(phantom_ham, A1RECIST, tmp_path / "r.pt", "--outlines 9 --epochs 4")
     assert float(history[1]["train_total"]) < float(history[0]["train_total"])
+    out = capsys.readouterr().out
     assert re.search(
-        r"A1\+R: 28 training and 8 validation lesions, .*, released, target quarters, [5-9] outlines\n",
-        capsys.readouterr().out,
+        r"A1\+R: 28 training and 8 validation lesions, .*, released, target quarters, [5-9] outlines\n", out
     )
+    assert out.count(" images/s)  kept\n") == 4
     checkpoint = load_checkpoint(tmp_path / "r.pt")
     assert checkpoint.state["encoder.model.conv_stem.weight"].shape == (16, 4, 3, 3)
     own = {"method": "A1recist", "target": "quarters", "prompt": "recist", "outlines": 9, "flips": True}
