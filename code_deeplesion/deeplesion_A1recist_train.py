@@ -1,12 +1,12 @@
 """DeepLesion, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not in the paper.
 
 python deeplesion_A1recist_train.py
-python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9 # on a laptop
+python deeplesion_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9 # from scratch
 
 The mark is a fourth input channel and the prior of the logits; the training masks are the marks' quarter-ellipses.
 Lesions are mirrored and transposed, marks moved by 10 % of the long diameter, weights averaged, and the learning rate
 falls to 0.
-DeepLesion has no outlines, and so no --outlines.
+DeepLesion has no outlines, so that --outlines is refused.
 Cost: 2 epochs of the training split (of 32,727 lesions in all), each lesion as in A1.
 Prints loss, validation loss and Dice, and images/s of every epoch; the last epoch is kept.
 """

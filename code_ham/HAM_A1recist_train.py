@@ -2,14 +2,14 @@
 
 python HAM_A1recist_train.py
 python HAM_A1recist_train.py --outlines 150   # with the true outlines of 150 training lesions
-python HAM_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # on a laptop
+python HAM_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # from scratch
 
 The mark is a fourth input channel and the prior of the logits. The training masks are the marks' quarter-ellipses; with
 --outlines, a last epoch is on the true outlines alone, each 25 times. Lesions are mirrored and transposed, marks moved
 by 10 % of the long diameter (in that last epoch by 3 %) and weights averaged; the learning rate falls to 0, with
 --outlines once more in that epoch. Results: code_ham/README.md.
 Cost: 2 epochs of 7,008 images, each image as in A1; more epochs on small training sets, to reach 800 steps.
-With --outlines N 25 N images more, or as many as come before where that is less.
+--outlines N costs 25 times N images more, but at most as much again.
 Prints loss, images/s, validation loss and Dice of every epoch; the last epoch is kept. Validation is against the marks'
 quarter-ellipses, from which true outlines lead away.
 """

@@ -1,15 +1,15 @@
 """LiTS, A1+R: A1 that also sees the RECIST mark of the lesion it segments. Not in the paper.
 
 python lits_A1recist_train.py
-python lits_A1recist_train.py --outlines 150   # with the true outlines of 150 training lesions
-python lits_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # on a laptop
+python lits_A1recist_train.py --outlines 150   # with the true outlines of 150 patches, of whole volumes
+python lits_A1recist_train.py --encoder resnet18 --encoder-weights none --canvas 128x128 --epochs 9   # from scratch
 
 The mark is a fourth input channel and the prior of the logits. The training masks are the marks' quarter-ellipses; with
 --outlines, a last epoch is on the true outlines alone, each 25 times. Lesions are mirrored and transposed, marks moved
 by 10 % of the long diameter (in that last epoch by 3 %) and weights averaged; the learning rate falls to 0, with
---outlines once more in that epoch. Results: code_lits/README.md.
+--outlines once more in that epoch. Results, with --target truth: code_lits/README.md.
 Cost: 2 epochs of 11,522 patches, each patch as in A1; more epochs on small training sets, to reach 800 steps.
-With --outlines N 25 N patches more, or as many as come before where that is less.
+--outlines N costs 25 times N patches more, but at most as much again.
 Prints loss, images/s, validation loss and Dice of every epoch; the last epoch is kept. Validation is against the marks'
 quarter-ellipses, from which true outlines lead away.
 """

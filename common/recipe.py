@@ -101,9 +101,14 @@ class Recipe:
     """The paper's (mean, spread) of `metrics.METRICS` on the test split: per cent and px (FACTS.md section 5); empty
     for data the paper does not have."""
 
-    def epochs_of(self, steps: int) -> int:
-        """The maximum number of epochs, at ``steps`` steps each, unless --epochs is given."""
-        return max(self.epochs, math.ceil(self.method.least_steps / steps))
+    def epochs_of(self, steps: int, *, outlines: bool = False) -> int:
+        """The maximum number of epochs, at ``steps`` steps each, unless --epochs is given.
+
+        Where it follows from the steps, one on ``outlines`` comes on top.
+        """
+        if not self.method.least_steps:
+            return self.epochs
+        return max(self.epochs, math.ceil(self.method.least_steps / steps)) + outlines
 
     def checkpoint_name(self, clusters: int) -> str:
         """The published file name, ending in K if K is not the published one: checkpoint_190.pt, checkpoint_3.pt."""

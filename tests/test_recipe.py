@@ -64,7 +64,8 @@ def test_the_recipe_of_a1_r_is_the_same_on_all_datasets(script, checkpoint):
 def test_few_lesions_are_seen_in_more_epochs_by_a1_r(steps, epochs):
     """800 steps at least."""
     assert HAM_A1recist_train.RECIPE.epochs_of(steps) == epochs
-    assert HAM_A1_train.RECIPE.epochs_of(steps) == 50
+    assert HAM_A1recist_train.RECIPE.epochs_of(steps, outlines=True) == epochs + 1
+    assert HAM_A1_train.RECIPE.epochs_of(steps) == HAM_A1_train.RECIPE.epochs_of(steps, outlines=True) == 50
 
 
 @pytest.mark.parametrize(

@@ -88,12 +88,12 @@ class LesionLoader:
 
         Args:
             size: lesions in a batch, over all processes.
-            order: positions within ``rows``; None keeps the order of the rows.
+            order: positions within ``rows``; None means `positions`.
             remainder: see `Remainder`.
             skip: batches at the beginning that are left out.
             augmentation: varies the lesions; None leaves them as they are.
         """
-        rows = self.rows if order is None else self.rows[order]
+        rows = self.rows[self.positions() if order is None else order]
         batches = _split_batches(np.arange(len(rows)), size, remainder, self._smallest_batch)[skip:]  # places in rows
         places = [self._shard(batch) for batch in batches]
         shards = [rows[part] for part in places]

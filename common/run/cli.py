@@ -89,7 +89,7 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
     add("--target", choices=TARGETS, help=f"mask to train on (default {targets})")
     add("--prompt", choices=PROMPTS, help="recist: each lesion's RECIST mark is an input, too (default %(default)s)")
     add("--outlines", type=positive, metavar="N",
-        help="train on the true outlines of N lesions, chosen by the seed, in the last epoch")  # fmt: skip
+        help="make the last epoch one on the true outlines of N lesions, chosen by the seed")  # fmt: skip
     add("--flips", action=argparse.BooleanOptionalAction,
         help="mirror and transpose lesions at random (default %(default)s)")  # fmt: skip
     add("--jitter", type=number_below(100), metavar="PERCENT",
@@ -98,7 +98,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
         help="keep an exponential moving average (EMA) of the weights (default %(default)g)")  # fmt: skip
     add("--falling", action=argparse.BooleanOptionalAction,
         help="learning rate with warm-up and cosine decay to 0; keep the last epoch (default %(default)s)")  # fmt: skip
-    of_few = f"; more for few lesions, to reach {recipe.method.least_steps} steps" if recipe.method.least_steps else ""
+    few = f"; more for few lesions, to reach {recipe.method.least_steps} steps; one more with --outlines"
+    of_few = few if recipe.method.least_steps else ""
     add("--epochs", type=positive, help=f"at most this many (default {recipe.epochs}{of_few})")
     rate = numbers("a number above 0, below a million", lambda rate: rate > 0)
     add("--lr", type=rate, default=recipe.lr, help=f"default {recipe.lr:g}")
@@ -126,6 +127,8 @@ def parse_train(recipe: Recipe, description: str | None, arguments: Sequence[str
             "--outlines is for the last epoch, which a training that keeps its best by the marks would leave out; pass "
             "--falling, too"
         )
+    if args.outlines and args.epochs == 1:
+        raise UserError("--outlines is for the last epoch, after others on the marks; pass --epochs 2 or more")
     if args.checkpoint and args.checkpoint.suffix != ".pt":
         raise UserError(f"--checkpoint {args.checkpoint} must end in .pt, which .history.csv and .state will replace")
     args.target = args.target or default_target(args.protocol, recipe.method)

@@ -69,7 +69,7 @@ class TrainConfig(RunConfig):
     protocol: Protocol
     target: str  # the mask that is trained on, one of `TARGETS`
     prompt: str  # one of `PROMPTS`
-    outlines: int | None  # training lesions whose true outline is the target; None means none
+    outlines: int | None  # lesions whose true outlines a last epoch is on, alone; None means no such epoch
     flips: bool  # mirror and transpose training lesions at random
     jitter: float  # per cent of the long diameter by which training moves the end points of a prompt
     average: float  # largest decay of the weights' exponential moving average, which is saved; 0 saves the weights

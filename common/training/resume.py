@@ -127,7 +127,7 @@ def can_resume(checkpoint: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> b
     if not (more_epochs or more_patience):
         return False
     if falling:
-        why = f"its learning rate fell to 0 over {epochs} epochs"
+        why = f"its learning rate fell to 0 in its {epochs} epochs"
     elif done < epochs:
         why = f"it ran out of patience ({patience} epochs) after epoch {done}"
     elif not finished_path(checkpoint).is_file():

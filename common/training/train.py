@@ -29,7 +29,7 @@ from common.utils.progress import progress
 from common.utils.provenance import package_versions
 
 OUTLINE_PASSES = 25  # over the outlines, in the epoch that has them alone
-OUTLINE_JITTER = 0.3  # of the jitter is left there: the masks no longer invite copying the mark, which it is against
+OUTLINE_JITTER = 0.3  # of the jitter is left in it: outlines do not reward copying the mark, which jitter prevents
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -76,7 +76,7 @@ def train(config: TrainConfig) -> None:
             dataset.array(name)  # whether it is there is said before anything is written
         if config.epochs is None:
             steps = loader.batch_count(recipe.batch_size, _remainder(method))
-            epochs = recipe.epochs_of(steps) + (outlined is not None)
+            epochs = recipe.epochs_of(steps, outlines=outlined is not None)
             config = replace(config, recipe=replace(recipe, epochs=epochs))
         trainer = build_trainer(config, device, world)
         print(
@@ -92,12 +92,14 @@ def train(config: TrainConfig) -> None:
 def _phases(config: TrainConfig, loader: LesionLoader, outlined: np.ndarray | None) -> list[Phase]:
     """All epochs on a loader's lesions and masks; with ``outlined`` rows all but the last, which has those outlines.
 
-    Many outlines are passed over fewer times than a few, for no more samples than in all other epochs.
+    Many outlines are passed over fewer times than a few, for no more samples than in all other epochs; very few more
+    often, to fill a batch.
     """
     epochs, jitter = config.recipe.epochs, config.jitter / 100
     if outlined is None:
         return [Phase(range(1, epochs + 1), loader, jitter)]
-    samples = min(OUTLINE_PASSES * len(outlined), max(epochs - 1, 1) * len(loader))
+    samples = max(OUTLINE_PASSES * len(outlined), config.recipe.batch_size)
+    samples = min(samples, (epochs - 1) * len(loader))
     outlines = replace(loader, rows=outlined, target="truth", samples=samples)
     return [
         Phase(range(1, epochs), loader, jitter),

@@ -74,7 +74,9 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
         ("RECIST mark is an input, too", "lesions at random", "long diameter at random"), defaults, strict=True
     ):
         assert f"{flag} (default {default})" in out
-    assert ("(default 2; more for few lesions, to reach 800 steps)" in out) == (recipe is A1RECIST)
+    assert ("(default 2; more for few lesions, to reach 800 steps; one more with --outlines)" in out) == (
+        recipe is A1RECIST
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_help_tells_a_methods_own_defaults(recipe, defaults, capsys):
         (A1RECIST, "--prompt none", "--jitter 10 moves a prompt's end points; pass --prompt recist, or --jitter 0"),
         (RECIPE, "--flips", "leave the shape cluster of a mirrored lesion as it was; A1+L trains"),
         (RECIPE, "--target truth --outlines 5", "trains on every outline; leave --outlines out, or pass another"),
+        (A1RECIST, "--outlines 5 --epochs 1", "after others on the marks; pass --epochs 2 or more"),
         (RECIPE, "--outlines 5", "the last epoch, which a training that keeps its best by the marks would leave out; "),
     ],
 )  # fmt: skip

@@ -153,8 +153,8 @@ def test_outlines_of_some_images_are_enough_where_all_have_marks(mine, tmp_path,
     assert sorted(dataset.lesions[row]["lesion"] for row in drawn) == sorted(f"lesion {n}.png" for n in range(0, 20, 2))
     outlined = len(dataset.outlined_rows(dataset.rows("train")))
     with pytest.raises(UserError, match=rf"groups .* make {outlined}, not 14; pass {outlined}"):
-        run(mine, f"train A1recist {BRIEF} --outlines 14")
-    run(mine, f"train A1recist {BRIEF} --outlines {outlined}")
+        run(mine, f"train A1recist {BRIEF} --outlines 14 --epochs 2")
+    run(mine, f"train A1recist {BRIEF} --outlines {outlined} --epochs 2")
     run(mine, "eval A1recist --split all")
     assert "10 of 20 lesions are left out: truth.npy has no outline of them" in capsys.readouterr().out
     scored = read_csv(mine.DATASET.folder / "results" / "mine_a1recist.all.csv")

@@ -292,7 +292,9 @@ def test_no_more_epochs_where_the_rate_has_fallen(phantom_ham, tmp_path):
     flags = "--limit 8 --epochs 1 --falling".split()
     train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags))
     assert not finished_path(tmp_path / "a.pt").exists() and not state_path(tmp_path / "a.pt").exists()
-    with pytest.raises(UserError, match="can't go on: its learning rate fell to 0 over 1 epochs; train anew, without"):
+    with pytest.raises(
+        UserError, match="can't go on: its learning rate fell to 0 in its 1 epochs; train anew, without"
+    ):
         train(_config(HAM_A1class_train.RECIPE, phantom_ham, tmp_path / "a.pt", *flags, "--epochs", "2", "--resume"))
 
 

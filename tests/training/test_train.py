@@ -82,9 +82,12 @@ def test_weights_follow_the_seed_and_gradients_the_protocol():
     assert not build().zero_grad and build("--protocol corrected").zero_grad
 
 
-@pytest.mark.parametrize(("epochs", "outlines", "samples"), [(3, 2, 50), (2, 5, 28), (1, 5, 28)])
-def test_the_last_epoch_is_on_outlines_alone(epochs, outlines, samples, phantom_ham, tmp_path, monkeypatch):
-    """25 times each, but no more samples than all other epochs have."""
+@pytest.mark.parametrize(
+    ("epochs", "outlines", "size", "samples"),
+    [(3, 2, 8, 50), (2, 5, 8, 28), (2, 1, 28, 28)],
+    ids=["25 times each", "no more samples than all other epochs have", "a batch at least"],
+)
+def test_the_last_epoch_is_on_outlines_alone(epochs, outlines, size, samples, phantom_ham, tmp_path, monkeypatch):
     seen, rates, jitters = [], [], []
     train_epoch, vary = Trainer.train_epoch, module.Augmentation
 
@@ -97,7 +100,7 @@ def test_the_last_epoch_is_on_outlines_alone(epochs, outlines, samples, phantom_
     monkeypatch.setattr(Trainer, "train_epoch", record)
     monkeypatch.setattr(module, "Augmentation", lambda *args: jitters.append(args[-1]) or vary(*args))
     flags = "--falling --target ellipse --prompt recist --jitter 10"
-    _train(phantom_ham, A1, tmp_path / "a.pt", f"{flags} --outlines {outlines} --epochs {epochs}")
+    _train(phantom_ham, A1, tmp_path / "a.pt", f"{flags} --outlines {outlines} --epochs {epochs} --batch-size {size}")
     marks = epochs - 1
     assert jitters == pytest.approx([0.1] * marks + [0.03])
     assert [len({row for row, _ in epoch}) for epoch in seen] == [28] * marks + [outlines]
@@ -119,7 +122,7 @@ def test_outlines_are_chosen_by_the_seed(phantom_ham, tmp_path, monkeypatch):
     )
     for seed in (0, 0, 1):
         with pytest.raises(SystemExit):
-            _train(phantom_ham, A1, tmp_path / "a.pt", f"--outlines 5 --falling --seed {seed}")
+            _train(phantom_ham, A1, tmp_path / "a.pt", f"--outlines 5 --falling --epochs 2 --seed {seed}")
     assert chosen[0] == chosen[1] != chosen[2]
 
 
@@ -255,7 +258,7 @@ def test_a_prompt_is_learned_from_and_what_is_asked_for_is_recorded(phantom_ham,
     [
         ("ends", A1RECIST, "", "; prepare it again with --force"),
         ("quarters", A1RECIST, "", "; prepare it again with --force"),
-        ("truth", A1, "--outlines 9 --falling", "; add true masks and prepare it again"),
+        ("truth", A1, "--outlines 9 --falling --epochs 2", "; add true masks and prepare it again"),
         ("grabcut", A1, "--target grabcut", ""),
     ],
 )
@@ -281,7 +284,7 @@ def test_an_array_that_is_missing_is_said_before_anything_is_written(
         (A1, "--encoder resnet17", "not an encoder"),
         (A1, "--encoder vgg11 --prepared nowhere", "--encoder vgg11 can't be used"),
         (A1, "--encoder-weights nowhere.pth", "does not exist"),
-        (A1, "--outlines 29 --falling", "make 28, not 29; pass 28"),
+        (A1, "--outlines 29 --falling --epochs 2", "make 28, not 29; pass 28"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(phantom_ham, tmp_path, recipe, flags, sentence):
