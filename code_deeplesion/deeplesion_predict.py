@@ -1,9 +1,9 @@
-"""Segment lesions on a CT slice of your own, with a checkpoint trained on DeepLesion.
+"""Segment lesions on CT slices of your own, with a checkpoint trained on DeepLesion.
 
 python deeplesion_predict.py --checkpoint checkpoints/checkpoint_190.pt 000001_01_01/109.png --lesions lesions.csv \\
     --spacing 0.488 --interval 5 --out predictions
 
-The slice is a 16-bit PNG of HU + 32768, as DeepLesion's. With --interval the network also sees what lies 2 mm before
+A slice is a 16-bit PNG of HU + 32768, as DeepLesion's. With --interval the network also sees what lies 2 mm before
 and behind it, from the slices beside it in its folder (108.png, 110.png; of 000001_01_01_109.png, 000001_01_01_108.png
 and so on); without, three copies of the slice.
 A patch is 120 px of the slice scaled to 512 px; where a box or RECIST mark is larger than that, the slice is scaled
@@ -14,18 +14,22 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import DeepLesion_data  # also puts the project's root on the path
+from common.data.lesion import Unreadable
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
-from common.inference.prompts import HELP, LesionPrompt, read_prompts
+from common.inference.prompts import SLICE_HELP, Grid, LesionPrompt, read_prompts
+from common.io.images import find_images
 from common.patches import PATCH, paste_patch
 from common.utils.arguments import numbers
 from common.utils.errors import UserError, run_script
+from common.utils.progress import progress
 from common.weak_masks import quarters_mask
 from DeepLesion_info import LEAST_INTERVAL
 from DeepLesion_slices import files_of, find_channels
@@ -53,6 +57,7 @@ def neighbour_path(path: Path, number: int) -> Path:
 def read_slice(
     path: Path,
     prompts: Sequence[LesionPrompt],
+    name: str,
     *,
     window: tuple[float, float] = WINDOW,
     interval: float | None = None,
@@ -60,8 +65,8 @@ def read_slice(
 ) -> LesionImage:
     """Read a slice and cut its lesions' patches as `DeepLesion_data` cuts them, or larger ones where lesions don't fit.
 
-    ``window`` is in HU. ``interval`` is mm to the neighbours, which lie beside the slice; without, channels are copies
-    of it. ``spacing`` is mm of a pixel, for measurements.
+    The results' names begin with ``name``. ``window`` is in HU. ``interval`` is mm to the neighbours, which lie beside
+    the slice; without, channels are copies of it. ``spacing`` is mm of a pixel, for measurements.
 
     Raises:
         UserError: as `DeepLesion_data.read_slice`; a neighbour of another size, a patch that is all black or white, or
@@ -105,7 +110,6 @@ def read_slice(
         side = max(prompt.right - prompt.left, prompt.bottom - prompt.top) + 1
         return frame if side * frame <= PATCH - 2 else FITTED / side
 
-    (name,) = output_names([path])
     grey = np.rint(DeepLesion_data.window_image(read(key), *window)).astype(np.uint8)
     return LesionImage(
         source=source,
@@ -119,20 +123,34 @@ def read_slice(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
-    parser = predict_parser(__doc__, f"{HELP}DL_info.csv counts its pixels from 1: take 1 from each.\n")
+    parser = predict_parser(__doc__, f"{SLICE_HELP}DL_info.csv counts its pixels from 1: take 1 from each.\n")
     add = parser.add_argument
     mm = numbers(f"a number of mm from {LEAST_INTERVAL} to 1000", lambda step: LEAST_INTERVAL <= step < 1000)
     window = numbers("LOW,HIGH in HU, such as -175,275", lambda low, high: low < high, count=2)
-    add("slice", type=Path, metavar="SLICE.png", help="16-bit grey, HU + 32768")
+    add("slices", type=Path, nargs="+", metavar="SLICE_OR_FOLDER", help="16-bit grey PNGs, HU + 32768")
     note = f"default {WINDOW[0]:g},{WINDOW[1]:g}; write --dicom-window=LOW,HIGH for a LOW below 0"
     add("--dicom-window", type=window, default=WINDOW, metavar="LOW,HIGH", help=f"HU that are shown ({note})")
-    add("--spacing", type=mm, metavar="MM", help="of a pixel; only for measurements in mm")
+    add("--spacing", type=mm, metavar="MM", help="of a pixel, on all slices; only for measurements in mm")
     add("--interval", type=mm, metavar="MM", help="between slices (default: three copies of the slice)")
     args = parser.parse_args(arguments)
-    prompts = read_prompts(args.lesions, args.slice, DeepLesion_data.read_slice(args.slice).shape)
-    image = read_slice(args.slice, prompts, window=args.dicom_window, interval=args.interval, spacing=args.spacing)
-    predictor = load_predictor(args, DeepLesion_data.DATASET, [args.slice, args.lesions], prompts)
-    predict(predictor, [image], args.out)
+    slices = find_images(args.slices, (".png",))
+    prompts = read_prompts(args.lesions, slices, lambda path: Grid(DeepLesion_data.read_slice(path).shape), "slice")
+    if args.interval:
+        for path in prompts:
+            split_number(path)
+    predictor = load_predictor(
+        args, DeepLesion_data.DATASET, [*prompts, args.lesions], chain.from_iterable(prompts.values())
+    )
+
+    def read(path: Path, name: str) -> LesionImage | Unreadable:
+        own = prompts[path]
+        try:
+            return read_slice(path, own, name, window=args.dicom_window, interval=args.interval, spacing=args.spacing)
+        except UserError as error:
+            return Unreadable(name, str(error))
+
+    images = map(read, prompts, output_names(list(prompts)))
+    predict(predictor, progress(images, "predicting", len(prompts), "slice"), args.out)
 
 
 if __name__ == "__main__":

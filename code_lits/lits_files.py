@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from filecmp import cmp
 from itertools import combinations
@@ -82,5 +82,10 @@ def check_pairs(pairs: Iterable[Pair]) -> None:
             volume = Scan(pair.volume)
             for remark in volume.remarks + Scan(pair.segmentation, volume).remarks:
                 volumes.setdefault(remark, []).append(pair.name)
+    print_remarks(volumes)
+
+
+def print_remarks(volumes: Mapping[str, Sequence[str]]) -> None:
+    """Print on stderr what a user should know about volumes; their names are by remark."""
     for remark, names in volumes.items():
         print(f"{join_names(names)}: {remark}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Segment tumours in a CT volume of your own, with a checkpoint trained on LiTS.
+"""Segment tumours in CT volumes of your own, with a checkpoint trained on LiTS.
 
 python lits_predict.py --checkpoint checkpoints/LiTS_A1class_40.pt volume.nii.gz --lesions lesions.csv --out predictions
 
@@ -7,10 +7,10 @@ shape and affine, 1 inside the lesions. Overlays show the patient's right on the
 """
 
 import glob
-import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ import cv2
 import numpy as np
 
 import lits_data  # also puts the project's root on the path
+from common.data.lesion import Unreadable
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
-from common.inference.prompts import VOLUME_HELP, LesionPrompt, read_prompts
+from common.inference.prompts import VOLUME_HELP, Grid, LesionPrompt, read_prompts
+from common.io.images import find_images
 from common.patches import resize_points
 from common.utils.errors import UserError, run_script
 from common.utils.progress import progress
 from common.weak_masks import quarters_mask
+from lits_files import print_remarks
 from lits_scan import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
+MASK = "_mask.nii.gz"  # what a mask's file name ends with
 Window = tuple[float, float] | None
 
 
@@ -67,10 +71,11 @@ def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int =
     )
 
 
-def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: Window) -> Iterator[LesionImage]:
+def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], window: Window, mask: Path) -> Iterator[LesionImage]:
     """Read the slices that have prompts, in their order, and cut the lesions' patches; images are upright.
 
-    The results' names begin with ``name``. For ``window`` see `lits_data.grey`.
+    Once the last of them has its mask, those of all are written to the file ``mask``. For ``window`` see
+    `lits_data.grey`.
 
     Raises:
         UserError: the file is cut short or damaged, or as `lits_data.check_patches`.
@@ -83,15 +88,23 @@ def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], name: str, window: 
     spacing = scan.spacing
     if spacing and scan.orientation is not None and scan.orientation[0, 0] == 0:
         spacing = spacing[1], spacing[0], spacing[2]  # upright, the file's rows are columns
+    volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
+
+    def save_mask(index: int, slice_mask: np.ndarray) -> None:
+        volume_mask[..., index] = scan.upright(slice_mask, back=True)
+        if index == slices[-1][0]:
+            scan.write_mask(mask, volume_mask)
+
     for index, pixels, patches in slices:
         yield LesionImage(
             source=str(scan.path),
-            name=f"{name}_{index}",
-            mask_file=f"{name}_mask.nii.gz",
+            name=f"{mask.name.removesuffix(MASK)}_{index}",
+            mask_file=mask.name,
             rgb=cv2.cvtColor(scan.upright(pixels), cv2.COLOR_GRAY2RGB),
             patches=patches,
             slice=index,
             spacing=spacing,
+            save_mask=partial(save_mask, index),
         )
 
 
@@ -117,29 +130,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; see --help."""
     parser = predict_parser(__doc__, VOLUME_HELP)
     add, note = parser.add_argument, "default the checkpoint's own, else as published: none"
-    add("volume", type=Path, metavar="VOLUME.nii.gz", help="CT in HU")
+    add("volumes", type=Path, nargs="+", metavar="VOLUME_OR_FOLDER", help="CT in HU, NIfTI, or folders of such files")
     add("--window", type=lits_data.parse_window, metavar="CENTRE,WIDTH", help=f"HU that become 0..255 ({note})")
     args = parser.parse_args(arguments)
-    if not args.volume.name.lower().endswith(SUFFIXES):
-        raise UserError(f"{args.volume} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
-    scan = Scan(args.volume)
-    prompts = read_prompts(args.lesions, args.volume, scan.shape, scan.axes)
-    for remark in scan.remarks:
-        print(f"{args.volume}: {remark}", file=sys.stderr)
-    predictor = load_predictor(args, lits_data.DATASET, [args.volume, args.lesions], prompts)
+    volumes = find_images(args.volumes, SUFFIXES)
+    if strange := next((path for path in volumes if not path.name.lower().endswith(SUFFIXES)), None):
+        raise UserError(f"{strange} is not named like a NIfTI volume, {' or '.join(SUFFIXES)}")
+    remarks: dict[str, list[str]] = defaultdict(list)
+
+    def read_grid(path: Path) -> Grid:
+        scan = Scan(path)
+        for remark in scan.remarks:
+            remarks[remark].append(str(path))
+        return Grid(scan.shape, scan.axes)
+
+    prompts = read_prompts(args.lesions, volumes, read_grid, "volume")
+    print_remarks(remarks)
+    inputs = [*prompts, args.lesions]
+    predictor = load_predictor(args, lits_data.DATASET, inputs, chain.from_iterable(prompts.values()))
     window = choose_window(args.window, predictor.model.settings, args.checkpoint) if predictor else args.window
-    (name,) = output_names([args.volume])
-    for overlay in args.out.glob(f"{glob.escape(name)}_*_overlay.png"):  # of a run before, maybe of other slices
-        overlay.unlink()
-    volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
 
-    def save_mask(image: LesionImage, mask: np.ndarray) -> None:
-        volume_mask[..., image.slice] = scan.upright(mask, back=True)
+    def read_volume(path: Path, name: str) -> Iterator[LesionImage | Unreadable]:
+        try:
+            yield from read_slices(Scan(path), prompts[path], window, args.out / f"{name}{MASK}")
+        except UserError as error:
+            yield Unreadable(name, str(error))
 
-    slices = read_slices(scan, prompts, name, window)
-    total = len({prompt.slice for prompt in prompts})
-    write_mask = partial(scan.write_mask, args.out / f"{name}_mask.nii.gz", volume_mask)
-    predict(predictor, progress(slices, "predicting", total, "slice"), args.out, save_mask, write_mask)
+    names = output_names(list(prompts))
+    for overlay in chain.from_iterable(args.out.glob(f"{glob.escape(name)}_*_overlay.png") for name in names):
+        overlay.unlink()  # of a run before, maybe of other slices
+    slices = chain.from_iterable(map(read_volume, prompts, names))
+    total = sum(len({prompt.slice for prompt in own}) for own in prompts.values())
+    predict(predictor, progress(slices, "predicting", total, "slice"), args.out)
 
 
 if __name__ == "__main__":

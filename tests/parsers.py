@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from common.data.dataset import SPLITS
-from common.inference.prompts import read_prompts
+from common.inference.prompts import Grid, read_prompts
 from common.patches import LARGEST_CANVAS, PATCH, canvas_index, parse_canvas
 from common.recist import ellipse_from_diameters
 from common.utils.errors import UserError
@@ -85,10 +85,10 @@ def split_file(content: bytes) -> bool:
 def prompts(content: bytes) -> bool:
     """A CSV of lesion prompts, for a volume and for an image."""
     accepted = False
-    for shape in (SHAPE, SHAPE[:2]):
+    for shape, kind in ((SHAPE, "volume"), (SHAPE[:2], "slice")):
         with file(content) as path:
             try:
-                lesions = read_prompts(path, Path("9.png"), shape)
+                (lesions,) = read_prompts(path, [Path("9.png")], lambda _, shape=shape: Grid(shape), kind).values()
             except UserError as error:
                 assert str(path) in str(error)
                 continue

@@ -1,14 +1,11 @@
 """CSV tables with one row per image, which shows one lesion: RECIST end points, or anything else known per image."""
 
-import os
-import posixpath
-import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from common.inference.file_index import FileIndex
 from common.inference.prompts import ENDS
 from common.io.images import Photo
 from common.utils.arguments import number_list
@@ -35,11 +32,7 @@ def read_table(
         UserError: one of the ``columns`` is missing; a row names no image (unless ``others`` may be there), or several;
             an image has two rows, or none though all must (``complete``).
     """
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for image in images:
-        by_name[plain_name(image.name)].append(image)
-        by_stem[plain_name(image.stem)].append(image)
+    index = FileIndex(images)
     table: Table = {}
     elsewhere: dict[str, str] = {}  # why a row is not an image's, by the image's name
     for line, cells in enumerate(read_csv(path), 2):
@@ -48,11 +41,10 @@ def read_table(
         row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
-        *folders, name = plain_name(row["image"]).replace("\\", "/").split("/")
-        named = by_name.get(name) or by_stem.get(name, [])
-        matches = [image for image in named if not others or _lies_in(image, folders)]
+        namesakes = index.namesakes(row["image"])
+        matches = index.find(row["image"]) if others else namesakes
         if others and not matches:
-            elsewhere |= {image.name: f"line {line} names {row['image']}, in another folder" for image in named}
+            elsewhere |= {image.name: f"line {line} names {row['image']}, in another folder" for image in namesakes}
             continue
         if len(matches) != 1:
             why = f"may be {' or '.join(map(str, matches))}" if matches else "is none of the images"
@@ -64,18 +56,6 @@ def read_table(
         remedy = elsewhere.get(without[0], "add rows, or move the images away")
         raise UserError(f"{path} has no row for {join_names(without)}; {remedy}")
     return table
-
-
-def _lies_in(image: Path, folders: Sequence[str]) -> bool:
-    """Whether an image's path has these as its last folders."""
-    own = plain_name(os.path.normpath(image.absolute().parent)).replace("\\", "/").strip("/").split("/")
-    wanted = [folder for folder in posixpath.normpath("/".join(folders)).split("/") if folder not in ("", ".", "..")]
-    return not wanted or own[-len(wanted) :] == wanted
-
-
-def plain_name(name: str) -> str:
-    """A name in lower case and composed Unicode (NFC), as macOS may store a typed name in decomposed form."""
-    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def read_ends(

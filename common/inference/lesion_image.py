@@ -68,6 +68,8 @@ class LesionImage:
     slice: int | None = None  # index in a volume, from 0
     spacing: tuple[float, ...] | None = None
     """mm from row to row, from column to column and, in a volume, from slice to slice; None if unknown."""
+    save_mask: Callable[[np.ndarray], None] | None = None
+    """Takes the (H, W) uint8 0/1 mask of all lesions; where it is None, ``mask_file`` becomes a PNG of 0 and 255."""
 
 
 def draw_overlay(

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from common.inference.image_table import HELP, check_ends, read_ends
 from common.inference.lesion_image import LesionImage, LesionPatch
 from common.inference.predict import load_predictor, output_names, predict, predict_parser
 from common.inference.prompts import check_mark
-from common.io.images import SUFFIXES, list_images, read_photo
+from common.io.images import SUFFIXES, find_images, read_photo
 from common.patches import resize_points
 from common.recipe import DatasetInfo, Recipe
 from common.recist import long_first
@@ -26,21 +26,6 @@ from common.weak_masks import quarters_mask
 
 if TYPE_CHECKING:
     from common.inference.predictor import Predictor
-
-
-def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """List the images among files and folders, each once.
-
-    Raises:
-        UserError: an input does not exist, or as `list_images`.
-    """
-    images: dict[Path, Path] = {}
-    for path in inputs:
-        if not path.exists():
-            raise UserError(f"{path} does not exist")
-        for file in list_images(path) if path.is_dir() else [path]:
-            images.setdefault(file.resolve(), file)
-    return list(images.values())
 
 
 def read_lesion_image(path: Path, name: str, *, rgb: bool, ends: np.ndarray | None = None) -> LesionImage | Unreadable:
@@ -74,8 +59,8 @@ def predict_photos(
     With a ``recipe``, the network must be of its method, and the recipe's checkpoint is the default.
 
     Raises:
-        UserError: no image; the network is of another method; RECIST marks are needed and missing, or given and not
-            needed; an image is unreadable, once all others are done; or as `load_predictor`.
+        UserError: as `find_images`; the network is of another method; RECIST marks are needed and missing, or given and
+            not needed; an image is unreadable, once all others are done; or as `load_predictor`.
     """
     clusters = prepared_clusters(dataset.folder / dataset.data / "prepared", dataset)
     default = dataset.folder / "checkpoints" / recipe.checkpoint_name(clusters) if recipe else None

@@ -5,7 +5,8 @@ A dataset's script cuts the lesions' patches and pastes the predictions back; ev
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def predict_parser(
 
 
 def load_predictor(
-    args: argparse.Namespace, dataset: DatasetInfo, inputs: Sequence[Path], prompts: Sequence[LesionPrompt] = ()
+    args: argparse.Namespace, dataset: DatasetInfo, inputs: Sequence[Path], prompts: Iterable[LesionPrompt] = ()
 ) -> "Predictor | None":
     """Make sure that ``--out`` is writable, then load the network that the flags name; None with ``--target``.
 
@@ -109,20 +110,27 @@ def _check_results(out: Path, inputs: set[str]) -> None:
 
 
 def _check_marks(args: argparse.Namespace, prompts: Iterable[LesionPrompt]) -> None:
-    for number, prompt in enumerate(prompts, 1):
-        check_mark(prompt.ends, f"{args.lesions}, row {number} after the header,")
+    for prompt in prompts:
+        check_mark(prompt.ends, f"{args.lesions}, row {prompt.row} after the header,")
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A file-name stem for each input's results, different even where inputs differ only by suffix or folder.
+    """A file-name stem for each input's results; it begins with the folder's name where folders hold files of one name.
 
-    >>> output_names([Path("a.jpg"), Path("a.png"), Path("b/a.png")])
-    ['a', 'a_png', 'a-2']
+    >>> output_names([Path("a.jpg"), Path("a.png"), Path("b.png")])
+    ['a', 'a_png', 'b']
+    >>> output_names([Path("1/ct.nii.gz"), Path("2/ct.nii.gz"), Path("2/late.nii")])
+    ['1_ct', '2_ct', '2_late']
     """
+    folders: dict[str, set[str]] = defaultdict(set)  # that hold a name
+    for path in paths:
+        folders[file_stem(path.name).casefold()].add(path.parent.name)
+    shared = any(len(holders) > 1 for holders in folders.values())
     names: dict[str, str] = {}  # by their case-folded form: some file systems ignore case
     for path in paths:
-        stem = file_stem(path.name)
-        choices = chain((stem, path.name.replace(".", "_")), (f"{stem}-{number}" for number in count(2)))
+        folder = f"{path.parent.name}_" if shared and path.parent.name else ""
+        stem, name = folder + file_stem(path.name), folder + path.name.replace(".", "_")
+        choices = chain((stem, name), (f"{stem}-{number}" for number in count(2)))
         name = next(name for name in choices if name.casefold() not in names)
         names[name.casefold()] = name
     return list(names.values())
@@ -132,16 +140,12 @@ def predict(
     predictor: "Predictor | None",
     images: Iterable[LesionImage | Unreadable],
     out: Path,
-    save_mask: Callable[[LesionImage, np.ndarray], None] | None = None,
-    finish: Callable[[], None] | None = None,
 ) -> None:
     """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
 
     Without ``predictor`` the masks are the `LesionPatch.quarters`, which all patches must have then.
 
-    The folder ``out`` gets overlays, `measurements.csv`, `index.html`, and masks as PNGs of 0 and 255, unless
-    ``save_mask`` takes an image and the (H, W) uint8 0/1 mask of all its lesions; ``finish`` is called when it has had
-    all of them, before the table that names its file is written.
+    The folder ``out`` gets masks, overlays and, once all images are done, `measurements.csv` and `index.html`.
 
     Raises:
         UserError: images are unreadable; they are listed once the results of all others are written.
@@ -163,16 +167,14 @@ def predict(
         union = np.bitwise_or.reduce([mask for mask, _ in masks])
         image_rows, diameter_ends = _measure(image, masks)
         rows += image_rows
-        if save_mask:
-            save_mask(image, union)
+        if image.save_mask:
+            image.save_mask(union)
         else:
             write_image(out / image.mask_file, union * 255)
         write_image(out / f"{image.name}_overlay.png", draw_overlay(image.rgb, union, diameter_ends)[..., ::-1])
         pictures[image.source, image.slice] = draw_thumbnail(image.rgb, union, diameter_ends)
     if rows:
         lesions = merge_slices(rows)
-        if finish:
-            finish()
         write_csv(out / MEASUREMENTS, lesions, COLUMNS)
         write_page(out / PAGE, lesions, pictures, unreadable)
         _print_summary(out, lesions)

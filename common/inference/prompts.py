@@ -1,16 +1,18 @@
 """Lesion prompts: where lesions are in an image or volume, read from a CSV file of boxes, points or RECIST marks."""
 
-import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from common.inference.file_index import FileIndex, last_number
 from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
-from common.utils.errors import UserError
-from common.utils.files import file_stem, read_csv
+from common.utils.errors import UserError, join_names
+from common.utils.files import read_csv
 
 BOX = ("left", "top", "right", "bottom")
 POINT = ("x", "y")
@@ -19,7 +21,7 @@ ENDS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 ENDS_ORDER = "x1,y1 and x2,y2 must be the ends of one, x3,y3 and x4,y4 those of the other"
 POINT_SIDE = 28  # px of the box that stands for a point: the size of the median tumour in five LiTS volumes
 
-HELP = f"""\
+_HELP = f"""\
 The lesions CSV has a header and a row per lesion. Pixels are counted from 0; x is the column, y the row. A row says
 where the lesion is in one of three ways; cells of the other two stay empty, or their columns are left out:
   {",".join(BOX)}       first and last pixels of a box tight around the lesion
@@ -27,8 +29,12 @@ where the lesion is in one of three ways; cells of the other two stay empty, or 
   {",".join(ENDS)}     RECIST end points, of the long and of the short diameter
 --target quarters, and a checkpoint trained with --prompt recist, need the end points of each lesion.
 An optional column, lesion, names the lesions (default: the row's number).
+Where several inputs are given, the column image, file_name or {{kind}} says which of them a row is about: a file's name
+with or without suffix and folder, or the number that it ends with. Rows about others, and inputs without a row, are
+left out, and a line says so.
 """
-VOLUME_HELP = f"""{HELP}
+SLICE_HELP = _HELP.format(kind="slice")
+VOLUME_HELP = f"""{_HELP.format(kind="volume")}
 With a volume, the column slice counts from 0, and x runs along the second axis of the file, y along the first, slices
 along the third; where the affine calls another axis superior-inferior, slices run along that one, x along
 anterior-posterior, y along left-right, and a line says so. In place of x,y,slice a row may give
@@ -50,6 +56,7 @@ class LesionPrompt(NamedTuple):
     bottom: float
     point: tuple[float, float] | None = None  # x, y that the box was made of; it says nothing of the lesion's size
     ends: np.ndarray | None = None  # (4, 2) RECIST end points (x, y) in px, the long diameter's first, if given
+    row: int = 0  # of the lesions CSV, from 1 after the header
 
     def place(self, shape: tuple[int, int]) -> np.ndarray:
         """Draw where the lesion is on an image of ``shape``, uint8 0/1: in its box, or at its point."""
@@ -59,18 +66,30 @@ class LesionPrompt(NamedTuple):
         return image
 
 
-def read_prompts(path: Path, source: Path, shape: Sequence[int], axes: Sequence[int] = (0, 1, 2)) -> list[LesionPrompt]:
-    """Read a lesions CSV (see `HELP`), in the order of its rows.
+class Grid(NamedTuple):
+    """Rows and columns of an image, or rows, columns and slices of a volume."""
+
+    shape: Sequence[int]
+    axes: Sequence[int] = (0, 1, 2)  # a volume's axes, of i, j and k, that are its rows, columns and slices
+
+
+def read_prompts(
+    path: Path, inputs: Sequence[Path], read_grid: Callable[[Path], Grid], kind: str
+) -> dict[Path, list[LesionPrompt]]:
+    """Read a lesions CSV (see `VOLUME_HELP`), and say which of its rows and of the inputs are left out.
 
     Args:
         path: the CSV file.
-        source: the image's or the volume's file.
-        shape: rows and columns of an image, or rows, columns and slices of a volume.
-        axes: a volume's axes, of i, j and k, that are its rows, columns and slices.
+        inputs: files of images or volumes.
+        read_grid: reads the size of one that has a row.
+        kind: "slice" or "volume", the inputs' name in messages, and that of a column that tells them apart.
+
+    Returns:
+        By input that has any, its lesions in the order of the rows.
 
     Raises:
-        UserError: the file is unreadable, has no rows, is about another image or volume, or has an invalid row, which
-            the message names.
+        UserError: the file is unreadable, has no rows or none about these inputs, doesn't tell which of them a row is
+            about, or has an invalid row, which the message names; or as ``read_grid``.
     """
     rows = [
         {(name or "").strip().lower(): str(cell or "").strip() for name, cell in row.items() if name is None or name}
@@ -81,46 +100,71 @@ def read_prompts(path: Path, source: Path, shape: Sequence[int], axes: Sequence[
     names = {row.get("lesion") for row in rows}
     if clash := next((n for n, row in enumerate(rows, 1) if not row.get("lesion") and str(n) in names), None):
         raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
-    _check_source(path, rows, source, is_volume=len(shape) > 2)
-    prompts: dict[tuple[str, int], LesionPrompt] = {}
+    own_rows = _assign_rows(path, rows, inputs, kind)
+    return {file: _parse_rows(path, own_rows[file], read_grid(file)) for file in inputs if file in own_rows}
+
+
+def _assign_rows(
+    path: Path, rows: Sequence[Mapping[str, str]], inputs: Sequence[Path], kind: str
+) -> dict[Path, list[tuple[int, Mapping[str, str]]]]:
+    """The rows about each of the inputs, with their numbers."""
+    index = FileIndex(inputs, ct=True)
+    own_rows: dict[Path, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
+    others: list[tuple[str, str]] = []  # columns and cells that name none of the inputs
+    nameless = 0
     for number, row in enumerate(rows, 1):
+        named = {column: row[column] for column in ("image", "file_name", kind) if row.get(column)}
+        first, *further = named.values() or [""]
+        matches = [
+            file for file in (index.find(first) if named else inputs) if all(_may_be(index, file, c) for c in further)
+        ]
+        if len(matches) > 1:
+            where = f"{path}, row {number} after the header:"
+            what = f"{first} may be" if named else "it may be about"
+            names = " or ".join(map(str, matches[:2]))
+            raise UserError(f"{where} {what} {names}; write the {kind}'s name, with its folder, into the column image")
+        if matches:
+            own_rows[matches[0]].append((number, row))
+            nameless = nameless or (0 if named else number)
+        else:
+            others.append((next(iter(named)), first))
+    if not own_rows:
+        column, cell = others[0]
+        given = f"{inputs[0]} is given" if len(inputs) == 1 else f"{len(inputs)} other {kind}s are given"
+        remedy = "leave the folders out of it" if index.namesakes(cell) else "remove the column"
+        what = f"the column {column} of {path} names {cell}, and {given}"
+        raise UserError(f"{what}; pass the {kind} that the rows are about, or {remedy}")
+    if others and nameless:
+        where = f"{path}, row {nameless} after the header:"
+        raise UserError(f"{where} it names no {kind}, as other rows do; fill the column {kind} or image")
+    if others:
+        print(f"{path}: {len(others)} of {len(rows)} rows are about other {kind}s and left out", file=sys.stderr)
+    if without := [file.name for file in inputs if file not in own_rows]:
+        print(f"{path} has no row for {join_names(without)}; left out", file=sys.stderr)
+    return own_rows
+
+
+def _may_be(index: FileIndex, file: Path, cell: str) -> bool:
+    """Whether a further cell about a file may mean it; a number can't contradict a name that has none."""
+    return file in index.find(cell) or (last_number(file) is None and number_list(cell, 1) is not None)
+
+
+def _parse_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]], grid: Grid) -> list[LesionPrompt]:
+    """The rows about one image or volume, with their numbers, as prompts."""
+    prompts: dict[tuple[str, int], LesionPrompt] = {}
+    is_volume = len(grid.shape) > 2
+    for number, row in rows:
         try:
-            if len(shape) > 2 and any(row.get(column) for column in VOXEL):
-                row = _from_voxel(row, axes)
-            prompt = _parse_row(row, str(number), shape)
+            if is_volume and any(row.get(column) for column in VOXEL):
+                row = _from_voxel(row, grid.axes)
+            prompt = _parse_row(row, number, grid.shape)
             if (prompt.lesion, prompt.slice) in prompts:
-                where = f" on slice {prompt.slice}" if len(shape) > 2 else ""
+                where = f" on slice {prompt.slice}" if is_volume else ""
                 raise ValueError(f"the lesion {prompt.lesion} is there twice{where}")
         except ValueError as error:
             raise UserError(f"{path}, row {number} after the header: {error} (see --help)") from None
         prompts[prompt.lesion, prompt.slice] = prompt
     return list(prompts.values())
-
-
-def _check_source(path: Path, rows: Sequence[Mapping[str, str]], source: Path, *, is_volume: bool) -> None:
-    """Raise UserError where the rows are about another image or volume than ``source``, or about several."""
-    kind, more = ("volume", "volume") if is_volume else ("image", "slice")
-    for column in ("image", "file_name", more):
-        named = {row[column] for row in rows if row.get(column)}
-        if len(named) > 1:
-            raise UserError(
-                f"the column {column} of {path} names several {kind}s, and one is given; keep the rows of that one"
-            )
-        if other := next((name for name in named if not _is_named(source, name)), None):
-            raise UserError(
-                f"the column {column} of {path} names {other}, and {source} is given; pass the {kind} that the rows "
-                "are about, or remove the column"
-            )
-
-
-def _is_named(source: Path, name: str) -> bool:
-    """Whether a cell may mean a file: by name or number, with or without suffix and folder, as SERIES_109.png too."""
-    own, stem = source.name.casefold(), file_stem(source.name).casefold()
-    series, cell = source.absolute().parent.name.casefold(), name.replace("\\", "/").rpartition("/")[2].casefold()
-    if {cell, file_stem(cell)} & {own, stem, f"{series}_{own}", f"{series}_{stem}"}:
-        return True
-    number, last = number_list(name, 1), re.search(r"[0-9]+$", stem)
-    return number is not None and (last is None or int(last[0]) == number[0])
 
 
 def _from_voxel(row: Mapping[str, str], axes: Sequence[int]) -> dict[str, str]:
@@ -131,7 +175,7 @@ def _from_voxel(row: Mapping[str, str], axes: Sequence[int]) -> dict[str, str]:
     return {**row, "x": x, "y": y, "slice": index}
 
 
-def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) -> LesionPrompt:
+def _parse_row(row: Mapping[str, str], number: int, shape: Sequence[int]) -> LesionPrompt:
     if "" in row:
         raise ValueError("it has more cells than the header")
     kinds = [kind for kind in (BOX, POINT, ENDS) if any(row.get(column) for column in kind)]
@@ -150,11 +194,11 @@ def _parse_row(row: Mapping[str, str], default_name: str, shape: Sequence[int]) 
     margin = (POINT_SIDE - 1) / 2 if kinds[0] == POINT else 0
     left, top = max(min(xs) - margin, 0), max(min(ys) - margin, 0)
     right, bottom = min(max(xs) + margin, shape[1] - 1), min(max(ys) + margin, shape[0] - 1)
-    name, ends = row.get("lesion") or default_name, None
+    name, ends = row.get("lesion") or str(number), None
     if kinds[0] == ENDS:
         ends = long_first(np.array(values).reshape(4, 2))
     point = (xs[0], ys[0]) if kinds[0] == POINT else None
-    return LesionPrompt(name, int(index), left, top, right, bottom, point, ends)
+    return LesionPrompt(name, int(index), left, top, right, bottom, point, ends, number)
 
 
 def check_mark(ends: np.ndarray | None, where: str) -> None:

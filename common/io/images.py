@@ -3,7 +3,7 @@
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,16 +26,31 @@ _FILM = re.compile(rb"\xff\xd9.{0,256}(?:ftyp|MotionPhoto_Data)", re.DOTALL)
 """The end of a JPEG after which a phone appended a video of several megabytes."""
 
 
-def list_images(folder: Path) -> list[Path]:
+def find_images(inputs: Iterable[Path], suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """List the images among files and folders, each once.
+
+    Raises:
+        UserError: an input does not exist, or as `list_images`.
+    """
+    images: dict[Path, Path] = {}
+    for path in inputs:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        for file in list_images(path, suffixes) if path.is_dir() else [path]:
+            images.setdefault(file.resolve(), file)
+    return list(images.values())
+
+
+def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     """The images directly in a folder, by their suffix in upper or lower case, sorted; hidden files are passed over.
 
     Raises:
         UserError: there are none.
     """
     paths = sorted(folder.glob("[!.]*"))
-    images = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    images = [path for path in paths if path.name.lower().endswith(tuple(suffixes)) and not path.is_dir()]
     if not images:
-        raise UserError(f"no image is in {folder}: {describe_folder(folder)}; images end in {', '.join(SUFFIXES)}")
+        raise UserError(f"no image is in {folder}: {describe_folder(folder)}; images end in {', '.join(suffixes)}")
     if others := [f"{path.name}/" if path.is_dir() else path.name for path in paths if path not in images]:
         print(f"{folder}: {join_names(others)}: folder, or not named like an image; left out", file=sys.stderr)
     return images

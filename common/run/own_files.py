@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.inference import image_table
+from common.inference.file_index import plain_name
 from common.io.images import Photo
 from common.io.masks import read_mask
 from common.utils.errors import UserError, join_names
@@ -23,7 +24,7 @@ def find_masks(data: Path) -> dict[str, Path]:
     """
     masks: dict[str, Path] = {}
     for path in sorted(data.glob("masks/[!.]*")):
-        if (other := masks.setdefault(image_table.plain_name(path.stem), path)) is not path:
+        if (other := masks.setdefault(plain_name(path.stem), path)) is not path:
             raise UserError(f"{path} and {other.name} are masks of the same image; keep one of them")
     return masks
 
@@ -36,8 +37,8 @@ def check_masks(data: Path, images: Sequence[Path]) -> None:
     """
     if not (data / "masks").is_dir():
         return
-    stems = Counter(image_table.plain_name(path.stem) for path in images)
-    if twice := [path.name for path in images if stems[image_table.plain_name(path.stem)] > 1]:
+    stems = Counter(plain_name(path.stem) for path in images)
+    if twice := [path.name for path in images if stems[plain_name(path.stem)] > 1]:
         raise UserError(f"{join_names(twice)} would share a mask; give each image a name of its own")
     masks = find_masks(data)
     strays = [path.name for stem, path in masks.items() if stem not in stems]
@@ -67,7 +68,7 @@ def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | 
     if not folder.is_dir():
         return None, []
     masks = _find_masks(folder.parent, folder.stat().st_mtime_ns)
-    path = masks.get(image_table.plain_name(image.stem))
+    path = masks.get(plain_name(image.stem))
     if path is None and marked:
         return None, ["no outline in masks/; its mark alone is used"]
     if path is None:

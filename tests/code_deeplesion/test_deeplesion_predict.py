@@ -65,6 +65,35 @@ def test_several_lesions_share_a_mask_and_keep_their_measurements(tmp_path, monk
     assert small["long_mm"] == ""
 
 
+def test_a_table_may_be_about_several_slices(tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    places = {"1_01/009.png": (100, 100, 10), "1_01/010.png": (200, 300, 20), "2_01/010.png": (400, 300, 15)}
+    truth = {name: write_slice(tmp_path / name, 512, place) for name, place in places.items()}
+    (tmp_path / "2_01" / "011.png").write_bytes(b"damaged")
+    table = tmp_path / "lesions.csv"
+    table.write_text(
+        "File_name,x,y\n2_01_010.png,400,300\n1_01_009.png,100,100\n1_01_010.png,200,300\n3_01_001.png,1,1\n"
+    )
+    folders = [str(tmp_path / series) for series in ("1_01", "2_01")]
+    words = ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(tmp_path / "out")]
+    deeplesion_predict.main([*folders, *words])
+    error = capsys.readouterr().err
+    assert "1 of 4 rows are about other slices and left out" in error
+    assert "has no row for 011.png; left out" in error
+    rows = read_csv(tmp_path / "out" / "measurements.csv")
+    assert [(row["lesion"], row["mask"]) for row in rows] == [
+        ("2", "1_01_009_mask.png"), ("3", "1_01_010_mask.png"), ("1", "2_01_010_mask.png"),
+    ]  # fmt: skip
+    for row, name in zip(rows, truth, strict=True):
+        mask = cv2.imread(str(tmp_path / "out" / row["mask"]), cv2.IMREAD_UNCHANGED)
+        assert dice(mask > 0, truth[name]) > 0.99
+    table.write_text("slice,x,y\n9,100,100\n10,200,300\n")
+    with pytest.raises(UserError, match=r"row 2 after the header: 10 may be .*1_01/010\.png or .*2_01/010\.png; write"):
+        deeplesion_predict.main([*folders, *words])
+    with pytest.raises(UserError, match=r"holds the results of .*2_01/010\.png; choose another folder"):
+        deeplesion_predict.main([folders[0], *words])
+
+
 def test_the_window_is_the_given_one(tmp_path, monkeypatch):
     stub.use(monkeypatch)
     write_slice(tmp_path / "a" / "1.png", 512, (100, 100, 10))
@@ -79,7 +108,7 @@ def test_patches_are_those_of_preprocessing(phantom_deeplesion):
         mark = marks[dataset.lesions[row]["lesion"]]
         path = phantom_deeplesion / "Images_png" / mark.series / f"{mark.slice:03d}.png"
         prompt = LesionPrompt("a", 0, *(side - 1 for side in mark.box))
-        image = deeplesion_predict.read_slice(path, [prompt], window=mark.window, interval=mark.interval)
+        image = deeplesion_predict.read_slice(path, [prompt], "a", window=mark.window, interval=mark.interval)
         np.testing.assert_array_equal(image.patches[0].image, dataset.array("images")[row])
 
 
@@ -90,7 +119,7 @@ def test_without_interval_the_channels_are_copies_of_the_slice(series, tmp_path)
     prompt, path = LesionPrompt("a", 0, 90, 90, 110, 110), tmp_path / "a" / f"{series}010.png"
 
     def areas(interval):
-        (patch,) = deeplesion_predict.read_slice(path, [prompt], interval=interval).patches
+        (patch,) = deeplesion_predict.read_slice(path, [prompt], "a", interval=interval).patches
         return [int((patch.image[..., channel] > 0).sum()) for channel in range(3)]
 
     before, key, after = areas(2.0)
@@ -105,14 +134,14 @@ def test_neighbours_are_found_however_numbers_are_written(names, tmp_path):
     for name, radius in zip(names, (5, 10, 20), strict=True):
         write_slice(tmp_path / f"{name}.png", 512, (100, 100, radius))
     path = tmp_path / f"{names[1]}.png"
-    (patch,) = deeplesion_predict.read_slice(path, [LesionPrompt("a", 0, 90, 90, 110, 110)], interval=2.0).patches
+    (patch,) = deeplesion_predict.read_slice(path, [LesionPrompt("a", 0, 90, 90, 110, 110)], "a", interval=2.0).patches
     before, key, after = ((patch.image[..., channel] > 0).sum() for channel in range(3))
     assert before < key < after
 
 
 def test_that_no_neighbour_is_there_is_said(tmp_path, capsys):
     write_slice(tmp_path / "10.png", 512, (100, 100, 9))
-    deeplesion_predict.read_slice(tmp_path / "10.png", [LesionPrompt("a", 0, 90, 90, 110, 110)], interval=2.0)
+    deeplesion_predict.read_slice(tmp_path / "10.png", [LesionPrompt("a", 0, 90, 90, 110, 110)], "a", interval=2.0)
     assert "10.png: no neighbouring slice lies beside it; its channels are copies of it" in capsys.readouterr().err
 
 
@@ -157,7 +186,7 @@ def test_bad_slices_are_one_sentence(tmp_path, monkeypatch):
         run(tmp_path / "a" / "012.png", tmp_path / "out", "x,y\n1,1\n")
     with pytest.raises(UserError, match="row 1 after the header: it lies outside the image"):
         run(tmp_path / "a" / "010.png", tmp_path / "out", "x,y\n512,1\n")
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def ends_of(x, y, radius):
@@ -207,11 +236,11 @@ def test_the_images_own_border_cuts_nothing_off(tmp_path, monkeypatch):
 def test_a_lesion_that_fits_is_cut_at_the_published_scale(tmp_path):
     write_slice(tmp_path / "a" / "1.png", 512, (250, 250, 30))
     read = partial(deeplesion_predict.read_slice, tmp_path / "a" / "1.png")
-    (fits,) = read([LesionPrompt("a", 0, 191, 191, 308, 308)]).patches  # 118 px
-    (point,) = read([LesionPrompt("a", 0, 236.5, 236.5, 263.5, 263.5, (250, 250))]).patches
+    (fits,) = read([LesionPrompt("a", 0, 191, 191, 308, 308)], "a").patches  # 118 px
+    (point,) = read([LesionPrompt("a", 0, 236.5, 236.5, 263.5, 263.5, (250, 250))], "a").patches
     np.testing.assert_array_equal(fits.image, point.image)
     assert fits.larger is None and point.larger is not None
-    (scaled,) = read([LesionPrompt("a", 0, 190, 190, 309, 309)]).patches  # 120 px become 100
+    (scaled,) = read([LesionPrompt("a", 0, 190, 190, 309, 309)], "a").patches  # 120 px become 100
     assert (scaled.image[60] > 0).sum() == pytest.approx(6 * 61 * 5 / 6 / 2, abs=6)  # 3 channels of 61 px, scaled
 
 
@@ -252,7 +281,7 @@ def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_deeplesion):
         path = phantom_deeplesion / "Images_png" / mark.series / f"{mark.slice:03d}.png"
         ends = long_first(np.reshape(mark.ends, (4, 2)) - 1)
         prompt = LesionPrompt("a", 0, *(side - 1 for side in mark.box), ends=ends)
-        (patch,) = deeplesion_predict.read_slice(path, [prompt], window=mark.window).patches
+        (patch,) = deeplesion_predict.read_slice(path, [prompt], "a", window=mark.window).patches
         np.testing.assert_allclose(patch.ends, dataset.array("ends")[row], atol=1e-3)
         np.testing.assert_array_equal(patch.quarters(), quarters_mask(ends, (512, 512)))
 

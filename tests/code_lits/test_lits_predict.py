@@ -1,5 +1,7 @@
 """Lesions of a volume get a mask with the volume's own shape and affine, through the patch that preprocessing makes."""
 
+from pathlib import Path
+
 import cv2
 import nibabel as nib
 import numpy as np
@@ -17,6 +19,7 @@ from common.utils.errors import UserError
 from common.utils.files import read_csv
 from lits_scan import Scan
 
+NO_MASK = Path("a")  # which is written once all slices have theirs
 AFFINE = np.array([[-0.7, 0, 0, 30], [0, 0.8, 0, -20], [0, 0, 2.5, 7], [0, 0, 0, 1]])
 
 
@@ -176,6 +179,57 @@ def test_overlays_of_a_run_before_are_removed(volume, tmp_path, monkeypatch):
     assert [overlay.name for overlay in (tmp_path / "out").glob("*_overlay.png")] == ["Leber_3_overlay.png"]
 
 
+def test_a_table_may_be_about_several_volumes(volume, tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    path, truth = volume
+    other = tmp_path / "c" / "Leber.nii.gz"  # the same lesions two slices later, in rows that run the other way
+    other.parent.mkdir()
+    nib.save(nib.Nifti1Image(np.roll(np.asarray(nib.load(path).dataobj), 2, axis=2)[::-1], AFFINE), other)
+    (tmp_path / "c" / "unmarked.nii").write_bytes(b"never read")
+    table = tmp_path / "lesions.csv"
+    table.write_text(
+        "volume,lesion,slice,x,y\nc/Leber,round,4,70,49\na b/Leber,round,2,70,40\n"
+        "c/Leber.nii.gz,round,5,70,49\na b/Leber,round,3,70,40\nc/Leber,corner,1,115,86\n"
+    )
+    out = tmp_path / "out"
+    words = ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(out)]
+    for _ in range(2):
+        lits_predict.main([*words, str(path), str(other.parent)])
+    assert f"{table} has no row for unmarked.nii; left out" in capsys.readouterr().err
+    assert sorted(file.name for file in out.iterdir()) == [
+        *(f"a b_Leber_{end}" for end in ("2_overlay.png", "3_overlay.png", "mask.nii.gz")),
+        *(f"c_Leber_{end}" for end in ("1_overlay.png", "4_overlay.png", "5_overlay.png", "mask.nii.gz")),
+        "index.html", "measurements.csv",
+    ]  # fmt: skip
+    marked = truth & (np.arange(6) < 5)
+    for name, shown in (("a b", marked), ("c", np.roll(truth, 2, axis=2)[::-1])):
+        voxels = np.asarray(nib.load(out / f"{name}_Leber_mask.nii.gz").dataobj)
+        assert 2 * (voxels & shown).sum() / (voxels.sum() + shown.sum()) > 0.97
+    rows = read_csv(out / "measurements.csv")
+    assert [(row["input"], row["lesion"], row["mask"]) for row in rows] == [
+        (str(path), "round", "a b_Leber_mask.nii.gz"),
+        (str(other), "corner", "c_Leber_mask.nii.gz"),
+        (str(other), "round", "c_Leber_mask.nii.gz"),
+    ]
+
+
+def test_a_damaged_volume_does_not_lose_the_others(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    path, _ = volume
+    content = path.read_bytes()
+    damaged = path.with_name("damaged.nii.gz")
+    damaged.write_bytes(content[: len(content) // 2])
+    table = tmp_path / "lesions.csv"
+    table.write_text("volume,slice,x,y\ndamaged,3,70,40\nLeber,3,70,40\n")
+    words = ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(tmp_path / "out")]
+    with pytest.raises(
+        UserError, match=r"damaged\.nii\.gz is cut short or damaged; .* \(the others are done, in .*out"
+    ):
+        lits_predict.main([*words, str(damaged), str(path)])
+    assert [row["input"] for row in read_csv(tmp_path / "out" / "measurements.csv")] == [str(path)]
+    assert not list((tmp_path / "out").glob("damaged*"))
+
+
 def test_a_table_about_another_volume_is_refused(volume, tmp_path, monkeypatch):
     stub.use(monkeypatch)
     with pytest.raises(UserError, match=r"the column volume of .* names volume-1, and .*Leber\.nii\.gz is given"):
@@ -316,7 +370,7 @@ def test_patches_are_those_of_preprocessing(phantom_lits):
                 name = f"volume-{number}_{index}_{component}"
                 prompts.append(LesionPrompt(name, index, columns.start, rows.start, columns.stop - 1, rows.stop - 1))
         scan = Scan(phantom_lits / "volume" / f"volume-{number}{suffix}")
-        patches = [patch for image in lits_predict.read_slices(scan, prompts, "a", None) for patch in image.patches]
+        patches = [patch for image in lits_predict.read_slices(scan, prompts, None, NO_MASK) for patch in image.patches]
         kept = [patch for patch in patches if patch.lesion in images]
         assert len(kept) > 10
         for patch in kept:
@@ -333,8 +387,10 @@ def test_what_cannot_be_predicted_is_one_sentence(volume, tmp_path, monkeypatch)
     ):
         with pytest.raises(UserError, match=wrong):
             run(path, tmp_path / "out", table)
-    with pytest.raises(UserError, match="is not named like a NIfTI volume"):
-        run(path.with_name("volume.dcm"), tmp_path / "out", TABLE)
+    with pytest.raises(UserError, match=r"lesions\.csv is not named like a NIfTI volume"):
+        run(path.with_name("lesions.csv"), tmp_path / "out", TABLE)
+    with pytest.raises(UserError, match=r"gone\.nii does not exist"):
+        run(path.with_name("gone.nii"), tmp_path / "out", TABLE)
     with pytest.raises(UserError, match="holds the input"):
         run(path, path.parent, TABLE)
     assert not (tmp_path / "out").exists()
@@ -365,7 +421,7 @@ def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_lits):
             ends = diameters(labels[place] == component).ends + np.array((place[1].start, place[0].start))
             prompts.append(LesionPrompt(f"volume-0_{index}_{component}", index, *box, ends=ends))
     scan = Scan(phantom_lits / "volume" / "volume-0.nii")
-    patches = [patch for image in lits_predict.read_slices(scan, prompts, "a", None) for patch in image.patches]
+    patches = [patch for image in lits_predict.read_slices(scan, prompts, None, NO_MASK) for patch in image.patches]
     rows = {row["lesion"]: number for number, row in enumerate(dataset.lesions)}
     kept = [patch for patch in patches if patch.lesion in rows]
     assert len(kept) > 5

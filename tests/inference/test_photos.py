@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import stub
-from common.inference.photos import find_images, predict_photos
+from common.inference.photos import predict_photos
 from common.inference.prompts import ENDS
 from common.metrics import dice
 from common.recipe import A1CLASS, DatasetInfo
@@ -36,13 +36,6 @@ def photos(tmp_path):
         picture[20:40, 20:60] = 255
         (folder / name).write_bytes(cv2.imencode(name[1:].lower(), picture)[1].tobytes())
     return folder
-
-
-def test_an_image_that_is_named_twice_is_taken_once(photos):
-    paths = find_images([photos / "c.tif", photos, photos / ".." / "photos" / "a.png"])
-    assert [path.name for path in paths] == ["c.tif", "a.png", "b.BMP"]
-    with pytest.raises(UserError, match="gone does not exist"):
-        find_images([photos / "gone"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the predict scripts share: file names, the folder for results, few images in memory at a time."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,11 @@ from common.weak_masks import quarters_mask
     ("paths", "names"),
     [
         (["a.jpg", "b.jpg"], ["a", "b"]),
-        (["a.jpg", "a.png", "b/A.jpg"], ["a", "a_png", "A_jpg"]),
-        (["a.jpg", "b/a.jpg", "c/a.jpg"], ["a", "a_jpg", "a-2"]),
+        (["a.jpg", "a.png", "b/A.jpg"], ["a", "a_png", "b_A"]),
+        (["a.jpg", "b/a.jpg", "c/a.jpg"], ["a", "b_a", "c_a"]),
+        (["1/a.jpg", "1/b.jpg", "2/a.jpg"], ["1_a", "1_b", "2_a"]),
+        (["1/p/a.jpg", "2/p/a.jpg", "3/p/a.png"], ["a", "a_jpg", "a_png"]),
+        (["1/p/a.jpg", "2/p/a.jpg", "3/p/a.jpg"], ["a", "a_jpg", "a-2"]),
         (["volume-2.nii.gz", "volume-2.nii"], ["volume-2", "volume-2_nii"]),
         (["naïve face.v2.jpeg", ".jpg", "109"], ["naïve face.v2", ".jpg", "109"]),
     ],
@@ -107,7 +111,7 @@ def test_a_network_or_marks_alone_must_be_chosen():
 
 
 MARK = np.array([[1, 6], [31, 6], [5, 3], [5, 9]], float)
-MARKED, BOXED = LesionPrompt("a", 0, 1, 3, 31, 9, ends=MARK), LesionPrompt("b", 0, 1, 3, 31, 9)
+MARKED, BOXED = LesionPrompt("a", 0, 1, 3, 31, 9, ends=MARK), LesionPrompt("b", 0, 1, 3, 31, 9, row=2)
 
 
 def marks_alone(*words):
@@ -139,7 +143,7 @@ def test_a_network_that_sees_marks_is_not_given_boxes(dataset, tmp_path, monkeyp
     network.model.settings["prompt"] = "recist"
     assert load_predictor(args, dataset, [], [MARKED]) is network
     with pytest.raises(
-        UserError, match=r"l\.csv, row 1 after the header, gives no RECIST end points; .* need end points"
+        UserError, match=r"l\.csv, row 2 after the header, gives no RECIST end points; .* need end points"
     ):
         load_predictor(args, dataset, [], [BOXED, MARKED])
 
@@ -300,6 +304,10 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_few_images_are_held_at_a_time(tmp_path):
     taken, held = [], []
     network = stub.BrightIsLesion()
-    predict(network, images(20, taken), tmp_path, lambda image, mask: held.append(len(taken) - len(held)))
+
+    def save_mask(mask):
+        held.append(len(taken) - len(held))
+
+    predict(network, (replace(image, save_mask=save_mask) for image in images(20, taken)), tmp_path)
     assert max(held) == 8
     assert network.batches == [16, 16, 8]

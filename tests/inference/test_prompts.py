@@ -5,10 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, check_mark, read_prompts
+from common.inference import prompts
+from common.inference.prompts import BOX, ENDS, POINT, POINT_SIDE, Grid, check_mark
 from common.utils.errors import UserError
 
 SOURCE = Path("series/9.png")
+
+
+def read_prompts(path, source, shape, axes=(0, 1, 2)):
+    """The lesions of a single image or volume."""
+    kind = "volume" if len(shape) > 2 else "slice"
+    return prompts.read_prompts(path, [source], {source: Grid(shape, axes)}.__getitem__, kind)[source]
 
 
 @pytest.fixture
@@ -28,8 +35,8 @@ def test_three_ways_to_say_where_a_lesion_is(table):
     third = "c" + "," * 7 + "9,30,21,4,12,8,15,33"
     path = table(",".join(columns), first, second, third)
     box, point, ends = read_prompts(path, SOURCE, (100, 200))
-    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, None, None)
-    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, (50, 60), None)  # 28 px about (50, 60), named by its row
+    assert box == ("Läsion 1", 0, 10, 20, 30.5, 40, None, None, 1)
+    assert point == ("2", 0, 36.5, 46.5, 63.5, 73.5, (50, 60), None, 2)  # 28 px about (50, 60), named by its row
     assert point.right - point.left + 1 == POINT_SIDE == 28
     assert ends[:7] == ("c", 0, 9, 4, 21, 33, None)
     assert ends.ends.tolist() == [[9, 30], [21, 4], [12, 8], [15, 33]]
@@ -42,25 +49,68 @@ def test_a_number_that_is_another_lesions_name_is_no_default_name(table):
 
 
 @pytest.mark.parametrize("column", ["slice", "image", "File_name"])
-def test_rows_of_several_images_are_refused_where_one_is_given(column, table):
+def test_rows_of_other_images_are_left_out_and_told(column, table, capsys):
     assert len(read_prompts(table(f"{column},x,y", "9,5,6", "9,8,8"), SOURCE, (100, 200))) == 2
-    with pytest.raises(UserError, match=f"column {column.lower()} of .* names several images, and one is given; keep"):
-        read_prompts(table(f"{column},x,y", "9,5,6", "10,8,8"), SOURCE, (100, 200))
+    assert capsys.readouterr().err == ""
+    path = table(f"{column},x,y", "10,5,6", "9,8,8", "11,5,6")
+    (prompt,) = read_prompts(path, SOURCE, (100, 200))
+    assert (prompt.lesion, prompt.row, prompt.point) == ("2", 2, (8, 8))
+    assert capsys.readouterr().err == f"{path}: 2 of 3 rows are about other slices and left out\n"
 
 
 @pytest.mark.parametrize("column", ["volume", "Image", "file_name"])
-def test_rows_of_several_volumes_are_refused_where_one_is_given(column, table):
-    assert len(read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "9,6,8,8"), SOURCE, (100, 200, 10))) == 2
-    with pytest.raises(UserError, match=f"column {column.lower()} of .* names several volumes, and one is given; keep"):
-        read_prompts(table(f"{column},slice,x,y", "9,5,6,7", "10,6,8,8"), SOURCE, (100, 200, 10))
+def test_rows_are_given_to_the_volume_that_they_name(column, table, capsys):
+    one, two, three = (Path(f"ct/volume-{number}.nii") for number in (1, 12, 3))
+    path = table(f"{column},slice,x,y", "12,5,6,7", "volume-1.nii,6,8,8", "CT/Volume-12,4,9,9", "12,6,6,7")
+    grids = {one: Grid((100, 200, 10)), two: Grid((20, 30, 10))}  # the size of one without rows is not read
+    found = prompts.read_prompts(path, [one, two, three], grids.__getitem__, "volume")
+    assert {file: [(p.lesion, p.slice, p.row) for p in own] for file, own in found.items()} == {
+        one: [("2", 6, 2)],
+        two: [("1", 5, 1), ("3", 4, 3), ("4", 6, 4)],
+    }
+    assert capsys.readouterr().err == f"{path} has no row for volume-3.nii; left out\n"
+    with pytest.raises(UserError, match=r"row 2 after the header: it lies outside the image of 8 columns and 8 rows"):
+        prompts.read_prompts(path, [one, two], (grids | {one: Grid((8, 8, 10))}).__getitem__, "volume")
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (
+            ["ct"],
+            r"row 1 after the header: ct may be p1/ct\.nii or p2/ct\.nii; write the volume's name, with",
+        ),
+        (["p1/ct", ""], r"row 2 after the header: it may be about p1/ct\.nii or p2/ct\.nii; write the volume's name"),
+        (["p3/ct"], r"the column volume of .* names p3/ct, and 2 other volumes are given; pass the volume"),
+    ],
+)
+def test_a_row_that_may_be_about_several_volumes_is_refused(cells, sentence, table):
+    path = table("volume,slice,x,y", *(f"{cell},{number},6,7" for number, cell in enumerate(cells)))
+    with pytest.raises(UserError, match=sentence):
+        prompts.read_prompts(path, [Path("p1/ct.nii"), Path("p2/ct.nii")], lambda _: Grid((9, 9, 9)), "volume")
+
+
+def test_a_row_without_a_name_among_rows_of_others_is_refused(table):
+    path = table("volume,slice,x,y", "volume-1,1,6,7", ",2,6,7", "volume-4,1,6,7")  # as where cells are merged
+    with pytest.raises(UserError, match=r"row 2 after the header: it names no volume, as other rows do; fill the"):
+        read_prompts(path, Path("volume-4.nii"), (9, 9, 9))
+
+
+def test_further_columns_must_agree(table):
+    path = table("file_name,slice,x,y", "1_01_109.png,109,5,6", "1_01_110.png,109,8,8")
+    assert [p.row for p in read_prompts(path, Path("1_01/109.png"), (100, 200))] == [1]
+    path = table("image,slice,x,y", "key,109,5,6")  # a name without a number says nothing against one
+    assert len(read_prompts(path, Path("1_01/key.png"), (100, 200))) == 1
 
 
 @pytest.mark.parametrize(
     ("source", "name"),
     [
         ("series/9.png", "9"), ("series/009.png", "9.0"), ("series/9.png", "9.PNG"), ("1_01/109.png", "1_01_109.png"),
-        ("1_01/109.png", "1_01_109"), ("1_01/109.png", "x\\1_01\\109.png"), ("volume-4.nii.gz", "4"),
-        ("volume-4.nii.gz", "volume-4"), ("volume-4.nii", "data/volume-4.nii"), ("ct.png", "7"), ("1.2.png", "1.2"),
+        ("1_01/109.png", "1_01_109"), ("x/1_01/109.png", "x\\1_01\\109.png"), ("volume-4.nii.gz", "4"),
+        ("volume-4.nii.gz", "volume-4"), ("data/volume-4.nii", "data/volume-4.nii"), ("1.2.png", "1.2"),
+        ("volume-4.nii.gz", "Volume-4.nii"), ("p1/ct.nii.gz", "p1/ct"),
+        ("Images_png/1_01/109.png", "Images_png\\1_01_109"),
     ],
 )  # fmt: skip
 def test_rows_may_name_the_input(source, name, table):
@@ -75,18 +125,20 @@ def test_rows_may_name_the_input(source, name, table):
         ("1_01/109.png", (100, 200), "image", "2_01_109.png"),
         ("volume-4.nii.gz", (100, 200, 5), "volume", "volume-1"),
         ("volume-4.nii.gz", (100, 200, 5), "volume", "1"),
+        ("p1/ct.nii.gz", (100, 200, 5), "volume", "p2/ct.nii.gz"),
+        ("ct.png", (100, 200), "slice", "7"),
     ],
 )
 def test_rows_about_another_input_are_refused(source, shape, column, name, table):
     path = table(f"{column},x,y,{'slice' if len(shape) == 3 else 'note'}", f"{name},5,6,3")
-    with pytest.raises(UserError, match=f"{column} of .* names {name}, and {source} is given; pass the .* or remove"):
+    with pytest.raises(UserError, match=f"{column} of .* names {name}, and {source} is given; pass the .*, or "):
         read_prompts(path, Path(source), shape)
 
 
 def test_a_points_box_ends_at_the_border(table):
     (box,) = read_prompts(table("x,y", "0,99"), SOURCE, (100, 200))
     assert np.argwhere(box.place((100, 200))).tolist() == [[99, 0]]  # the point itself, not the box's middle
-    assert box == ("1", 0, 0, 85.5, 13.5, 99, (0, 99), None)
+    assert box == ("1", 0, 0, 85.5, 13.5, 99, (0, 99), None, 1)
 
 
 def test_headers_may_have_capitals_spaces_and_a_byte_order_mark(table):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from common.io.images import SUFFIXES, list_images, read_image, read_orientation, read_photo, write_image
+from common.io.images import SUFFIXES, find_images, list_images, read_image, read_orientation, read_photo, write_image
 from common.utils.errors import UserError
 
 
@@ -79,6 +79,18 @@ def test_folders_give_every_format_that_is_read(tmp_path, capsys):
     assert len(list_images(tmp_path)) == len(SUFFIXES)
     left_out = f"{tmp_path}: a.heic, folder.jpg/: folder, or not named like an image; left out\n"
     assert capsys.readouterr().err == left_out
+
+
+def test_an_image_that_is_named_twice_is_taken_once(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.BMP", "c.nii.gz", "d.NII"):
+        (folder / name).touch()
+    paths = find_images([folder / "b.BMP", folder, folder / ".." / "photos" / "a.png"])
+    assert [path.name for path in paths] == ["b.BMP", "a.png"]
+    assert [path.name for path in find_images([folder], (".nii", ".nii.gz"))] == ["c.nii.gz", "d.NII"]
+    with pytest.raises(UserError, match="gone does not exist"):
+        find_images([folder / "gone"])
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png"])
