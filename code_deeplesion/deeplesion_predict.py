@@ -127,11 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     mm = numbers(f"a number of mm from {LEAST_INTERVAL} to 1000", lambda step: LEAST_INTERVAL <= step < 1000)
     window = numbers("LOW,HIGH in HU, such as -175,275", lambda low, high: low < high, count=2)
-    add("slices", type=Path, nargs="+", metavar="SLICE_OR_FOLDER", help="16-bit grey PNGs, HU + 32768")
+    add("slices", type=Path, nargs="+", metavar="SLICE_OR_FOLDER", help="PNGs of 16-bit grey, HU + 32768, or folders")
     note = f"default {WINDOW[0]:g},{WINDOW[1]:g}; write --dicom-window=LOW,HIGH for a LOW below 0"
     add("--dicom-window", type=window, default=WINDOW, metavar="LOW,HIGH", help=f"HU that are shown ({note})")
-    add("--spacing", type=mm, metavar="MM", help="of a pixel, on all slices; only for measurements in mm")
-    add("--interval", type=mm, metavar="MM", help="between slices (default: three copies of the slice)")
+    add("--spacing", type=mm, metavar="MM", help="of a pixel, the same on all; only for measurements in mm")
+    add("--interval", type=mm, metavar="MM", help="between slices, the same for all (default: copies of the slice)")
     args = parser.parse_args(arguments)
     slices = find_images(args.slices, (".png",))
     prompts = read_prompts(args.lesions, slices, lambda path: Grid(DeepLesion_data.read_slice(path).shape), "slice")
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in prompts:
             split_number(path)
     predictor = load_predictor(
-        args, DeepLesion_data.DATASET, [*prompts, args.lesions], chain.from_iterable(prompts.values())
+        args, DeepLesion_data.DATASET, [*slices, args.lesions], chain.from_iterable(prompts.values())
     )
 
     def read(path: Path, name: str) -> LesionImage | Unreadable:

@@ -6,7 +6,6 @@ Around each lesion a square patch is cut exactly as from LiTS's volumes; the mas
 shape and affine, 1 inside the lesions. Overlays show the patient's right on the left and anterior up.
 """
 
-import glob
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -31,7 +30,6 @@ from lits_files import print_remarks
 from lits_scan import Scan
 
 SUFFIXES = (".nii", ".nii.gz")
-MASK = "_mask.nii.gz"  # what a mask's file name ends with
 Window = tuple[float, float] | None
 
 
@@ -71,11 +69,13 @@ def cut_patch(pixels: np.ndarray, prompt: LesionPrompt, scan: Scan, looks: int =
     )
 
 
-def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], window: Window, mask: Path) -> Iterator[LesionImage]:
+def read_slices(
+    scan: Scan, prompts: Iterable[LesionPrompt], window: Window, out: Path, name: str
+) -> Iterator[LesionImage]:
     """Read the slices that have prompts, in their order, and cut the lesions' patches; images are upright.
 
-    Once the last of them has its mask, those of all are written to the file ``mask``. For ``window`` see
-    `lits_data.grey`.
+    Once the last of them has its mask, the volume's is written to the folder ``out``; names of results begin with
+    ``name``. For ``window`` see `lits_data.grey`.
 
     Raises:
         UserError: the file is cut short or damaged, or as `lits_data.check_patches`.
@@ -88,18 +88,20 @@ def read_slices(scan: Scan, prompts: Iterable[LesionPrompt], window: Window, mas
     spacing = scan.spacing
     if spacing and scan.orientation is not None and scan.orientation[0, 0] == 0:
         spacing = spacing[1], spacing[0], spacing[2]  # upright, the file's rows are columns
+    scan.release()
+    mask_file = f"{name}_mask.nii.gz"
     volume_mask = np.zeros(scan.shape, np.uint8, order="F")  # slices are contiguous; untouched ones take no memory
 
     def save_mask(index: int, slice_mask: np.ndarray) -> None:
         volume_mask[..., index] = scan.upright(slice_mask, back=True)
         if index == slices[-1][0]:
-            scan.write_mask(mask, volume_mask)
+            scan.write_mask(out / mask_file, volume_mask)
 
     for index, pixels, patches in slices:
         yield LesionImage(
             source=str(scan.path),
-            name=f"{mask.name.removesuffix(MASK)}_{index}",
-            mask_file=mask.name,
+            name=f"{name}_{index}",
+            mask_file=mask_file,
             rgb=cv2.cvtColor(scan.upright(pixels), cv2.COLOR_GRAY2RGB),
             patches=patches,
             slice=index,
@@ -146,20 +148,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     prompts = read_prompts(args.lesions, volumes, read_grid, "volume")
     print_remarks(remarks)
-    inputs = [*prompts, args.lesions]
+    inputs = [*volumes, args.lesions]
     predictor = load_predictor(args, lits_data.DATASET, inputs, chain.from_iterable(prompts.values()))
     window = choose_window(args.window, predictor.model.settings, args.checkpoint) if predictor else args.window
 
     def read_volume(path: Path, name: str) -> Iterator[LesionImage | Unreadable]:
         try:
-            yield from read_slices(Scan(path), prompts[path], window, args.out / f"{name}{MASK}")
+            yield from read_slices(Scan(path), prompts[path], window, args.out, name)
         except UserError as error:
             yield Unreadable(name, str(error))
 
-    names = output_names(list(prompts))
-    for overlay in chain.from_iterable(args.out.glob(f"{glob.escape(name)}_*_overlay.png") for name in names):
-        overlay.unlink()  # of a run before, maybe of other slices
-    slices = chain.from_iterable(map(read_volume, prompts, names))
+    slices = chain.from_iterable(map(read_volume, prompts, output_names(list(prompts))))
     total = sum(len({prompt.slice for prompt in own}) for own in prompts.values())
     predict(predictor, progress(slices, "predicting", total, "slice"), args.out)
 

@@ -117,6 +117,10 @@ class Scan:
             return self._image.dataobj
         return apply_orientation(np.asarray(self._image.dataobj), self._turn)
 
+    def release(self) -> None:
+        """Give back the memory of a file that is read as a whole; reading a further slice takes it again."""
+        vars(self).pop("_voxels", None)
+
     def read(self, index: int) -> np.ndarray:
         """Read a slice as (rows, columns) of the type on disk.
 

@@ -4,8 +4,9 @@ A dataset's script cuts the lesions' patches and pastes the predictions back; ev
 """
 
 import argparse
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
@@ -115,7 +116,7 @@ def _check_marks(args: argparse.Namespace, prompts: Iterable[LesionPrompt]) -> N
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A file-name stem for each input's results; it begins with the folder's name where folders hold files of one name.
+    """A file-name stem for each input's results, with the folder's name where folders hold files of the same name.
 
     >>> output_names([Path("a.jpg"), Path("a.png"), Path("b.png")])
     ['a', 'a_png', 'b']
@@ -128,7 +129,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     shared = any(len(holders) > 1 for holders in folders.values())
     names: dict[str, str] = {}  # by their case-folded form: some file systems ignore case
     for path in paths:
-        folder = f"{path.parent.name}_" if shared and path.parent.name else ""
+        folder = f"{path.parent.name}_" if shared and path.parent.name not in ("", "..") else ""
         stem, name = folder + file_stem(path.name), folder + path.name.replace(".", "_")
         choices = chain((stem, name), (f"{stem}-{number}" for number in count(2)))
         name = next(name for name in choices if name.casefold() not in names)
@@ -136,16 +137,12 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return list(names.values())
 
 
-def predict(
-    predictor: "Predictor | None",
-    images: Iterable[LesionImage | Unreadable],
-    out: Path,
-) -> None:
+def predict(predictor: "Predictor | None", images: Iterable[LesionImage | Unreadable], out: Path) -> None:
     """Segment, draw and measure the lesions of any number of images, few of them in memory at a time.
 
-    Without ``predictor`` the masks are the `LesionPatch.quarters`, which all patches must have then.
-
-    The folder ``out`` gets masks, overlays and, once all images are done, `measurements.csv` and `index.html`.
+    Without ``predictor`` the masks are the `LesionPatch.quarters`, which all patches must have then. The folder
+    ``out`` gets masks, overlays and, once all images are done, `measurements.csv` and `index.html`; the results that
+    another `measurements.csv` lists there are removed once there are new ones.
 
     Raises:
         UserError: images are unreadable; they are listed once the results of all others are written.
@@ -161,9 +158,9 @@ def predict(
             else:
                 yield image
 
-    for name in (MEASUREMENTS, PAGE):  # of an earlier run; they would not match the masks of this one
-        (out / name).unlink(missing_ok=True)
     for image, masks in _predict_masks(predictor, readable()):
+        if not rows:
+            _remove_results(out)
         union = np.bitwise_or.reduce([mask for mask, _ in masks])
         image_rows, diameter_ends = _measure(image, masks)
         rows += image_rows
@@ -200,13 +197,31 @@ def _measure(image: LesionImage, masks: Sequence[Look]) -> tuple[list[dict[str, 
     return rows, diameter_ends
 
 
+def _remove_results(out: Path) -> None:
+    """Remove the masks and overlays that the table of an earlier run lists, and the table: they aren't this run's."""
+    if (out / MEASUREMENTS).is_file():
+        stems = {row.get("mask", "").rpartition("_mask.")[0] for row in read_csv(out / MEASUREMENTS)} - {""}
+        for path in list(out.iterdir()):
+            if match := re.fullmatch(r"(.+?)(_[0-9]+)?_(?:overlay\.png|mask\.png|mask\.nii\.gz)", path.name):
+                slice_number = match[2] or ""  # of an overlay, or the end of an image's name
+                if {match[1], match[1] + slice_number} & stems:
+                    path.unlink()
+    for name in (MEASUREMENTS, PAGE):
+        (out / name).unlink(missing_ok=True)
+
+
 def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
     empty = sum(row["area_px"] == 0 for row in lesions)
     print(f"{out}: {len(lesions)} lesions measured" + (f", {empty} of them empty" if empty else ""))
+    named = Counter(row["lesion"] for row in lesions)
+
+    def name(row: Mapping[str, Any]) -> str:
+        return row["lesion"] if named[row["lesion"]] == 1 else f"{row['lesion']} of {row['input']}"
+
     several = [row for row in lesions if (row.get("slices") or 1) > 1 and "area_mm2" in row]
-    if gaps := [row["lesion"] for row in several if "volume_ml" not in row]:
+    if gaps := [name(row) for row in several if "volume_ml" not in row]:
         print(f"warning: no volume of {join_names(gaps)}, whose slices are not consecutive", file=sys.stderr)
-    if cut_off := [row["lesion"] for row in lesions if row["cut"]]:
+    if cut_off := [name(row) for row in lesions if row["cut"]]:
         print(
             f"warning: cut off by the patch (see the column cut): {join_names(cut_off)}; these lesions may be larger "
             "than measured; give a box or RECIST end points that hold them",

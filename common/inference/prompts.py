@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.inference.file_index import FileIndex, last_number
+from common.inference.file_index import FileIndex
 from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
@@ -30,8 +30,8 @@ where the lesion is in one of three ways; cells of the other two stay empty, or 
 --target quarters, and a checkpoint trained with --prompt recist, need the end points of each lesion.
 An optional column, lesion, names the lesions (default: the row's number).
 Where several inputs are given, the column image, file_name or {{kind}} says which of them a row is about: a file's name
-with or without suffix and folder, or the number that it ends with. Rows about others, and inputs without a row, are
-left out, and a line says so.
+with or without suffix and folder, also as FOLDER_NAME, or the number that it ends with. Rows about others, and inputs
+without a row, are left out, and a line says so.
 """
 SLICE_HELP = _HELP.format(kind="slice")
 VOLUME_HELP = f"""{_HELP.format(kind="volume")}
@@ -43,6 +43,8 @@ so that ordinarily i is y, j is x and k is the slice.
 Rows with the same lesion on several slices are one lesion: its volume is their sum, its area and diameters those of the
 slice where it is longest.
 """
+
+Row = Mapping[str, str]  # cells by column
 
 
 class LesionPrompt(NamedTuple):
@@ -97,60 +99,65 @@ def read_prompts(
     ]
     if not rows:
         raise UserError(f"{path} names no lesion; it needs a header and a row per lesion (see --help)")
-    names = {row.get("lesion") for row in rows}
-    if clash := next((n for n, row in enumerate(rows, 1) if not row.get("lesion") and str(n) in names), None):
-        raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
     own_rows = _assign_rows(path, rows, inputs, kind)
     return {file: _parse_rows(path, own_rows[file], read_grid(file)) for file in inputs if file in own_rows}
 
 
 def _assign_rows(
-    path: Path, rows: Sequence[Mapping[str, str]], inputs: Sequence[Path], kind: str
-) -> dict[Path, list[tuple[int, Mapping[str, str]]]]:
-    """The rows about each of the inputs, with their numbers."""
+    path: Path, rows: Sequence[Row], inputs: Sequence[Path], kind: str
+) -> dict[Path, list[tuple[int, Row]]]:
+    """The rows about each of the inputs, with their numbers; says what is left out."""
     index = FileIndex(inputs, ct=True)
-    own_rows: dict[Path, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
-    others: list[tuple[str, str]] = []  # columns and cells that name none of the inputs
+    own_rows: dict[Path, list[tuple[int, Row]]] = defaultdict(list)
+    others: list[str] = []  # cells that name none of the inputs
     nameless = 0
     for number, row in enumerate(rows, 1):
-        named = {column: row[column] for column in ("image", "file_name", kind) if row.get(column)}
-        first, *further = named.values() or [""]
-        matches = [
-            file for file in (index.find(first) if named else inputs) if all(_may_be(index, file, c) for c in further)
-        ]
-        if len(matches) > 1:
-            where = f"{path}, row {number} after the header:"
-            what = f"{first} may be" if named else "it may be about"
-            names = " or ".join(map(str, matches[:2]))
-            raise UserError(f"{where} {what} {names}; write the {kind}'s name, with its folder, into the column image")
+        cells = {column: row[column] for column in ("image", "file_name", kind) if row.get(column)}
+        nameless = nameless or (0 if cells else number)
+        try:
+            matches = _find_inputs(cells, index) if cells else inputs
+            if len(matches) > 1:
+                what = f"{next(iter(cells.values()), 'it')} may be {matches[0]} or {matches[1]}"
+                raise ValueError(f"{what}; write the {kind}'s name, with its folder, into the column image")
+        except ValueError as error:
+            raise UserError(f"{path}, row {number} after the header: {error}") from None
         if matches:
             own_rows[matches[0]].append((number, row))
-            nameless = nameless or (0 if named else number)
         else:
-            others.append((next(iter(named)), first))
+            others.append(next(iter(cells.values())))
     if not own_rows:
-        column, cell = others[0]
-        given = f"{inputs[0]} is given" if len(inputs) == 1 else f"{len(inputs)} other {kind}s are given"
-        remedy = "leave the folders out of it" if index.namesakes(cell) else "remove the column"
-        what = f"the column {column} of {path} names {cell}, and {given}"
-        raise UserError(f"{what}; pass the {kind} that the rows are about, or {remedy}")
+        given, remedy = f"the {len(inputs)} {kind}s given are others", "correct the names"
+        if len(inputs) == 1:
+            given = f"{inputs[0]} is given"
+            remedy = "leave the folders out" if index.namesakes(others[0]) else "remove the column"
+        raise UserError(f"{path} names {others[0]}, and {given}; pass the {kind} that the rows are about, or {remedy}")
     if others and nameless:
         where = f"{path}, row {nameless} after the header:"
         raise UserError(f"{where} it names no {kind}, as other rows do; fill the column {kind} or image")
     if others:
-        print(f"{path}: {len(others)} of {len(rows)} rows are about other {kind}s and left out", file=sys.stderr)
-    if without := [file.name for file in inputs if file not in own_rows]:
+        names = join_names(list(dict.fromkeys(others)))
+        print(f"{path} names {names}, not given: {len(others)} of {len(rows)} rows are left out", file=sys.stderr)
+    if without := [str(file) for file in inputs if file not in own_rows]:
         print(f"{path} has no row for {join_names(without)}; left out", file=sys.stderr)
     return own_rows
 
 
-def _may_be(index: FileIndex, file: Path, cell: str) -> bool:
-    """Whether a further cell about a file may mean it; a number can't contradict a name that has none."""
-    return file in index.find(cell) or (last_number(file) is None and number_list(cell, 1) is not None)
+def _find_inputs(cells: Mapping[str, str], index: FileIndex) -> list[Path]:
+    """The inputs that the cells of a row, by column, may mean; a ValueError where cells contradict each other."""
+    (first, cell), *further = cells.items()
+    found = matches = index.find(cell)
+    for column, text in further:
+        matches = [file for file in matches if index.may_mean(text, file)]
+        if found and not matches:
+            raise ValueError(f"{first} names {cell}, but {column} names {text}; correct one of them")
+    return matches
 
 
-def _parse_rows(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]], grid: Grid) -> list[LesionPrompt]:
+def _parse_rows(path: Path, rows: Sequence[tuple[int, Row]], grid: Grid) -> list[LesionPrompt]:
     """The rows about one image or volume, with their numbers, as prompts."""
+    names = {row.get("lesion") for _, row in rows}
+    if clash := next((n for n, row in rows if not row.get("lesion") and str(n) in names), None):
+        raise UserError(f"{path}: row {clash} has no name, and another row is named {clash}; fill the column lesion")
     prompts: dict[tuple[str, int], LesionPrompt] = {}
     is_volume = len(grid.shape) > 2
     for number, row in rows:

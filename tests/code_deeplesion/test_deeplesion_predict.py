@@ -78,8 +78,8 @@ def test_a_table_may_be_about_several_slices(tmp_path, monkeypatch, capsys):
     words = ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(tmp_path / "out")]
     deeplesion_predict.main([*folders, *words])
     error = capsys.readouterr().err
-    assert "1 of 4 rows are about other slices and left out" in error
-    assert "has no row for 011.png; left out" in error
+    assert "lesions.csv names 3_01_001.png, not given: 1 of 4 rows are left out" in error
+    assert "2_01/011.png; left out" in error
     rows = read_csv(tmp_path / "out" / "measurements.csv")
     assert [(row["lesion"], row["mask"]) for row in rows] == [
         ("2", "1_01_009_mask.png"), ("3", "1_01_010_mask.png"), ("1", "2_01_010_mask.png"),

@@ -19,7 +19,6 @@ from common.utils.errors import UserError
 from common.utils.files import read_csv
 from lits_scan import Scan
 
-NO_MASK = Path("a")  # which is written once all slices have theirs
 AFFINE = np.array([[-0.7, 0, 0, 30], [0, 0.8, 0, -20], [0, 0, 2.5, 7], [0, 0, 0, 1]])
 
 
@@ -228,11 +227,44 @@ def test_a_damaged_volume_does_not_lose_the_others(volume, tmp_path, monkeypatch
         lits_predict.main([*words, str(damaged), str(path)])
     assert [row["input"] for row in read_csv(tmp_path / "out" / "measurements.csv")] == [str(path)]
     assert not list((tmp_path / "out").glob("damaged*"))
+    damaged.write_bytes(content)
+    lits_predict.main([*words, str(damaged), str(path)])
+    assert (tmp_path / "out" / "damaged_mask.nii.gz").is_file()
+    damaged.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="cut short or damaged"):
+        lits_predict.main([*words, str(damaged), str(path)])
+    assert not list((tmp_path / "out").glob("damaged*"))  # nor are those of the run before kept beside the new table
+
+
+def test_volumes_without_rows_are_inputs_too(volume, tmp_path, monkeypatch):
+    stub.use(monkeypatch)
+    path, _ = volume
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "Leber_mask.nii.gz").write_bytes(b"drawn by hand")
+    table = tmp_path / "lesions.csv"
+    table.write_text("volume,slice,x,y\nLeber,3,70,40\n")
+    words = ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="holds the input Leber_mask.nii.gz"):
+        lits_predict.main([*words, str(path), str(tmp_path / "out")])
+
+
+def test_lesions_of_one_name_are_told_apart(volume, tmp_path, monkeypatch, capsys):
+    stub.use(monkeypatch)
+    path, _ = volume
+    other = path.with_name("Leber 2.nii.gz")
+    other.write_bytes(path.read_bytes())
+    table = tmp_path / "lesions.csv"
+    table.write_text("volume,lesion,slice,x,y\n" + "".join(f"{n},a,{s},70,40\n" for n, s in (
+        ("Leber", 2), ("Leber", 3), ("Leber 2", 0), ("Leber 2", 3), ("Leber 2", 5))))  # fmt: skip
+    lits_predict.main(
+        ["--checkpoint", "a.pt", "--lesions", str(table), "--out", str(tmp_path / "out"), str(path.parent)]
+    )
+    assert f"warning: no volume of a of {other}, whose slices are not consecutive" in capsys.readouterr().err
 
 
 def test_a_table_about_another_volume_is_refused(volume, tmp_path, monkeypatch):
     stub.use(monkeypatch)
-    with pytest.raises(UserError, match=r"the column volume of .* names volume-1, and .*Leber\.nii\.gz is given"):
+    with pytest.raises(UserError, match=r"lesions\.csv names volume-1, and .*Leber\.nii\.gz is given"):
         run(volume[0], tmp_path / "out", "volume,slice,x,y\nvolume-1,3,70,40\n")
 
 
@@ -358,6 +390,11 @@ def test_a_placeholder_leaves_mm_empty(volume, tmp_path, monkeypatch, capsys):
         assert [row[name] for name in ("area_mm2", "long_mm", "short_mm", "volume_ml")] == [""] * 4
 
 
+def cut_patches(scan, prompts):
+    images = lits_predict.read_slices(scan, prompts, None, Path("out"), "a")
+    return [patch for image in images for patch in image.patches]
+
+
 def test_patches_are_those_of_preprocessing(phantom_lits):
     dataset = LesionDataset.open(phantom_lits / "prepared")
     images = {row["lesion"]: dataset.array("images")[number] for number, row in enumerate(dataset.lesions)}
@@ -370,7 +407,7 @@ def test_patches_are_those_of_preprocessing(phantom_lits):
                 name = f"volume-{number}_{index}_{component}"
                 prompts.append(LesionPrompt(name, index, columns.start, rows.start, columns.stop - 1, rows.stop - 1))
         scan = Scan(phantom_lits / "volume" / f"volume-{number}{suffix}")
-        patches = [patch for image in lits_predict.read_slices(scan, prompts, None, NO_MASK) for patch in image.patches]
+        patches = cut_patches(scan, prompts)
         kept = [patch for patch in patches if patch.lesion in images]
         assert len(kept) > 10
         for patch in kept:
@@ -421,7 +458,7 @@ def test_a_network_sees_the_marks_that_preprocessing_makes(phantom_lits):
             ends = diameters(labels[place] == component).ends + np.array((place[1].start, place[0].start))
             prompts.append(LesionPrompt(f"volume-0_{index}_{component}", index, *box, ends=ends))
     scan = Scan(phantom_lits / "volume" / "volume-0.nii")
-    patches = [patch for image in lits_predict.read_slices(scan, prompts, None, NO_MASK) for patch in image.patches]
+    patches = cut_patches(scan, prompts)
     rows = {row["lesion"]: number for number, row in enumerate(dataset.lesions)}
     kept = [patch for patch in patches if patch.lesion in rows]
     assert len(kept) > 5

@@ -280,17 +280,30 @@ def test_the_results_of_other_inputs_are_not_overwritten(dataset, tmp_path, monk
     assert load_predictor(arguments("--out", tmp_path / "out"), dataset, inputs)
 
 
-def test_what_is_interrupted_leaves_no_table_of_a_run_before(tmp_path):
-    for name in ("measurements.csv", "index.html"):
+def test_a_run_replaces_the_results_of_the_run_before(tmp_path):
+    others = ["in 1_mask.nii.gz", "in 1_other_overlay.png", "in_mask.png", "notes.txt"]  # not listed in the table
+    for name in others:
         (tmp_path / name).touch()
+    predict(stub.BrightIsLesion(), images(2, []), tmp_path)
+    (tmp_path / "in 1_12_overlay.png").touch()  # as of a volume's slice
+    predict(stub.BrightIsLesion(), images(1, []), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["in 0_mask.png", "in 0_overlay.png", "index.html", "measurements.csv", *others[1:]]
+    )
 
-    def images():
+
+@pytest.mark.parametrize(("done", "left"), [(0, ["in 0_mask.png", "measurements.csv"]), (8, ["in 0_mask.png"])])
+def test_what_is_interrupted_leaves_no_table_beside_other_masks(done, left, tmp_path):
+    predict(stub.BrightIsLesion(), images(2, []), tmp_path)
+
+    def interrupted():
+        yield from images(done, [])
         raise KeyboardInterrupt
-        yield
 
     with pytest.raises(KeyboardInterrupt):
-        predict(stub.BrightIsLesion(), images(), tmp_path)
-    assert not list(tmp_path.iterdir())
+        predict(stub.BrightIsLesion(), interrupted(), tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names & {"in 0_mask.png", "measurements.csv"} == set(left)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

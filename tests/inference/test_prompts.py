@@ -55,7 +55,7 @@ def test_rows_of_other_images_are_left_out_and_told(column, table, capsys):
     path = table(f"{column},x,y", "10,5,6", "9,8,8", "11,5,6")
     (prompt,) = read_prompts(path, SOURCE, (100, 200))
     assert (prompt.lesion, prompt.row, prompt.point) == ("2", 2, (8, 8))
-    assert capsys.readouterr().err == f"{path}: 2 of 3 rows are about other slices and left out\n"
+    assert capsys.readouterr().err == f"{path} names 10, 11, not given: 2 of 3 rows are left out\n"
 
 
 @pytest.mark.parametrize("column", ["volume", "Image", "file_name"])
@@ -68,7 +68,7 @@ def test_rows_are_given_to_the_volume_that_they_name(column, table, capsys):
         one: [("2", 6, 2)],
         two: [("1", 5, 1), ("3", 4, 3), ("4", 6, 4)],
     }
-    assert capsys.readouterr().err == f"{path} has no row for volume-3.nii; left out\n"
+    assert capsys.readouterr().err == f"{path} has no row for ct/volume-3.nii; left out\n"
     with pytest.raises(UserError, match=r"row 2 after the header: it lies outside the image of 8 columns and 8 rows"):
         prompts.read_prompts(path, [one, two], (grids | {one: Grid((8, 8, 10))}).__getitem__, "volume")
 
@@ -80,8 +80,8 @@ def test_rows_are_given_to_the_volume_that_they_name(column, table, capsys):
             ["ct"],
             r"row 1 after the header: ct may be p1/ct\.nii or p2/ct\.nii; write the volume's name, with",
         ),
-        (["p1/ct", ""], r"row 2 after the header: it may be about p1/ct\.nii or p2/ct\.nii; write the volume's name"),
-        (["p3/ct"], r"the column volume of .* names p3/ct, and 2 other volumes are given; pass the volume"),
+        (["p1/ct", ""], r"row 2 after the header: it may be p1/ct\.nii or p2/ct\.nii; write the volume's name"),
+        (["p3/ct"], r"names p3/ct, and the 2 volumes given are others; pass the volume that .*, or correct the names"),
     ],
 )
 def test_a_row_that_may_be_about_several_volumes_is_refused(cells, sentence, table):
@@ -96,11 +96,24 @@ def test_a_row_without_a_name_among_rows_of_others_is_refused(table):
         read_prompts(path, Path("volume-4.nii"), (9, 9, 9))
 
 
-def test_further_columns_must_agree(table):
-    path = table("file_name,slice,x,y", "1_01_109.png,109,5,6", "1_01_110.png,109,8,8")
-    assert [p.row for p in read_prompts(path, Path("1_01/109.png"), (100, 200))] == [1]
+def test_cells_of_a_row_must_agree(table):
+    inputs = [Path("1_01/108.png"), Path("1_01/109.png")]
+    for slice_, right in (("109", True), ("108", False)):
+        path = table("file_name,slice,x,y", f"1_01_109.png,{slice_},5,6")
+        if right:
+            assert list(prompts.read_prompts(path, inputs, lambda _: Grid((9, 9)), "slice")) == inputs[1:]
+            continue
+        sentence = "row 1 after the header: file_name names 1_01_109.png, but slice names 108; correct one of them"
+        with pytest.raises(UserError, match=sentence):
+            prompts.read_prompts(path, inputs, lambda _: Grid((9, 9)), "slice")
     path = table("image,slice,x,y", "key,109,5,6")  # a name without a number says nothing against one
     assert len(read_prompts(path, Path("1_01/key.png"), (100, 200))) == 1
+
+
+def test_rows_without_a_name_are_compared_within_their_volume(table):
+    path = table("volume,lesion,slice,x,y", "1,,0,5,6", "2,1,0,5,6", "2,2,1,5,6")
+    found = prompts.read_prompts(path, [Path("ct-1.nii"), Path("ct-2.nii")], lambda _: Grid((9, 9, 9)), "volume")
+    assert [[prompt.lesion for prompt in own] for own in found.values()] == [["1"], ["1", "2"]]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +144,8 @@ def test_rows_may_name_the_input(source, name, table):
 )
 def test_rows_about_another_input_are_refused(source, shape, column, name, table):
     path = table(f"{column},x,y,{'slice' if len(shape) == 3 else 'note'}", f"{name},5,6,3")
-    with pytest.raises(UserError, match=f"{column} of .* names {name}, and {source} is given; pass the .*, or "):
+    remedy = "leave the folders out" if "/" in name else "remove the column"
+    with pytest.raises(UserError, match=f"names {name}, and {source} is given; pass the .* are about, or {remedy}$"):
         read_prompts(path, Path(source), shape)
 
 
