@@ -28,7 +28,8 @@ def test_photos_are_named(cell, files):
         ("1_01_010.png", [SLICES[1]]), ("Images/1_01_010", []), ("2_01/010", [SLICES[2]]), ("010.dcm", SLICES[1:3]),
         ("10", SLICES[1:3]), ("9.0", [SLICES[0]]), ("2_01/10", [SLICES[2]]), ("9.5", []), ("-9", []), ("1e9", []),
         ("1e1", []),
-        ("volume-12.late", []), ("volume-12.nii", [SLICES[3]]), ("12", [SLICES[3]]), ("volume-1", []), ("p_volume-12", [SLICES[3]]),
+        ("volume-12.late", []), ("volume-12.nii", [SLICES[3]]), ("12", [SLICES[3]]), ("volume-1", []),
+        ("p_volume-12", [SLICES[3]]),
     ],
 )  # fmt: skip
 def test_ct_is_named_by_series_and_number_too(cell, files):
