@@ -80,7 +80,7 @@ PROMPTS = ("none", "recist")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One row of FACTS.md section 2. No field has a default: forgetting one would change the experiment."""
+    """A method on a dataset (FACTS.md, 2 and 5). No field has a default: forgetting one would change the experiment."""
 
     dataset: DatasetInfo
     method: Method
@@ -92,7 +92,7 @@ class Recipe:
     epochs: int  # at most this many; see `epochs_of`
     patience: int  # epochs without improvement after which training stops
     watch: Literal["mask", "dice"]
-    """Watched on validation against the ellipse: the mask loss (lower is better) or Dice (higher is better)."""
+    """Watched on validation, against --target: the mask loss (lower is better) or Dice (higher is better)."""
     out_of_patience: Literal["best", "last"]
     """The weights kept when patience runs out under `released`; always the best under `corrected`."""
     scored_multiple: int

@@ -10,8 +10,8 @@
                                                       whose outline is not known)
     recist.npy    (N, 5) float32                      cx, cy, width, height in px of the patch, angle in degrees
     ends.npy      (N, 4, 2) float32                   x, y in px of the patch: the long RECIST diameter's, the short's
-    lesions.csv   lesion, split, group, cluster, source, and whatever else the dataset knows; lesions of one group
-                  (patient, volume, ...) are never in two splits; where the published split has an order of its own,
+    lesions.csv   lesion, split, group, cluster, source, and whatever else the dataset knows; a seeded
+                  split never divides a group (patient, volume, ...); where the published split has an order of its own,
                   the column order holds it
     dropped.csv   lesion, reason: nothing leaves the set without a line here
     prepared.json format, dataset, protocol, K, seed, preprocessing, other settings, identity, versions, counts; its

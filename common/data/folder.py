@@ -45,15 +45,17 @@ def check_replaceable(folder: Path) -> None:
 def is_current(folder: Path, wanted: Mapping[str, Any], refresh: bool) -> bool:
     """Whether a prepared folder is up to date with the ``wanted`` settings and inputs; prints what will be done.
 
+    With ``refresh`` unchanged inputs are enough.
+
     Raises:
-        UserError: ``refresh`` asks for new inputs alone, and the settings differ.
+        UserError: with ``refresh``, both inputs and settings differ.
     """
     metadata = read_metadata(folder)
     if metadata is None:
         return False
     differing = [name for name, value in wanted.items() if metadata.get(name) != value]
     if not differing or (refresh and "inputs" not in differing):
-        settings = "" if differing else " and settings"
+        settings = f", but another {differing[0]}" if differing else " and settings"
         print(
             f"{folder} is already prepared with these inputs{settings} ({describe_counts(metadata)}); --force redoes it"
         )

@@ -86,7 +86,7 @@ def preprocess(
             lesion's position in the published list of its split.
         dropped: lesions that were lost before any job was made.
         force: make the folder anew even if it is there.
-        refresh: make an existing folder anew only if the inputs have changed; its settings must match ``config``.
+        refresh: make an existing folder anew only if the inputs have changed; then its settings must match ``config``.
         skip_bad: go on without lesions whose files are unreadable.
         workers: processes; None means one for each core.
         unit: what a job is, for the progress display.

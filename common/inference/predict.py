@@ -47,8 +47,8 @@ def predict_parser(
 ) -> argparse.ArgumentParser:
     """The flags that all predict scripts share; a script adds its inputs.
 
-    ``lesions_help`` is the format of the lesions CSV; it is empty for a script without ``--lesions``. ``checkpoint`` is
-    the default one; without it, --checkpoint or --target must be given.
+    ``lesions_help`` is the format of the lesions CSV; where it is empty, the script adds ``--lesions``. ``checkpoint``
+    is the default one; without it, --checkpoint or --target must be given.
     """
     parser = Parser(description=f"{description}{_RESULTS_HELP}", epilog=lesions_help)
     add = parser.add_argument

@@ -84,7 +84,7 @@ class Checkpoint:
 
     @property
     def method(self) -> Method:
-        """The method whose network this is, told from the tensors' names; A1 and A1+R share them."""
+        """The method whose network this is, told from the tensors' names, or A1+R from A1 by its settings."""
         if "mlp1a.weight" in self.state:
             return ACOSEG
         if _CLUSTER_WEIGHT in self.state:

@@ -127,7 +127,7 @@ def check_settings(path: Path, recorded: Mapping[str, Any], settings: Mapping[st
 
 @dataclass(frozen=True)
 class EvalConfig(RunConfig):
-    """One evaluation. ``None`` means: as the checkpoint's own settings say, else as published."""
+    """One evaluation. A network's setting that is ``None`` is the checkpoint's own, else as published."""
 
     results: Path  # the folder that metrics are written to
     encoder: str | None

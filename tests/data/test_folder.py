@@ -35,7 +35,7 @@ def test_a_refresh_makes_again_only_what_has_other_inputs(folder, capsys):
     )
     before = (folder / "prepared.json").stat().st_mtime_ns
     again(make_config(seed=5), refresh=True)  # the settings of what is there are kept
-    assert "already prepared with these inputs (" in capsys.readouterr().out
+    assert "already prepared with these inputs, but another seed (" in capsys.readouterr().out
     assert (folder / "prepared.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="have changed, and it was made with another seed"):
         again(make_config(inputs="other", seed=5), refresh=True)
