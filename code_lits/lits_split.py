@@ -8,7 +8,7 @@ from typing import Any
 from common.data.dataset import SPLITS
 from common.data.splits import split_rows
 from common.utils.errors import UserError, join_names
-from common.utils.files import read_csv
+from common.utils.files import read_rows
 
 PUBLISHED_RUNS = """
 E20 T772 V45 T2456 V356 T87 E276 V117 E381 T1447 V596 T134 E9 T15 V3 T1601 E91 V12 E7 V486 T68 E95 T51 V89 E12 T36 V6
@@ -33,10 +33,10 @@ def read_split_file(path: Path, known: set[str]) -> dict[str, str]:
         UserError: a column, a volume or a split is unknown or missing, or a volume is in two splits.
     """
     splits: dict[str, str] = {}
-    for line, row in enumerate(read_csv(path), 2):
+    for line, row in enumerate(read_rows(path), 2):
         if not {"volume", "split"} <= row.keys():
             raise UserError(f"{path} lacks the column volume or split; its first line must be volume,split")
-        name, split = (row["volume"] or "").strip(), (row["split"] or "").strip()
+        name, split = row["volume"], row["split"]
         if match := re.fullmatch(r"(?:volume-|liver_)?(\d+)(?:\.nii(?:\.gz)?)?", name):
             name = f"volume-{match[1]}"
         if name not in known:

@@ -49,7 +49,7 @@ class LesionLoader:
 
     dataset: LesionDataset
     rows: np.ndarray  # which lesions, by row of the prepared arrays, ascending
-    target: str  # the array that serves as mask, one of `recipe.TARGETS`.
+    target: str  # the array that serves as mask, one of `recipe.TARGETS`; `patches`, for prediction, reads none
     canvas: tuple[int, int]
     device: torch.device
     rank: int = 0  # of this process, which takes its part of every batch

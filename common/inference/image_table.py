@@ -10,7 +10,7 @@ from common.inference.prompts import ENDS
 from common.io.images import Photo
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
-from common.utils.files import read_csv
+from common.utils.files import read_rows
 
 Table = dict[Path, dict[str, str]]  # rows by image
 HELP = f"""\
@@ -35,10 +35,7 @@ def read_table(
     index = FileIndex(images)
     table: Table = {}
     elsewhere: dict[str, str] = {}  # why a row is not an image's, by the image's name
-    for line, cells in enumerate(read_csv(path), 2):
-        if any(cells.get(None) or ()):  # type: ignore[call-overload]  # where DictReader puts them
-            raise UserError(f"{path} line {line} has more cells than the header; write decimals with a point")
-        row = {(column or "").strip().lower(): str(cell or "").strip() for column, cell in cells.items()}
+    for line, row in enumerate(read_rows(path), 2):
         if missing := [column for column in columns if column not in row]:
             raise UserError(f"{path} lacks the column {missing[0]}; its first line must be {','.join(columns)}")
         namesakes = index.namesakes(row["image"])

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -183,10 +183,14 @@ def predict(predictor: "Predictor | None", images: Iterable[LesionImage | Unread
         raise UserError(f"{len(unreadable)} images can't be read, as listed above; {rest}")
 
 
-Look = tuple[np.ndarray, bool]  # the (H, W) uint8 0/1 mask of a lesion, and whether the patch's border cuts it off
+class LesionMask(NamedTuple):
+    """The (H, W) uint8 0/1 mask of a lesion, and whether the patch's border cuts it off."""
+
+    mask: np.ndarray
+    cut: bool
 
 
-def _measure(image: LesionImage, masks: Sequence[Look]) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+def _measure(image: LesionImage, masks: Sequence[LesionMask]) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """A row for each lesion of an image, and the ends of its diameters."""
     rows, diameter_ends = [], []
     for patch, (mask, cut) in zip(image.patches, masks, strict=True):
@@ -231,10 +235,10 @@ def _print_summary(out: Path, lesions: Sequence[Mapping[str, Any]]) -> None:
 
 def _predict_masks(
     predictor: "Predictor | None", images: Iterator[LesionImage]
-) -> Iterator[tuple[LesionImage, list[Look]]]:
+) -> Iterator[tuple[LesionImage, list[LesionMask]]]:
     if predictor is None:
         for image in images:
-            yield image, [(patch.quarters(), False) for patch in image.patches if patch.quarters]
+            yield image, [LesionMask(patch.quarters(), cut=False) for patch in image.patches if patch.quarters]
         return
     while group := list(islice(images, _IMAGES_IN_MEMORY)):
         predictions = iter(_probabilities(predictor, [patch for image in group for patch in image.patches]))
@@ -247,13 +251,13 @@ def _probabilities(predictor: "Predictor", patches: Sequence[LesionPatch]) -> np
     return predictor.probabilities([patch.image for patch in patches], ends)
 
 
-def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> Look:
+def _paste(predictor: "Predictor", patch: LesionPatch, probability: np.ndarray) -> LesionMask:
     """A patch's mask or, if that is cut off, a larger patch's, unless the latter is empty or shows only neighbours."""
     mask = patch.own_parts((patch.paste(probability) > 0.5).astype(np.uint8))
     cut = patch.cuts(mask)
     if cut and patch.larger:
         larger = patch.larger()
-        look = _paste(predictor, larger, _probabilities(predictor, [larger])[0])
-        if look[0].any() and (patch.holds_place(look[0]) or not patch.holds_place(mask)):
-            return look
-    return mask, cut
+        second = _paste(predictor, larger, _probabilities(predictor, [larger])[0])
+        if second.mask.any() and (patch.holds_place(second.mask) or not patch.holds_place(mask)):
+            return second
+    return LesionMask(mask, cut)

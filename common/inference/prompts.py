@@ -12,7 +12,7 @@ from common.inference.file_index import FileIndex
 from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
-from common.utils.files import read_csv
+from common.utils.files import read_rows
 
 BOX = ("left", "top", "right", "bottom")
 POINT = ("x", "y")
@@ -93,10 +93,7 @@ def read_prompts(
         UserError: the file is unreadable, has no rows or none about these inputs, doesn't tell which of them a row is
             about, or has an invalid row, which the message names; or as ``read_grid``.
     """
-    rows = [
-        {(name or "").strip().lower(): str(cell or "").strip() for name, cell in row.items() if name is None or name}
-        for row in read_csv(path)  # without columns that have no name, such as the index that pandas writes
-    ]
+    rows = read_rows(path)
     if not rows:
         raise UserError(f"{path} names no lesion; it needs a header and a row per lesion (see --help)")
     own_rows = _assign_rows(path, rows, inputs, kind)
@@ -183,8 +180,6 @@ def _from_voxel(row: Mapping[str, str], axes: Sequence[int]) -> dict[str, str]:
 
 
 def _parse_row(row: Mapping[str, str], number: int, shape: Sequence[int]) -> LesionPrompt:
-    if "" in row:
-        raise ValueError("it has more cells than the header")
     kinds = [kind for kind in (BOX, POINT, ENDS) if any(row.get(column) for column in kind)]
     if len(kinds) != 1:
         voxel = f"{','.join(VOXEL)} or " if len(shape) > 2 else ""

@@ -91,4 +91,4 @@ def explain(error: Exception) -> str | None:
         return f"the disk is full while writing{where}; free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for{where}; choose another folder or change its permissions"
-    return f"{error.strerror}:{where}"
+    return f"{error.strerror}:{where}" if where else error.strerror

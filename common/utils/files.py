@@ -170,6 +170,26 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that a person wrote: `read_csv` with names in lower case, and no spaces around cells.
+
+    Columns without a name, such as the index that pandas writes, are left out.
+
+    Raises:
+        UserError: as `read_csv`, or a row has more cells than the header, as decimal commas give it.
+    """
+    rows = []
+    for number, cells in enumerate(read_csv(path), 1):
+        if any(cells.pop(None, ())):  # type: ignore[call-overload]  # where DictReader puts them
+            where = f"{path}, row {number} after the header,"
+            raise UserError(f"{where} has more cells than the header; write decimals with a point")
+        row = {column.lower(): str(cell or "").strip() for column, cell in cells.items() if column}
+        if len(row) < len([column for column in cells if column]):
+            raise UserError(f"{path} has two columns whose names differ in capitals alone; rename or remove one")
+        rows.append(row)
+    return rows
+
+
 _SYSTEM_FOLDERS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information")
 
 

@@ -62,7 +62,7 @@ def test_a_row_of_the_same_name_in_another_folder_is_told(tmp_path):
 def test_rows_with_more_cells_than_the_header_are_refused(more, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text(HEADER + "1,2,0,3,0,5,6,7,8\n" + f"2,2,0,3,0,5,6,7,8,{more}\n")  # decimal commas, say
-    with pytest.raises(UserError, match=r"t\.csv line 3 has more cells than the header; write decimals with a point"):
+    with pytest.raises(UserError, match=r"t\.csv, row 2 after the header, has more cells than the header; write"):
         read_ends(table, [Path("1.jpg"), Path("2.jpg")])
     table.write_text(HEADER + "1,2,0,3,0,5,6,7,8,,\n")  # empty ones are what spreadsheets leave
     assert read_ends(table, [Path("1.jpg")])[Path("1.jpg")][0].tolist() == [2, 0]

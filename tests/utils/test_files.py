@@ -20,6 +20,7 @@ from common.utils.files import (
     find_files,
     read_csv,
     read_json,
+    read_rows,
     write_csv,
     write_json,
     write_text,
@@ -128,6 +129,24 @@ def test_the_projects_folder_holds_the_package():
 
 
 @pytest.mark.parametrize("name", ["a.b.nii", "a.b.NII", "a.b.nii.gz", "a.b.NII.GZ"])
+def test_rows_that_a_person_wrote(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(", Image ,X,note\n0, a.png ,1.5,\n\n1,b.png,2,x,,\n2,c.png\n")  # empty cells at the end do no harm
+    assert read_rows(path) == [
+        {"image": "a.png", "x": "1.5", "note": ""},
+        {"image": "b.png", "x": "2", "note": "x"},
+        {"image": "c.png", "x": "", "note": ""},
+    ]
+    path.write_text("image,x,y\na,1,2\nb,1,5,2,5\n")
+    with pytest.raises(
+        UserError, match=r"a\.csv, row 2 after the header, has more cells than the header; write decimals"
+    ):
+        read_rows(path)
+    path.write_text("image,x,X\na,1,2\n")
+    with pytest.raises(UserError, match=r"a\.csv has two columns whose names differ in capitals alone"):
+        read_rows(path)
+
+
 def test_a_stem_has_no_suffix(name):
     assert file_stem(name) == "a.b"
 
