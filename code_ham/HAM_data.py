@@ -26,7 +26,7 @@ from common.recist import diameters, fit_ellipse
 from common.run.cli import prepare_parser, work_options
 from common.utils.errors import UserError, run_script
 from common.utils.files import describe_folder, find_files, read_csv
-from common.weak_masks import ellipse_mask, grabcut_mask
+from common.weak_masks import MISFIT, ellipse_fits, ellipse_mask, grabcut_mask
 
 DATASET = DatasetInfo(
     name="HAM10000",
@@ -118,17 +118,19 @@ def make_lesion(pair: Pair, *, corrected: bool, grabcut: bool) -> list[Outcome]:
     if ellipse is None or recist is None:
         return [Dropped(pair.name, f"the mask's hull has under 5 points{' at 120x120' if ellipse else ''}")]
     inside = shrink_mask(ellipse_mask(ellipse, mask.shape, margin=0.5)) if grabcut else None
+    target = resize_mask(ellipse_mask(ellipse, mask.shape), centred=corrected)
+    truth = resize_mask(mask, centred=corrected)
     lesion = Lesion(
         name=pair.name,
         group=pair.lesion_id if corrected and pair.lesion_id else pair.name,
         image=photo.patch(rgb=corrected),
-        ellipse=resize_mask(ellipse_mask(ellipse, mask.shape), centred=corrected),
+        ellipse=target,
         recist=recist,
         ends=resize_points(diameters(mask).ends, mask.shape),
         grabcut=None if inside is None else grabcut_mask(resize_image(photo.pixels), inside),
-        truth=resize_mask(mask, centred=corrected),
+        truth=truth,
         info={"source": pair.image.name, "lesion_id": pair.lesion_id},
-        notes=(*photo.notes, *notes),
+        notes=(*photo.notes, *notes, *([] if ellipse_fits(target, truth) else [MISFIT])),
     )
     return [lesion]
 

@@ -25,7 +25,7 @@ from common.recist import diameters, fit_ellipse
 from common.run.cli import prepare_parser, work_options
 from common.utils.arguments import numbers
 from common.utils.errors import UserError, run_script
-from common.weak_masks import ellipse_mask, grabcut_mask
+from common.weak_masks import LEAST_IOU, ellipse_fits, ellipse_mask, grabcut_mask
 from lits_files import Pair, check_pairs, find_pairs
 from lits_scan import Scan
 from lits_split import read_split_file, split_by_volume
@@ -40,7 +40,6 @@ DATASET = DatasetInfo(
     splits=(11_522, 3310, 1630),
 )
 GROWTHS = (10, 8)  # px, one after the other
-LEAST_IOU = 0.4
 INSET = 2  # px by which GrabCut's rectangle is moved in, as published
 LEAST_GRABCUT = 10  # a GrabCut result of fewer px falls back to the ellipse
 NO_TUMOUR = "volume without tumour (label 2; if 1 stands for the tumours, relabel them to 2)"
@@ -132,7 +131,7 @@ def make_lesion(
     covered = shrink_mask(ellipse_mask(ellipse, component.shape, margin=0.4))
     tumour = shrink_mask(component)
     recist = fit_ellipse(covered)
-    if recist is None or np.count_nonzero(covered & tumour) / np.count_nonzero(covered | tumour) < LEAST_IOU:
+    if recist is None or not ellipse_fits(covered, tumour):
         return Dropped(name, f"the ellipse's IoU with the truth is under {LEAST_IOU}")
     image, weak = make_patch(pixels), None
     if grabcut:

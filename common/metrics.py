@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.special import stdtrit
 
 from common.patches import PATCH
 from common.recipe import Protocol
@@ -17,6 +18,7 @@ METRICS = ("iou", "dice", "vs", "centre_error", "perimeter_error", "avd")  # the
 EXTRA_METRICS = ("average_hausdorff", "hausdorff95")
 """Border distances that the paper's text names or that others report."""
 FRACTIONS = ("iou", "dice", "vs")  # metrics in 0..1, which the paper prints in per cent; the others are px.
+FEW_GROUPS = 30  # patients; of 13, 88 % of the bootstrap's intervals hold the true mean, not 95 %
 DISTANCES = ("centre_error", "avd", *EXTRA_METRICS)  # metrics that an empty mask leaves undefined
 
 
@@ -141,18 +143,24 @@ def fill_undefined(values: Mapping[str, np.ndarray], protocol: Protocol) -> dict
 
 
 def bootstrap_interval(values: np.ndarray, groups: Sequence[str] | None = None) -> tuple[float, float, float]:
-    """Mean of (N,) per-lesion values, and the low and high end of its 95 % percentile bootstrap interval.
+    """Mean of (N,) per-lesion values, and the low and high end of its 95 % interval.
 
-    Lesions of one group, such as the slices of a patient, are correlated and therefore resampled together. With a
-    single group or lesion there is no interval: both ends are NaN.
+    Lesions of one group, such as the slices of a patient, are correlated: the bootstrap resamples them together. Of
+    fewer than `FEW_GROUPS` its percentiles lie too close together, and the interval is Student's, from the groups' sums
+    (the linearised variance of a ratio). With a single group or lesion there is none: both ends are NaN.
     """
     mean = float(np.mean(values))
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sums, sizes = np.bincount(members, values), np.bincount(members)
-    if len(sums) < 2 or np.isnan(mean):
+    count = len(sums)
+    if count < 2 or np.isnan(mean):
         return mean, np.nan, np.nan
+    if count < FEW_GROUPS:
+        error = np.sqrt(count / (count - 1) * ((sums - mean * sizes) ** 2).sum()) / len(values)
+        half = float(stdtrit(count - 1, 0.975) * error)
+        return mean, mean - half, mean + half
     # Not scipy.stats.bootstrap, which takes two seconds to import and percentile 2.5000000000000022.
     rng = np.random.default_rng(0)
-    draws = (rng.integers(len(sums), size=len(sums)) for _ in range(2000))
+    draws = (rng.integers(count, size=count) for _ in range(2000))
     low, high = np.percentile([sums[draw].sum() / sizes[draw].sum() for draw in draws], [2.5, 97.5])
     return mean, float(low), float(high)

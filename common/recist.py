@@ -170,6 +170,9 @@ def mark_noise(seeds: Iterable[Sequence[int]]) -> np.ndarray:
 def move_ends(ends: Array, fraction: float, noise: Array) -> Array:
     """Move (N, 4, 2) end points at random, by a root-mean-square distance of ``fraction`` times the long diameter.
 
+    Where a patch is an image of another shape, as HAM10000's 600x450, its px differ in width and height: on the patch
+    the long diameter, and so the distance, is up to a fifth shorter or longer than in the image.
+
     ``noise`` comes from `mark_noise`; works on arrays and tensors, as `quarter_radius` does.
     """
     long = ((ends[:, 1] - ends[:, 0]) ** 2).sum(-1) ** 0.5
@@ -232,12 +235,17 @@ def shape_clusters(recist: np.ndarray, clusters: int, seed: int = 0, fit_on: np.
         (N,) int64 labels in 0..K-1.
 
     Raises:
-        UserError: there are fewer lesions to fit on than clusters.
+        UserError: there are no lesions to fit on, or fewer than clusters.
     """
     from sklearn.cluster import KMeans  # slow to import, and only this function computes with it
 
     points = np.asarray(recist, np.float64)
     fit_points = points if fit_on is None else points[fit_on]
+    if not len(fit_points):
+        raise UserError(
+            "no lesion is in the training split, on which the corrected protocol fits shape clusters; add some, or "
+            "prepare under --protocol released to score lesions only"
+        )
     if len(fit_points) < clusters:
         raise UserError(
             f"{clusters} shape clusters can't be fitted on {len(fit_points)} lesions; "

@@ -143,7 +143,7 @@ def test_bootstrap_interval_holds_the_mean_and_narrows_with_lesions():
     assert mean == 0.5 and np.isnan(interval).all()  # one lesion says nothing of others
 
 
-@pytest.mark.parametrize("lesions", [5, 60, 1002])
+@pytest.mark.parametrize("lesions", [30, 60, 1002])
 def test_bootstrap_interval_is_scipys(lesions):
     values = np.random.default_rng(lesions).beta(8, 2, lesions)
     options = {"batch": 1, "method": "percentile", "n_resamples": 2000, "rng": np.random.default_rng(0)}
@@ -158,10 +158,30 @@ def test_lesions_of_a_group_are_drawn_together():
     mean, low, high = bootstrap_interval(values, groups)
     assert high - low == pytest.approx(2 * 1.96 * levels.std() / np.sqrt(40), rel=0.1)  # as of 40 lesions, not 1,000
     assert bootstrap_interval(levels)[1:] == pytest.approx((low, high), rel=0.01)
-    # 2 lesions of the one, 1 of the other patient: the draws are 0.2, 0.8, and 0.4 twice as often
-    assert bootstrap_interval(np.array([0.1, 0.3, 0.8]), ["a", "a", "b"]) == pytest.approx((0.4, 0.2, 0.8))
     mean, low, high = bootstrap_interval(values, ["a"] * len(values))
     assert mean == values.mean() and np.isnan([low, high]).all()
+
+
+def test_the_interval_of_few_patients_is_students():
+    values = np.random.default_rng(0).normal(0.8, 0.1, 13)
+    interval = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert bootstrap_interval(values) == pytest.approx((values.mean(), *interval), rel=1e-12)
+    # 2 lesions of the one, 1 of the other: sums that miss 0.4 a lesion by 0.4, so that the error is sqrt(2 * 0.32) / 3
+    half = 12.7062 * 0.8 / 3  # t with one degree of freedom
+    grouped = bootstrap_interval(np.array([0.1, 0.3, 0.8]), ["a", "a", "b"])
+    assert grouped == pytest.approx((0.4, 0.4 - half, 0.4 + half), rel=1e-5)
+
+
+@pytest.mark.parametrize("patients", [3, 8, 20])
+def test_95_per_cent_of_intervals_hold_the_true_mean(patients):
+    rng = np.random.default_rng(patients)
+    held = 0
+    for _ in range(200):
+        sizes = rng.integers(3, 12, patients)
+        values = np.repeat(rng.normal(0.8, 0.1, patients), sizes) + rng.normal(0, 0.05, sizes.sum())
+        _, low, high = bootstrap_interval(values, np.repeat(np.arange(patients), sizes).astype(str))
+        held += low < 0.8 < high
+    assert 0.9 <= held / 200 <= 0.99
 
 
 @pytest.mark.filterwarnings("error")

@@ -66,6 +66,8 @@ def test_clusters_fitted_on_some_lesions_label_the_rest():
 def test_fewer_lesions_than_clusters_is_an_error():
     with pytest.raises(UserError, match="45 shape clusters can't be fitted on 3 lesions"):
         shape_clusters(np.zeros((3, 5)), 45)
+    with pytest.raises(UserError, match="no lesion is in the training split, on which the corrected protocol fits"):
+        shape_clusters(np.zeros((3, 5)), 1, fit_on=np.zeros(3, bool))
 
 
 def test_inertia_is_that_of_the_published_labels(shared):

@@ -5,7 +5,7 @@ import pytest
 
 from common.metrics import dice
 from common.recist import Ellipse, quarter_radius
-from common.weak_masks import QUARTERS_SCALE, ellipse_mask, grabcut_mask, quarters_mask
+from common.weak_masks import QUARTERS_SCALE, ellipse_fits, ellipse_mask, grabcut_mask, quarters_mask
 
 
 def test_a_small_ellipse_by_hand():
@@ -18,6 +18,14 @@ def test_a_small_ellipse_by_hand():
         [0, 0, 0, 1, 0, 0, 0],
         [0, 0, 0, 0, 0, 0, 0],
     ]
+
+
+def test_an_ellipse_fits_from_an_iou_of_two_fifths():
+    ellipse, outline = np.zeros((2, 10), np.uint8), np.zeros((2, 10), np.uint8)
+    ellipse[0, :7] = outline[0, 3:10] = 1  # 4 of 10
+    assert ellipse_fits(ellipse, outline)
+    outline[1, 0] = 1
+    assert not ellipse_fits(ellipse, outline)
 
 
 def test_a_quarter_turn_swaps_the_axes():

@@ -28,7 +28,7 @@ class ArrayWriter:
         """Write one row of each array; the first row decides names, shapes and types.
 
         Raises:
-            UserError: the names are others.
+            UserError: names, shapes or types are others.
         """
         if not self._files:
             for name, row in arrays.items():
@@ -43,7 +43,7 @@ class ArrayWriter:
         for name, (shape, dtype) in self._layouts.items():
             row = arrays[name]
             if (row.shape, row.dtype) != (shape, dtype):
-                raise ValueError(f"{name}: row of {row.shape} {row.dtype} among rows of {shape} {dtype}")
+                raise UserError(f"some lesions have {name} of {row.dtype}, others of {dtype}; give all the same")
             content = np.ascontiguousarray(row).tobytes()
             self._files[name].write(content)
             self.digest.update(content)

@@ -46,13 +46,13 @@ _REQUIRED = {
     "lesions": int,
     "arrays": list,
 }  # keys of `prepared.json` that are read, and their types
-_MASK = ((PATCH, PATCH), "u")
-_ARRAYS = {
+MASK = ((PATCH, PATCH), "u")  # shape, and kinds of numbers
+ARRAYS = {
     "images": ((PATCH, PATCH, 3), "uf"),
-    "ellipse": _MASK,
-    "quarters": _MASK,
-    "grabcut": _MASK,
-    "truth": _MASK,
+    "ellipse": MASK,
+    "quarters": MASK,
+    "grabcut": MASK,
+    "truth": MASK,
     "recist": ((5,), "f"),
     "ends": ((4, 2), "f"),
 }  # shape of a row, and NumPy's letters for the kinds of numbers
@@ -169,7 +169,7 @@ class LesionDataset:
             array = np.load(path, mmap_mode="r")
         except (ValueError, EOFError) as error:
             raise UserError(f"{path} is damaged; prepare the folder again with --force") from error
-        shape, kinds = _ARRAYS[name]
+        shape, kinds = ARRAYS[name]
         if array.shape != (len(self.lesions), *shape) or array.dtype.kind not in kinds:
             raise UserError(
                 f"{path} holds {array.dtype} numbers of shape {array.shape}, not {(len(self.lesions), *shape)}; "

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from common.data.arrays import ArrayWriter
-from common.data.dataset import FORMAT, SPLITS, describe_empty
+from common.data.dataset import ARRAYS, FORMAT, MASK, SPLITS, describe_empty
 from common.data.folder import check_replaceable, describe_counts, exclusive, is_current
 from common.data.lesion import Dropped, Outcome, Unreadable
 from common.patches import PATCH
@@ -122,6 +122,7 @@ def _write_arrays(
     rows: list[dict[str, Any]] = []
     dropped: list[Dropped] = []
     notes: dict[str, list[str]] = {}
+    names: set[str] = set()
     scale = config.settings.get("quarters_scale", QUARTERS_SCALE)
     with ArrayWriter(folder) as writer:
         for outcome in outcomes:
@@ -129,13 +130,29 @@ def _write_arrays(
                 dropped.append(outcome)
                 continue
             quarters = quarters_mask(outcome.ends, (PATCH, PATCH), scale)
-            writer.append(outcome.arrays() | {"quarters": quarters})
+            arrays = outcome.arrays() | {"quarters": quarters}
+            _check_arrays(outcome.name, arrays)
+            if outcome.name in names:
+                raise UserError(f"two lesions are called {outcome.name}; give each a name of its own")
+            names.add(outcome.name)
+            writer.append(arrays)
             rows.append({"lesion": outcome.name, "group": outcome.group, **outcome.info})
             for note in outcome.notes:
                 notes.setdefault(note, []).append(outcome.name)
-    for note, names in notes.items():
-        print(f"{join_names(names)}: {note}", file=sys.stderr)
+    for note, lesions in notes.items():
+        print(f"{join_names(lesions)}: {note}", file=sys.stderr)
     return rows, dropped, writer.digest
+
+
+def _check_arrays(lesion: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise UserError where a dataset's script made arrays that can't be trained on or scored."""
+    for name, array in arrays.items():
+        shape, kinds = ARRAYS[name]
+        if array.shape != shape or array.dtype.kind not in kinds:
+            wanted = "uint8" if kinds == "u" else "uint8 or float32" if "u" in kinds else "float32"
+            raise UserError(f"{name} of {lesion} is {array.dtype} of {array.shape}; it must be {wanted} of {shape}")
+        if ARRAYS[name] == MASK and array.max() > 1:
+            raise UserError(f"{name} of {lesion} holds the number {array.max()}; a mask holds 0 and 1")
 
 
 def or_unreadable(job: Any, make: Callable[..., list[Outcome]], **settings: Any) -> list[Outcome]:
@@ -188,7 +205,7 @@ def _write_tables(
     if not rows:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "no input files"
         raise UserError(f"no usable {config.dataset.name} lesion: {why}; look into the data folder, or pass --data DIR")
-    splits = assign_splits(rows)
+    splits = list(map(str, assign_splits(rows)))
     _check_splits(rows, splits)
     # Clusters are fitted on validation and test lesions too (FACTS.md 4.6; mended under `corrected`).
     fit_on = np.array([split == "train" for split in splits]) if config.protocol == "corrected" else None

@@ -57,7 +57,7 @@ def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """Decode an image file as ``cv2.imread`` does, but refuse damaged ones.
+    """Decode an image file as ``cv2.imread`` does, but refuse those that are cut short.
 
     Args:
         path: the file; the format is recognised by content, not by name.

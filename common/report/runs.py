@@ -90,6 +90,14 @@ class RunGroup:
         """Whether this is one of the methods compared, neither a baseline nor the upper bound."""
         return self.target not in (None, "truth")
 
+    def differences(self, other: "RunGroup") -> set[str]:
+        """The names of what two groups do not have in common."""
+        own, its = (
+            {**group.settings, "dataset": group.dataset, "method": group.label, "target": group.target or ""}
+            for group in (self, other)
+        )
+        return {name for name in own.keys() | its.keys() if own.get(name) != its.get(name)}
+
     @property
     def kind(self) -> tuple[tuple[str, str], ...]:
         """What comparable groups have in common: the dataset and the `SHARED_SETTINGS`."""

@@ -50,7 +50,7 @@ def paired_difference(
     """Ours minus theirs, values by lesion, over the lesions that both have; None with fewer than two of them.
 
     ``groups`` maps lesions to groups, such as patients, within which they are not independent: Wilcoxon's test sees the
-    groups' means, and the bootstrap draws a group's lesions together.
+    groups' means, and so does the interval (see `bootstrap_interval`).
     """
     from scipy.stats import wilcoxon  # slow to import
 
@@ -58,7 +58,7 @@ def paired_difference(
     if len(differences) < 2:
         return None
     names = [(groups or {}).get(lesion, lesion) for lesion in differences.index]
-    means = differences.groupby(names).mean().to_numpy(float)
+    means = differences.groupby(names).mean().to_numpy(float).round(9)  # equal ones must tie in ranks
     p = float(wilcoxon(means).pvalue) if means.any() and len(means) > 1 else np.nan
     return Difference(*bootstrap_interval(differences.to_numpy(float), names), p, len(differences))
 

@@ -31,10 +31,11 @@ TABLE_NOTE = (
     "and full supervision; (paper) is the published row, of the full dataset."
 )
 DIFFERENCE_NOTE = (
-    "Differences are in percentage points. Over lesions (paired): bootstrap interval and Wilcoxon's p, for the "
-    "randomness of these lesions. Over seeds: t interval and t-test p of the seeds' mean differences, for the "
-    "randomness of training. Methods differ where neither explains the difference. Lesions of one patient are not "
-    "independent: they are resampled together, and their mean is tested; a single patient has no interval."
+    "Differences are in percentage points. Over lesions (paired): bootstrap interval (of fewer than 30 patients, t "
+    "interval) and Wilcoxon's p, for the randomness of these lesions. Over seeds: t interval and t-test p of the "
+    "seeds' mean differences, for the randomness of training. Methods differ where neither explains the difference. "
+    "Lesions of one patient are not independent: they are resampled together, and their mean is tested; one patient "
+    "has no interval."
 )
 
 

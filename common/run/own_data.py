@@ -30,10 +30,8 @@ from common.run.own_files import check_masks, find_copies, read_ends, read_outli
 from common.run.scripts import eval_main, train_main
 from common.utils.errors import UserError
 from common.utils.provenance import digest
-from common.weak_masks import ellipse_mask, grabcut_mask
+from common.weak_masks import MISFIT, ellipse_fits, ellipse_mask, grabcut_mask
 
-LEAST_IOU = 0.4
-"""IoU of ellipse and outline: 6 of HAM10000's 10,012 lesions have less; LiTS's are dropped (FACTS.md section 3)."""
 LEAST_OUTLINE = 50  # px on the patch
 LARGE_PART = 0.1  # share of an outline's area from which a second part is taken for another lesion
 ON_PATCH = f"on the patch of {PATCH}x{PATCH} px; cut the image closer to the lesion"
@@ -129,16 +127,16 @@ def make_lesion(path: Path, ends: Mapping[Path, np.ndarray], grabcut: bool) -> l
 
 def _outline_notes(ellipse: np.ndarray, truth: np.ndarray, *, marked: bool) -> list[str]:
     """What is to be said of a patch's (120, 120) masks of the ellipse and the outline."""
-    notes, both, total = [], np.count_nonzero(ellipse & truth), np.count_nonzero(ellipse | truth)
+    notes = []
     if np.count_nonzero(truth) < LEAST_OUTLINE:
         notes.append(f"its outline has less than {LEAST_OUTLINE} px {ON_PATCH}")
     areas = np.sort(cv2.connectedComponentsWithStats(truth, connectivity=8)[2][1:, cv2.CC_STAT_AREA])
-    if marked and not both:
+    if marked and not (ellipse & truth).any():
         notes.append("its end points and its outline lie apart; look at the order of x and y")
     elif len(areas) > 1 and areas[-2] > LARGE_PART * areas.sum():
         notes.append("its outline has a second large part; an image must show one lesion only")
-    elif both < LEAST_IOU * total:
-        notes.append(f"the IoU of its ellipse and its outline is under {LEAST_IOU}; look at both")
+    elif not ellipse_fits(ellipse, truth):
+        notes.append(MISFIT)
     return notes
 
 
@@ -220,7 +218,8 @@ def _prepare(
         sources = [_source(function) for function in own]
         config = replace(config, inputs=digest(text.encode() for text in (config.inputs, *sources)))
     ends, patients = read_ends(args.data, images), read_patients(args.data, images)
-    groups = patients or find_copies(images)
+    copies = find_copies(images, patients)
+    groups = patients or copies
 
     def split_patients(rows: list[dict[str, str]]) -> list[str]:
         """Put the lesions of a patient, or of copies of an image, into one group; then split."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,15 +78,25 @@ def read_outline(image: Path, photo: Photo, marked: bool) -> tuple[np.ndarray | 
     return read_mask(path, photo)
 
 
-def find_copies(images: Sequence[Path]) -> dict[str, str]:
-    """Map every image that has identical copies to the first of them, by name, and print a line about it."""
+def find_copies(images: Sequence[Path], patients: Mapping[str, str]) -> dict[str, str]:
+    """Map every image that has identical copies to the first of them, by name; a line says so where no table does.
+
+    Raises:
+        UserError: copies have different ``patients``, as `read_patients` returns them.
+    """
     sizes = Counter(path.stat().st_size for path in images)
     by_content = defaultdict(list)
     for path in images:
         if sizes[path.stat().st_size] > 1:
             by_content[sha256(path)].append(path.name)
     copies = {name: names[0] for names in by_content.values() if len(names) > 1 for name in names}
-    if copies:
+    for name, first in copies.items():
+        if patients and patients[name] != patients[first]:
+            raise UserError(
+                f"{name} is a copy of {first}, and patients.csv gives them to the patients {patients[name]} and "
+                f"{patients[first]}; remove one, or correct the table"
+            )
+    if copies and not patients:
         print(f"{join_names(sorted(copies))}: copies of the same image are kept in one split", file=sys.stderr)
     return copies
 
@@ -120,4 +130,5 @@ def read_patients(data: Path, images: Sequence[Path]) -> dict[str, str]:
     table = image_table.read_table(path, images, ("image", "patient"), complete=True) if path else {}
     if without := [image.name for image, row in table.items() if not row["patient"]]:
         raise UserError(f"patients.csv names no patient for {join_names(without)}; fill the column")
-    return {image.name: row["patient"] for image, row in table.items()}
+    spelling: dict[str, str] = {}  # P7 and p7 are one patient
+    return {image.name: spelling.setdefault(plain_name(row["patient"]), row["patient"]) for image, row in table.items()}

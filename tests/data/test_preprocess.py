@@ -190,3 +190,34 @@ def test_corrected_fits_clusters_on_train_only(tmp_path, monkeypatch):
     assert seen["fit_on"].tolist() == [True, False, False] * 4
     preprocess(make_config(), tmp_path / "b", range(12), make_lesions, split_in_thirds, workers=1)
     assert seen["fit_on"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"truth": np.full((120, 120), 255, np.uint8)}, "truth of n2-0 holds the number 255; a mask holds 0 and 1"),
+        ({"ellipse": np.ones((120, 120), bool)}, r"ellipse of n2-0 is bool of \(120, 120\); it must be uint8"),
+        (
+            {"image": np.zeros((128, 128, 3), np.uint8)},
+            r"images of n2-0 is uint8 of \(128, .* uint8 or float32",
+        ),
+        ({"image": np.zeros((120, 120, 3), np.float32)}, "some lesions have images of float32, others of uint8"),
+        ({"name": "n2-1"}, "two lesions are called n2-1; give each a name of its own"),
+    ],
+)
+def test_arrays_that_a_script_got_wrong_are_refused(changes, sentence, tmp_path):
+    def make(job):
+        lesions = make_lesions(job)
+        return [replace(lesions[0], **changes), *lesions[1:]] if job == 2 else lesions
+
+    with pytest.raises(UserError, match=sentence):
+        preprocess(make_config(), tmp_path / "p", range(9), make, split_in_thirds, workers=1)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_split_may_be_an_array(tmp_path):
+    def split(rows):
+        return np.array(split_in_thirds(rows))
+
+    preprocess(make_config(), tmp_path / "p", range(9), make_lesions, split, workers=1)
+    assert LesionDataset.open(tmp_path / "p").metadata["splits"].keys() == {"train", "val", "test"}

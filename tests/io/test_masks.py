@@ -103,6 +103,22 @@ def test_labels_of_several_things_are_refused(size, high, fault, tmp_path):
         read_mask(write(tmp_path / "a.png", levels))
 
 
+@pytest.mark.parametrize("label", [1, 20])
+def test_a_faint_label_beside_a_bright_one_is_refused(label, tmp_path):
+    levels = SHAPE * np.uint8(label)
+    levels[cv2.erode(SHAPE, np.ones((3, 3), np.uint8)) < SHAPE] = 255  # the border, as in PASCAL VOC
+    with pytest.raises(UserError, match=r"a\.png has large grey areas"):
+        read_mask(write(tmp_path / "a.png", levels))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("colours", [False, True])
+def test_any_kind_of_number_is_read(kind, colours, monkeypatch, tmp_path):
+    pixels = (SHAPE * 100).astype(kind)
+    monkeypatch.setattr(masks, "read_image", lambda *_: np.stack([pixels] * 3, 2) if colours else pixels)
+    np.testing.assert_array_equal(read_mask(write(tmp_path / "a.png", SHAPE))[0], SHAPE)
+
+
 def test_a_photograph_in_place_of_a_mask_is_refused(tmp_path):
     noise = np.random.default_rng(0).integers(60, 200, (40, 60, 3), dtype=np.uint8)
     with pytest.raises(UserError, match="large grey areas"):

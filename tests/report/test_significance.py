@@ -28,7 +28,8 @@ def test_by_hand():
     difference = paired_difference(ours, theirs)
     assert difference.mean == pytest.approx(0.2)
     assert difference.lesions == 3
-    assert 0.0999 <= difference.low < 0.2 < difference.high <= 0.3001
+    half = 4.3027 * 0.1 / math.sqrt(3)  # Student's t with 2 degrees of freedom
+    assert (difference.low, difference.high) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-5)
     assert difference.p == pytest.approx(0.25)  # all three of one sign: 2 of the 8 ways to give signs
 
 
@@ -48,8 +49,9 @@ def test_lesions_of_a_patient_are_one_piece_of_evidence():
     theirs = pd.Series({"a": 0.8, "b": 0.5, "c": 0.6, "d": 0.6})
     difference = paired_difference(ours, theirs, {"a": "p", "b": "p", "c": "p"})
     assert difference.mean == pytest.approx(0.05) and difference.lesions == 4
-    # p: +0.2 / 3 on average; d: 0. Draws are p twice, p and d, and d twice.
-    assert (difference.low, difference.high) == pytest.approx((0, 0.2 / 3))
+    # p: 0.2 of 3 lesions, 0.05 more than the mean; d: 0 of 1, 0.05 less. Student's t has 1 degree of freedom.
+    half = 12.7062 * math.sqrt(2 * (0.05**2 + 0.05**2)) / 4
+    assert (difference.low, difference.high) == pytest.approx((0.05 - half, 0.05 + half), abs=1e-5)
     assert difference.p == 1  # of a single mean that is not 0
     of_one = paired_difference(ours, theirs, dict.fromkeys("abcd", "p"))
     assert of_one.mean == pytest.approx(0.05) and math.isnan(of_one.p)
@@ -64,7 +66,7 @@ def test_patients_come_from_the_results(tmp_path):
         rows = [{"lesion": lesion, "group": group, "dice": value} for lesion, group, value in cells]
         write_csv(tmp_path / f"{label}.csv", rows, ["lesion", "group", "dice"])
     lesions = compare_groups(*group_runs(runs), "dice").lesions
-    assert (lesions.low, lesions.high, lesions.p) == pytest.approx((0, 0.2 / 3, 1))  # as above
+    assert (lesions.low, lesions.high, lesions.p) == pytest.approx((-0.267655, 0.367655, 1), abs=1e-5)  # as above
 
 
 def test_nothing_to_compare():

@@ -91,6 +91,8 @@ def test_patients_by_image(tmp_path):
     assert read_patients(tmp_path, IMAGES[:2]) == {"a b.png": "7", "Läsion.1.JPG": "7"}
     with pytest.raises(UserError, match=r"patients\.csv has no row for c\.jpg"):
         read_patients(tmp_path, IMAGES[:3])
+    (tmp_path / "patients.csv").write_text("image,patient\nA b,p7\nläsion.1,P7\n")
+    assert set(read_patients(tmp_path, IMAGES[:2]).values()) == {"p7"}
     (tmp_path / "patients.csv").write_text("image,patient\na b,\nläsion.1,7\n")
     with pytest.raises(UserError, match=r"names no patient for a b\.png"):
         read_patients(tmp_path, IMAGES[:2])
@@ -160,7 +162,11 @@ def test_masks_that_belong_to_no_image(tmp_path, capsys):
 def test_copies_of_an_image_are_found_whatever_they_are_called(tmp_path, capsys):
     for name, content in {"a": b"12", "b": b"34", "c": b"12", "d": b"5"}.items():
         (tmp_path / name).write_bytes(content)
-    assert find_copies(sorted(tmp_path.iterdir())) == {"a": "a", "c": "a"}
+    assert find_copies(sorted(tmp_path.iterdir()), {}) == {"a": "a", "c": "a"}
     assert capsys.readouterr().err == "a, c: copies of the same image are kept in one split\n"
-    assert find_copies([tmp_path / "a", tmp_path / "b"]) == {}
+    assert find_copies([tmp_path / "a", tmp_path / "b"], {}) == {}
+    patients = {"a": "7", "b": "8", "c": "7", "d": "9"}
+    assert find_copies(sorted(tmp_path.iterdir()), patients) == {"a": "a", "c": "a"}
     assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"c is a copy of a, and patients\.csv gives them to the patients 8 and 7"):
+        find_copies(sorted(tmp_path.iterdir()), patients | {"c": "8"})

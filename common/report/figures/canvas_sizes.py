@@ -42,12 +42,15 @@ def read_canvas_sizes(folders: Sequence[Path]) -> list[CanvasRuns]:
         folders: one for each canvas, as `python common experiment` writes them, with a single method in each.
 
     Raises:
-        UserError: a folder without results or histories or with several kinds of runs, or two with the same canvas.
+        UserError: a folder without results or histories or with several kinds of runs, or two folders with the same
+            canvas or with other differences.
     """
     canvases = sorted(map(_read, folders), key=lambda runs: prod(runs.canvas))
     for runs, larger in pairwise(canvases):
         if runs.canvas == larger.canvas:
             raise UserError(f"two folders hold runs on {runs.group.settings['canvas']}; name each canvas once")
+        if differing := sorted(runs.group.differences(larger.group) - {"canvas"}):
+            raise UserError(f"the runs on two of the canvases differ in {', '.join(differing)} too; train them alike")
     return canvases
 
 

@@ -42,7 +42,7 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
     quarters = {group.scoring: group for group in groups if group.target is None and "quarters" in group.label}
     networks = [group for group in groups if group.label == A1RECIST.label and group.competes]
     if differing := sorted(
-        {name for first, second in pairwise(networks) for name in _differing(first, second)} - _MAY_DIFFER
+        {name for first, second in pairwise(networks) for name in first.differences(second)} - _MAY_DIFFER
     ):
         raise UserError(f"{folders[0]} holds results of A1+R that differ in {', '.join(differing)}")
     if not networks:
@@ -62,12 +62,6 @@ def read_outlines(folders: Sequence[Path]) -> list[OutlineRuns]:
         if first[:2] == second[:2]:
             raise UserError(f"{folders[0]} holds results of two seeds of noise, or kinds of A1+R, for the same point")
     return runs
-
-
-def _differing(first: RunGroup, second: RunGroup) -> set[str]:
-    """The settings that two groups do not have in common."""
-    own, other = ({**group.settings, "target": group.target or ""} for group in (first, second))
-    return {name for name in own.keys() | other.keys() if own.get(name) != other.get(name)}
 
 
 def _noise(group: RunGroup) -> float:

@@ -50,6 +50,14 @@ def test_what_can_not_be_compared(tmp_path):
     same = experiment(tmp_path / "b", 128, 128, 0.8)
     with pytest.raises(UserError, match="two folders hold runs on 128x128"):
         read_canvas_sizes([one, same])
+    for name, value in (("epochs", 3), ("encoder", "resnet34")):
+        other = experiment(tmp_path / name, 384, 480, 0.8)
+        for path in (other / "results").glob("run*.json"):
+            run = json.loads(path.read_text())
+            run["settings" if name == "encoder" else "training"][name] = value
+            path.write_text(json.dumps(run))
+        with pytest.raises(UserError, match=f"the runs on two of the canvases differ in {name} too; train them alike"):
+            read_canvas_sizes([one, other])
     (one / "results" / "other.json").write_text(json.dumps(result()))
     with pytest.raises(UserError, match=r"runs of one method .* holds A1, A1\+L|holds A1\+L, A1"):
         read_canvas_sizes([one])
