@@ -86,7 +86,10 @@ def write_results(
     summary = {
         **about,
         **{name: float(np.mean(column)) for name, column in values.items()},
-        **{f"{name}_interval": list(bootstrap_interval(values[name], groups)[1:]) for name in ("dice", "iou")},
+        **{
+            f"{name}_interval": np.clip(bootstrap_interval(values[name], groups)[1:], 0, 1).tolist()
+            for name in ("dice", "iou")
+        },
         "lesions": len(scores),
         # Which lesions were scored and, where they are not prepared arrays, against which masks.
         "scored": digest(text.encode() for text in (*names, about.get("truth_masks") or "")),
@@ -124,7 +127,7 @@ def print_metrics(summary: Mapping[str, Any], truth: str) -> None:
     for name in METRICS:
         value, unit = (summary[name] * 100, "%") if name in FRACTIONS else (summary[name], "px")
         low, high = summary.get(f"{name}_interval", (np.nan, np.nan))
-        spread = "" if np.isnan(low) else f"   (95 % of resamples: {low * 100:.2f} to {high * 100:.2f})"
+        spread = "" if np.isnan(low) else f"   (95 % interval: {low * 100:.2f} to {high * 100:.2f})"
         published = f"paper {summary['published'][name][0]:.2f}" if summary.get("published") else ""
         print(f"  {name.replace('_', ' '):<16}{value:7.2f} {unit:<2}  {published:<13}{spread}".rstrip())
     if any(np.isnan(summary[name]) for name in METRICS):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.inference.file_index import FileIndex
 from common.inference.prompts import ENDS
 from common.io.images import Photo
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
+from common.utils.file_index import FileIndex
 from common.utils.files import read_rows
 
 Table = dict[Path, dict[str, str]]  # rows by image

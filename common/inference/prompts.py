@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.inference.file_index import FileIndex
 from common.recist import diameters_cross, ellipse_from_diameters, long_first
 from common.utils.arguments import number_list
 from common.utils.errors import UserError, join_names
+from common.utils.file_index import FileIndex
 from common.utils.files import read_rows
 
 BOX = ("left", "top", "right", "bottom")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from common.inference import image_table
-from common.inference.file_index import plain_name
 from common.io.images import Photo
 from common.io.masks import read_mask
 from common.utils.errors import UserError, join_names
+from common.utils.file_index import plain_name
 from common.utils.provenance import sha256
 
 

@@ -33,7 +33,7 @@ def test_what_is_undefined_is_filled_in_the_mean_and_stays_empty_in_the_csv(prot
     summary = write_results(tmp_path, "a", LESIONS, [FULL, EMPTY], protocol, ABOUT)
     assert summary["avd"] == pytest.approx(avd)
     assert (summary["dice"], summary["lesions"]) == (0.25, 2)
-    assert summary["dice_interval"] == [0, 0.5]  # resamples of two lesions reach both ends
+    assert summary["dice_interval"] == [0, 1]  # two lesions say nothing of others
     rows = read_csv(tmp_path / "a.csv")
     assert [row["lesion"] for row in rows] == ["a", "=b"]
     assert [(row["dice"], row["avd"]) for row in rows] == [("0.5", "0.5"), ("0", "")]
@@ -59,10 +59,12 @@ def test_what_was_written_is_read_again(tmp_path):
 
 
 def test_the_lesions_of_a_patient_are_drawn_together(tmp_path):
-    lesions = [{"lesion": name, "group": group, "split": "test"} for name, group in ("aP", "bP", "cQ")]
-    scores = [FULL | {"dice": value} for value in (0.1, 0.3, 0.8)]
+    lesions = [{"lesion": name, "group": group, "split": "test"} for name, group in ("aP", "bP", "cQ", "dR")]
+    scores = [FULL | {"dice": value} for value in (0.50, 0.54, 0.50, 0.54)]
     summary = write_results(tmp_path, "a", lesions, scores, "released", ABOUT)
-    assert summary["dice_interval"] == pytest.approx([0.2, 0.8])  # patient p alone, patient q alone
+    # A lesion's mean is 0.52; the patients' sums miss it by 0, -0.02 and 0.02. Student's t has 2 degrees of freedom.
+    half = 4.3027 * np.sqrt(3 / 2 * (0.02**2 + 0.02**2)) / 4
+    assert summary["dice_interval"] == pytest.approx([0.52 - half, 0.52 + half], abs=1e-5)
 
 
 def test_the_rows_may_be_compressed(tmp_path):
@@ -101,7 +103,7 @@ def test_on_screen(tmp_path, capsys):
     print_metrics(summary | {"published": dict.fromkeys(METRICS, (12.3, 0.4))}, "truth")
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "Toy A1, 2 test lesions, released"
-    assert lines[1] == "  dice              25.00 %   paper 12.30     (95 % of resamples: 0.00 to 50.00)"
+    assert lines[1] == "  dice              25.00 %   paper 12.30     (95 % interval: 0.00 to 100.00)"
     assert lines[5] == "  avd                0.50 px  paper 12.30"
     print_metrics(summary | {"truth": "grabcut"}, "grabcut")
     assert "released, scored against grabcut, not against human masks" in capsys.readouterr().out

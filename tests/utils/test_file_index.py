@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.inference.file_index import FileIndex
+from common.utils.file_index import FileIndex
 
 PHOTOS = [Path("new/a.png"), Path("new/a"), Path("old/A.JPG"), Path("new/b-7.png")]
 SLICES = [Path("1_01/009.png"), Path("1_01/010.png"), Path("2_01/010.png"), Path("p/volume-12.nii.gz")]
