@@ -3,9 +3,9 @@
     python common baselines PREPARED --results DIR [--truth grabcut]
 
 Writes baseline_ellipse.json and .csv, and the same for quarters and grabcut, in the form of an evaluation, so that
-`python common report` sets them beside the networks. A network that is given
-the mark, as A1+R, and scores below the quarters has learnt nothing from the images. With --prompt-noise and the --seed
-of a network's evaluation only the quarters are scored, drawn anew from the very marks that the network sees.
+`python common report` sets them beside the networks. A network that is given the mark, as A1+R, and scores below the
+quarters has learnt nothing from the images. With --prompt-noise and the --seed of a network's evaluation only the
+quarters are scored, drawn anew from the very marks that the network sees.
 """
 
 from collections.abc import Sequence
